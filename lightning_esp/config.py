@@ -1,0 +1,151 @@
+"""The options of an export, as frozen dataclasses.
+
+They are not slotted: LightningCLI reads `vars()` of each, and their docstrings are its `--help` text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lightning_esp.errors import ConfigurationError, UnknownTargetError
+
+TARGETS: tuple[str, ...] = (
+    "esp32s3",
+    "esp32p4",
+    "esp32s31",
+    "esp32",
+    "esp32s2",
+    "esp32c2",
+    "esp32c3",
+    "esp32c5",
+    "esp32c6",
+)
+
+
+def check_target(target: str) -> str:
+    """Return `target` if ESP-DL supports that chip.
+
+    Raises:
+        UnknownTargetError: the name is not one of `TARGETS`.
+    """
+    if target not in TARGETS:
+        raise UnknownTargetError(
+            f"target={target!r} is not a chip that ESP-DL supports; use one of {', '.join(TARGETS)}."
+        )
+    return target
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigurationError(message)
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """How the model is cut into windows and stages.
+
+    Args:
+        window: frames that one inference consumes; a multiple of the model's stride and at least the number of
+            stages. None: the smallest such.
+        stages: submodule paths, in the order of data flow, each exported as a model of its own; or a number of stages
+            to cut the model into. None: one stage.
+        time_axis: axis of time in the inputs, batch being axis 0. None: found from the model.
+        inputs: for each input of `forward` by name, `"stream"` (sliced along time) or `"held"` (the same for a whole
+            recording). None: found from the example.
+        lookahead: input frames that the output may wait for; 0 refuses models that look ahead.
+        caches: `"explicit"` (graph inputs and outputs that the C++ loop feeds back), `"native"` (ESP-DL's
+            StreamingCache operator) or `"auto"` (native where it can be).
+        frame_period: seconds from one input frame to the next. None: taken from the front end, where it has one.
+    """
+
+    window: int | None = None
+    stages: list[str] | int | None = None
+    time_axis: int | None = None
+    inputs: dict[str, Literal["stream", "held"]] | None = None
+    lookahead: int = 0
+    caches: Literal["auto", "native", "explicit"] = "auto"
+    frame_period: float | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.window is None or self.window >= 1, f"Streaming(window={self.window}) must be at least 1 frame.")
+        _require(self.lookahead >= 0, f"Streaming(lookahead={self.lookahead}) must be 0 frames or more.")
+        _require(
+            self.caches in ("auto", "native", "explicit"),
+            f"Streaming(caches={self.caches!r}) must be 'auto', 'native' or 'explicit'.",
+        )
+        _require(
+            self.frame_period is None or self.frame_period > 0,
+            f"Streaming(frame_period={self.frame_period}) must be a positive number of seconds.",
+        )
+        self._check_stages()
+
+    def _check_stages(self) -> None:
+        if isinstance(self.stages, int):
+            _require(self.stages >= 1, f"Streaming(stages={self.stages}) must be at least 1.")
+        elif self.stages is not None:
+            paths = list(self.stages)
+            _require(len(paths) > 0, "Streaming(stages=[]) names no stage; give submodule paths, or leave it out.")
+            _require(len(set(paths)) == len(paths), f"Streaming(stages={paths}) names a submodule twice.")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Which part of the recordings calibrates the quantizer.
+
+    Args:
+        max_recordings: recordings to use, chosen at random with `seed`.
+        max_windows: windows to keep over all of these, chosen at random with `seed`.
+        seed: seed of both choices.
+    """
+
+    max_recordings: int = 128
+    max_windows: int = 2048
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.max_recordings >= 1, f"Calibration(max_recordings={self.max_recordings}) must be at least 1.")
+        _require(self.max_windows >= 1, f"Calibration(max_windows={self.max_windows}) must be at least 1.")
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How esp-ppq turns the model into integers.
+
+    Args:
+        precision: `"int8"` or `"int16"` for the whole model.
+        method: esp-ppq's calibration algorithm for activations: `"kl"`, `"percentile"`, `"mse"` or `"minmax"`.
+        tolerance: how much a metric may fall from float to integers before the export is reported as lossy, as a
+            fraction (0.005 is half a point of accuracy).
+        int16: paths of submodules that stay in int16 inside an int8 model.
+    """
+
+    precision: Literal["int8", "int16"] = "int8"
+    method: Literal["kl", "percentile", "mse", "minmax"] = "percentile"
+    tolerance: float = 0.005
+    int16: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(
+            self.precision in ("int8", "int16"),
+            f"Quantization(precision={self.precision!r}) must be 'int8' or 'int16'.",
+        )
+        _require(
+            self.method in ("kl", "percentile", "mse", "minmax"),
+            f"Quantization(method={self.method!r}) must be 'kl', 'percentile', 'mse' or 'minmax'.",
+        )
+        _require(self.tolerance >= 0, f"Quantization(tolerance={self.tolerance}) must be 0 or more.")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What the bundle holds beside the model.
+
+    Args:
+        labels: names of the output classes. None: taken from the datamodule, where it has them.
+        golden: write golden windows, made from the verification recordings, into the bundle. False leaves them out
+            for those whose recordings are private; the firmware then has no self-test data.
+    """
+
+    labels: tuple[str, ...] | None = None
+    golden: bool = True

@@ -1,0 +1,1 @@
+"""Streaming forms of torch modules."""

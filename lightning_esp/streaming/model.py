@@ -1,0 +1,257 @@
+"""`StreamSpec`, what a streaming model looks like from outside, and `StreamingModel`, the float model that steps.
+
+The spec is the one source for manifest, C++ header, calibration and simulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+Recording: TypeAlias = "Tensor | Mapping[str, Tensor]"
+Recordings: TypeAlias = "Sequence[Recording]"
+Values: TypeAlias = "dict[str, Tensor]"
+
+
+@dataclass(frozen=True)
+class Port:
+    """A tensor that enters or leaves a stage.
+
+    Args:
+        name: argument name of `forward` for a model input; `output` or `output_<i>` for a model output.
+        shape: shape for one window, batch 1 in front, in torch's layout.
+        time_axis: axis of time in `shape`; None for an input that is held for a whole recording.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    time_axis: int | None
+
+    @property
+    def frames(self) -> int:
+        """Frames per window; 0 for a held input."""
+        return 0 if self.time_axis is None else self.shape[self.time_axis]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What a layer remembers between windows.
+
+    Args:
+        name: `<module path>.<name>`.
+        shape: shape with batch 1 in front.
+        initial: value of every element when a recording starts.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    initial: float = 0.0
+
+    @property
+    def next(self) -> str:
+        """Name of the output that holds the new value."""
+        return f"{self.name}.next"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A contiguous part of the model that becomes one `.espdl` file.
+
+    The module takes `(*inputs, *caches)` and returns the tuple `(*outputs, *new caches)`, in this order.
+    """
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    caches: tuple[Cache, ...] = ()
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of all arguments, caches last."""
+        return (*(port.name for port in self.inputs), *(cache.name for cache in self.caches))
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of all results, new cache values last."""
+        return (*(port.name for port in self.outputs), *(cache.next for cache in self.caches))
+
+
+@dataclass(frozen=True)
+class StreamSpec:
+    """The outside of a streaming model.
+
+    Args:
+        window: input frames per inference.
+        stride: input frames per smallest step of the model; `window` is a multiple of it.
+        inputs: inputs of the model.
+        outputs: outputs of the model.
+        stages: its stages in the order of data flow; a stage may read any model input and any earlier stage's output.
+        delay: output frames that the streamed output trails the offline output.
+        trim: input frames that the offline model consumes before its first output frame (layers without padding).
+        receptive_field: input frames that one output frame depends on; None where it is not known.
+        frame_period: seconds from one input frame to the next, or None.
+    """
+
+    window: int
+    stride: int
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    stages: tuple[Stage, ...]
+    delay: int = 0
+    trim: int = 0
+    receptive_field: int | None = None
+    frame_period: float | None = None
+
+    @property
+    def caches(self) -> tuple[Cache, ...]:
+        """The caches of all stages, in order."""
+        return tuple(cache for stage in self.stages for cache in stage.caches)
+
+    @property
+    def stream_inputs(self) -> tuple[Port, ...]:
+        """The inputs that are sliced along time."""
+        return tuple(port for port in self.inputs if port.time_axis is not None)
+
+    def output_frames(self, port: Port, frames: int) -> int:
+        """Frames of the offline output `port` for a recording of `frames` input frames."""
+        strides = max(0, ceil((frames - self.trim) / self.stride))
+        return strides * port.frames * self.stride // self.window
+
+    def windows(self, frames: int) -> int:
+        """Windows that a recording of `frames` frames takes, the last one filled up and the delay flushed."""
+        needed = [ceil(frames / self.window)]
+        for port in self.outputs:
+            needed.append(ceil((self.output_frames(port, frames) + self.delay) / max(1, port.frames)))
+        return max(needed)
+
+
+@dataclass(frozen=True)
+class StreamingModel:
+    """A float model that steps window by window, as the chip will.
+
+    Args:
+        spec: its outside.
+        stages: one module per stage of the spec: `(*inputs, *caches) -> (*outputs, *new caches)`.
+    """
+
+    spec: StreamSpec
+    stages: tuple[nn.Module, ...]
+
+    @property
+    def window(self) -> int:
+        """Input frames per inference."""
+        return self.spec.window
+
+    @property
+    def delay(self) -> int:
+        """Output frames that the stream trails the offline output."""
+        return self.spec.delay
+
+    @property
+    def receptive_field(self) -> int | None:
+        """Input frames that one output frame depends on; None where it is not known."""
+        return self.spec.receptive_field
+
+    def initial_caches(self, batch: int = 1, like: Tensor | None = None) -> Values:
+        """The state at the start of a recording, `[batch, *shape]` by cache name, in the dtype of `like`."""
+        like = torch.empty(0) if like is None else like
+        return {c.name: like.new_full((batch, *c.shape[1:]), c.initial) for c in self.spec.caches}
+
+    def step_values(self, inputs: Mapping[str, Tensor], caches: Mapping[str, Tensor]) -> Values:
+        """Run one window and return every tensor by name: inputs, stage outputs, model outputs and new caches."""
+        values = dict(inputs)
+        for stage, module in zip(self.spec.stages, self.stages, strict=True):
+            arguments = [values[port.name] for port in stage.inputs] + [caches[cache.name] for cache in stage.caches]
+            values.update(zip(stage.output_names, module(*arguments), strict=True))
+        return values
+
+    def step(self, window: Recording, caches: Mapping[str, Tensor]) -> tuple[Tensor | tuple[Tensor, ...], Values]:
+        """Run one window.
+
+        Args:
+            window: `[batch, ...]` with `window` frames along time, or one such tensor per input by name.
+            caches: state by cache name, from `initial_caches` or the step before.
+
+        Returns:
+            The output (a tuple where the model has several) and the new caches.
+        """
+        values = self.step_values(as_named(self.spec, window), caches)
+        return self._outputs(values), {c.name: values[c.next] for c in self.spec.caches}
+
+    def run(self, batch: Recording) -> Tensor | tuple[Tensor, ...]:
+        """Stream whole recordings of one length from the initial state.
+
+        Args:
+            batch: `[batch, ...]` of any number of frames, or one such tensor per input by name.
+
+        Returns:
+            The output in exactly the offline shape: the last window is filled up with zero frames, the delay flushed
+            and cut.
+        """
+        inputs = as_named(self.spec, batch)
+        first = inputs[self.spec.stream_inputs[0].name]
+        caches = self.initial_caches(first.shape[0], first)
+        outputs: list[Values] = []
+        for window in slice_windows(self.spec, inputs):
+            values = self.step_values(window, caches)
+            caches = {c.name: values[c.next] for c in self.spec.caches}
+            outputs.append({port.name: values[port.name] for port in self.spec.outputs})
+        return self._outputs(join_windows(self.spec, outputs, count_frames(self.spec, inputs)))
+
+    def _outputs(self, values: Mapping[str, Tensor]) -> Tensor | tuple[Tensor, ...]:
+        found = tuple(values[port.name] for port in self.spec.outputs)
+        return found[0] if len(found) == 1 else found
+
+
+def as_named(spec: StreamSpec, values: Recording) -> Values:
+    """Return inputs by name; a bare tensor is the only input of the model."""
+    if isinstance(values, Tensor):
+        return {spec.inputs[0].name: values}
+    return {port.name: values[port.name] for port in spec.inputs}
+
+
+def count_frames(spec: StreamSpec, inputs: Mapping[str, Tensor]) -> int:
+    """Input frames of a batch of recordings."""
+    port = spec.stream_inputs[0]
+    assert port.time_axis is not None
+    return inputs[port.name].shape[port.time_axis]
+
+
+def pad_frames(values: Tensor, axis: int, frames: int) -> Tensor:
+    """Append zero frames along `axis` until there are `frames`."""
+    missing = frames - values.shape[axis]
+    if missing <= 0:
+        return values
+    shape = list(values.shape)
+    shape[axis] = missing
+    return torch.cat([values, values.new_zeros(shape)], dim=axis)
+
+
+def slice_windows(spec: StreamSpec, inputs: Mapping[str, Tensor]) -> list[Values]:
+    """Cut a batch of recordings into windows; the last is filled up and the delay flushed with zero frames."""
+    count = spec.windows(count_frames(spec, inputs))
+    windows: list[Values] = [{} for _ in range(count)]
+    for port in spec.inputs:
+        if port.time_axis is None:
+            parts: Sequence[Tensor] = [inputs[port.name]] * count
+        else:
+            padded = pad_frames(inputs[port.name], port.time_axis, count * port.frames)
+            parts = torch.split(padded, port.frames, dim=port.time_axis)
+        for window, part in zip(windows, parts, strict=True):
+            window[port.name] = part
+    return windows
+
+
+def join_windows(spec: StreamSpec, outputs: Sequence[Mapping[str, Tensor]], frames: int) -> Values:
+    """Join the outputs of consecutive windows and cut them to the offline shape of `frames` input frames."""
+    joined: Values = {}
+    for port in spec.outputs:
+        assert port.time_axis is not None
+        whole = torch.cat([values[port.name] for values in outputs], dim=port.time_axis)
+        joined[port.name] = whole.narrow(port.time_axis, spec.delay, spec.output_frames(port, frames))
+    return joined

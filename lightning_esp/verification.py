@@ -1,0 +1,72 @@
+"""What was proved about a quantized model before anything was written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One statement that was checked.
+
+    Args:
+        name: what was proved.
+        figure: what was measured.
+        limit: what it may be at most.
+        passed: whether it holds.
+        where: module path, stage or tensor of the worst figure; empty where nothing differs.
+        next_step: what to try when it fails.
+    """
+
+    name: str
+    figure: float
+    limit: float
+    passed: bool
+    where: str = ""
+    next_step: str = ""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Integers of consecutive windows, in the layout of the files, as the firmware must reproduce them.
+
+    Args:
+        inputs: model inputs by name, `[windows, *shape without batch]`.
+        outputs: outputs of every stage by name, `[windows, ...]`.
+        caches: new value of every cache after each window, by cache name, `[windows, ...]`.
+        resets: windows before which the state is reset, since a recording starts there.
+    """
+
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
+    caches: dict[str, Array]
+    resets: tuple[int, ...]
+
+    @property
+    def windows(self) -> int:
+        """Number of windows."""
+        return len(next(iter(self.inputs.values())))
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome of all proofs for one target, and the golden windows that came out of them.
+
+    Args:
+        proofs: all of them; each passed, or `verify` had raised.
+        golden: windows for the firmware's self-test.
+        notes: facts worth reading that decide nothing.
+        float_metrics: metrics of the float offline model, by the name that the user's step logs.
+        quantized_metrics: the same of the integer stream.
+    """
+
+    proofs: tuple[Proof, ...]
+    golden: Golden = field(repr=False)
+    notes: tuple[str, ...] = ()
+    float_metrics: dict[str, float] = field(default_factory=dict)
+    quantized_metrics: dict[str, float] = field(default_factory=dict)
