@@ -64,7 +64,8 @@ class QuantizedModel:
         spec: the outside of the float model that it came from.
         stages: its files, in the order of data flow.
         versions: versions of the tools that made it, by package name.
-        graph: esp-ppq's quantized graph, serialized, for its executor.
+        graph: esp-ppq's quantized graph of the whole model, serialized, for its executor.
+        stage_graphs: the same of each stage.
     """
 
     target: str
@@ -73,3 +74,4 @@ class QuantizedModel:
     stages: tuple[StageFile, ...]
     versions: dict[str, str]
     graph: bytes = field(default=b"", repr=False)
+    stage_graphs: tuple[bytes, ...] = field(default=(), repr=False)

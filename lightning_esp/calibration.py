@@ -1,0 +1,170 @@
+"""Windows, and the state that each one meets: what the quantizer must see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lightning_esp.config import Calibration
+from lightning_esp.errors import DataError
+from lightning_esp.streaming.model import Recordings, StreamingModel, StreamSpec, Values, as_named, pad_frames
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """Windows of recordings, each with the cache state that it meets when its recording is streamed from zero state.
+
+    Args:
+        values: model inputs and caches by name, `[windows, *shape of one window without batch]`.
+        recordings: recordings that the windows came from.
+        windows: windows that these recordings hold; `values` has a seeded choice of them where that is more than
+            `Calibration.max_windows`.
+        dropped_frames: frames at the ends of recordings that fill no window.
+        short_recordings: recordings that were left out since they are shorter than one window.
+    """
+
+    values: Values = field(repr=False)
+    recordings: int
+    windows: int
+    dropped_frames: int
+    short_recordings: int
+
+    def __len__(self) -> int:
+        return len(next(iter(self.values.values())))
+
+
+def calibrate(
+    model: StreamingModel,
+    recordings: Recordings,
+    calibration: Calibration | None = None,
+    *,
+    progress: Progress | None = None,
+) -> CalibrationSet:
+    """Stream recordings, all at once, and keep each window with the caches that it meets.
+
+    Args:
+        model: the streaming model.
+        recordings: each `[channels, time]` (or another layout without batch), or one such tensor per input by name;
+            lengths may differ. A remainder shorter than a window is dropped and counted.
+        calibration: how many recordings and windows to use.
+        progress: called with `("calibrate", windows done, windows in all)`.
+
+    Raises:
+        DataError: there are no recordings, one has NaN or infinite values, or all are shorter than a window.
+    """
+    calibration = calibration or Calibration()
+    spec = model.spec
+    chosen = _choose(check_recordings(spec, recordings), calibration)
+    counts = [frames // spec.window for _, frames in chosen]
+    used = sorted(((values, n) for (values, _), n in zip(chosen, counts, strict=True) if n), key=lambda pair: -pair[1])
+    if not used:
+        raise DataError(
+            f"all {len(chosen)} calibration recordings are shorter than one window of {spec.window} frames (the longest "
+            f"has {max(frames for _, frames in chosen)}); give longer recordings, or a smaller Streaming(window=...)."
+        )
+    kept = _collect(model, used, calibration, progress)
+    return CalibrationSet(
+        values=kept,
+        recordings=len(used),
+        windows=sum(counts),
+        dropped_frames=sum(frames % spec.window for _, frames in chosen),
+        short_recordings=len(chosen) - len(used),
+    )
+
+
+def check_recordings(spec: StreamSpec, recordings: Recordings) -> list[tuple[Values, int]]:
+    """Return each recording by input name, with a batch dimension in front, and its frames.
+
+    Raises:
+        DataError: there are none, a shape does not fit the model, or a value is NaN or infinite.
+    """
+    if len(recordings) == 0:
+        raise DataError("there are no recordings; give at least one to calibrate and verify the model with.")
+    checked = []
+    for index, recording in enumerate(recordings):
+        values = {name: value.unsqueeze(0) for name, value in as_named(spec, recording).items()}
+        _check_values(spec, values, index)
+        axis = spec.stream_inputs[0].time_axis
+        assert axis is not None
+        checked.append((values, values[spec.stream_inputs[0].name].shape[axis]))
+    return checked
+
+
+def _check_values(spec: StreamSpec, values: Values, index: int) -> None:
+    for port in spec.inputs:
+        found, expected = list(values[port.name].shape), list(port.shape)
+        if port.time_axis is not None and len(found) == len(expected):
+            expected[port.time_axis] = found[port.time_axis]
+        if found != expected:
+            raise DataError(
+                f"recording {index}: input {port.name!r} has shape {found[1:]}, but the model takes {expected[1:]} (time on "
+                f"axis {(port.time_axis or 1) - 1}, without a batch dimension)."
+            )
+        if not bool(torch.isfinite(values[port.name]).all()):
+            bad = int((~torch.isfinite(values[port.name])).sum())
+            raise DataError(
+                f"recording {index}: input {port.name!r} has {bad} NaN or infinite value(s); remove the recording, or mend "
+                "the features (a logarithm of zero wants a floor)."
+            )
+
+
+def _choose(recordings: list[tuple[Values, int]], calibration: Calibration) -> list[tuple[Values, int]]:
+    if len(recordings) <= calibration.max_recordings:
+        return recordings
+    order = torch.randperm(len(recordings), generator=torch.Generator().manual_seed(calibration.seed))
+    return [recordings[i] for i in sorted(order[: calibration.max_recordings].tolist())]
+
+
+def _keep_masks(counts: Sequence[int], calibration: Calibration) -> list[Tensor]:
+    """For each window index, which of the recordings that are still running keep theirs."""
+    total = sum(counts)
+    keep = torch.ones(total, dtype=torch.bool)
+    if total > calibration.max_windows:
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(calibration.seed))
+        keep[order[calibration.max_windows :]] = False
+    running = [sum(count > i for count in counts) for i in range(max(counts))]
+    return list(keep.split(running))  # type: ignore[no-untyped-call]
+
+
+@torch.inference_mode()
+def _collect(
+    model: StreamingModel, used: list[tuple[Values, int]], calibration: Calibration, progress: Progress | None
+) -> Values:
+    spec, counts = model.spec, [count for _, count in used]
+    batch = _batch(spec, [values for values, _ in used], counts[0] * spec.window)
+    masks = _keep_masks(counts, calibration)
+    caches = model.initial_caches(len(used), next(iter(batch.values())))
+    kept: list[Values] = []
+    for i, mask in enumerate(masks):
+        running = len(mask)
+        window = {
+            port.name: _window(port.time_axis, port.frames, batch[port.name][:running], i) for port in spec.inputs
+        }
+        caches = {name: value[:running] for name, value in caches.items()}
+        if bool(mask.any()):
+            kept.append({name: value[mask] for name, value in {**window, **caches}.items()})
+        values = model.step_values(window, caches)
+        caches = {cache.name: values[cache.next] for cache in spec.caches}
+        if progress is not None:
+            progress("calibrate", i + 1, len(masks))
+    return {name: torch.cat([values[name] for values in kept]).float() for name in kept[0]}
+
+
+def _batch(spec: StreamSpec, recordings: Sequence[Mapping[str, Tensor]], frames: int) -> Values:
+    batch: Values = {}
+    for port in spec.inputs:
+        values = [recording[port.name] for recording in recordings]
+        if port.time_axis is not None:
+            axis = port.time_axis
+            values = [pad_frames(v.narrow(axis, 0, min(frames, v.shape[axis])), axis, frames) for v in values]
+        batch[port.name] = torch.cat(values)
+    return batch
+
+
+def _window(axis: int | None, frames: int, values: Tensor, index: int) -> Tensor:
+    return values if axis is None else values.narrow(axis, index * frames, frames)

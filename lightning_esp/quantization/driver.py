@@ -1,0 +1,250 @@
+"""What runs inside the worker: calls into esp-ppq, and nothing else.
+
+Arguments and results are plain Python, numpy and bytes, since they cross a pipe.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import esp_ppq.lib as PFL
+import numpy as np
+import onnx
+import torch
+from esp_ppq.api.espdl_interface import get_target_platform
+from esp_ppq.api.interface import dispatch_graph, load_onnx_graph
+from esp_ppq.api.setting import QuantizationSetting, QuantizationSettingFactory
+from esp_ppq.executor import TorchExecutor
+from esp_ppq.IR import BaseGraph
+from esp_ppq.log.logger import initialized_loggers
+from esp_ppq.parser.espdl.espdl_typedef import ExporterPatternInfo
+from esp_ppq.parser.espdl_exporter import EspdlExporter
+from esp_ppq.quantization.optim import (
+    PassiveParameterQuantizePass,
+    QuantAlignmentPass,
+    QuantizationOptimizationPipeline,
+)
+from onnxsim import simplify
+
+from lightning_esp.errors import QuantizationError
+from lightning_esp.quantization.job import Array, ExportedStage, Job, Layout, StageNames
+from lightning_esp.quantization.layouts import own_slice_axes, preferred
+from lightning_esp.quantization.surgery import cut, dump_graph, load_graph
+from lightning_esp.quantization.ties import TiePass
+
+BATCH = 64
+
+torch.set_num_threads(1)
+
+
+@contextmanager
+def _errors_raised(what: str) -> Iterator[None]:
+    # esp-ppq logs an error and writes the file all the same, so every error line becomes an exception.
+    log = io.StringIO()
+    for logger in initialized_loggers.values():
+        for handler in logger._handlers.values():
+            handler._fd = log
+    with redirect_stdout(log):
+        yield
+    lines = [line.strip() for line in log.getvalue().replace("\r", "\n").split("\n") if "[ERROR]" in line]
+    if lines:
+        raise QuantizationError(f"esp-ppq reported {len(lines)} error(s) while {what}:\n" + "\n".join(lines))
+
+
+def _setting(job: Job) -> QuantizationSetting:
+    setting = QuantizationSettingFactory.espdl_setting(num_of_bits=16 if job.precision == "int16" else 8)
+    if job.precision == "int8":
+        setting.quantize_activation_setting.calib_algorithm = job.method
+    return setting
+
+
+def _platform(job: Job, precision: str) -> Any:
+    # `debug` makes esp-ppq simulate int16 in double precision, which is closer to what ESP-DL computes.
+    return get_target_platform(job.target, {"int8": "w8a8", "int16": "w16a16"}[precision], debug=precision == "int16")
+
+
+def _load(job: Job) -> BaseGraph:
+    model, checked = simplify(onnx.load_from_string(job.onnx))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(model if checked else onnx.load_from_string(job.onnx), path)
+        return load_onnx_graph(onnx_import_file=str(path))
+
+
+def _batches(job: Job, size: int) -> list[dict[str, torch.Tensor]]:
+    tensors = {name: torch.from_numpy(values) for name, values in job.samples.items()}
+    count = len(next(iter(tensors.values())))
+    return [{n: v[i : i + size] for n, v in tensors.items()} for i in range(0, count, size)]
+
+
+def _takes_batches(graph: BaseGraph, sample: Mapping[str, torch.Tensor]) -> bool:
+    """Whether the graph computes a batch of two as it computes each alone (a constant Reshape, say, does not)."""
+    executor = TorchExecutor(graph=graph, device="cpu")
+    two = {name: value[:2] for name, value in sample.items()}
+    if any(len(value) < 2 for value in two.values()):
+        return False
+    try:
+        both = executor.forward(two)
+        second = executor.forward({name: value[1:2] for name, value in two.items()})
+    except Exception:
+        return False
+    return all(
+        len(b) == 2 and torch.allclose(b[1:], s, rtol=1e-4, atol=1e-5) for b, s in zip(both, second, strict=True)
+    )
+
+
+def quantize(job: Job) -> tuple[bytes, tuple[ExportedStage, ...]]:
+    """Quantize the whole model, cut it into its stages, and write each.
+
+    Returns:
+        The whole quantized graph, pickled, and the stages.
+
+    Raises:
+        QuantizationError: esp-ppq reported an error.
+    """
+    graph = _quantize_graph(job)
+    stages, known = [], dict[str, Layout]()
+    for names in job.stages:
+        part = cut(graph, names.inputs, names.outputs)
+        stage = _export_stage(job, part, names, known)
+        known.update(stage.layouts)
+        stages.append(stage)
+    return dump_graph(graph), tuple(stages)
+
+
+def _quantize_graph(job: Job) -> BaseGraph:
+    platform, setting = _platform(job, job.precision), _setting(job)
+    with _errors_raised("loading the model"):
+        graph = _load(job)
+    for name, shape in job.shapes.items():
+        graph.variables[name].shape = list(shape)
+    _dispatch_int16(job, graph, setting)
+    graph = dispatch_graph(
+        graph=graph, platform=platform, dispatcher=setting.dispatcher, dispatching_table=setting.dispatching_table
+    )
+    sample = {name: torch.from_numpy(values[:2]) for name, values in job.samples.items()}
+    batches = _batches(job, BATCH if _takes_batches(graph, sample) else 1)
+    quantizer = PFL.Quantizer(platform, graph)
+    quantizer._verbose = False
+    _insert_ties(quantizer, job)
+    with _errors_raised("quantizing"):
+        quantizer.quantize(
+            inputs={name: value[:1] for name, value in sample.items()},
+            calib_dataloader=batches,
+            executor=TorchExecutor(graph=quantizer._graph, device="cpu"),
+            setting=setting,
+            calib_steps=len(batches),
+            collate_fn=lambda batch: batch,
+        )
+    own_slice_axes(quantizer._graph)
+    return quantizer._graph
+
+
+def _dispatch_int16(job: Job, graph: BaseGraph, setting: QuantizationSetting) -> None:
+    for path in job.int16:
+        scope = path.replace(".", "/")
+        found = [n for n in graph.operations if scope in n.replace(".", "/")]
+        if not found:
+            raise QuantizationError(f"Quantization(int16=[... {path!r} ...]) names no module of the exported graph.")
+        for name in found:
+            setting.dispatching_table.append(name, _platform(job, "int16"))
+
+
+def _insert_ties(quantizer: Any, job: Job) -> None:
+    crossing = {name for stage in job.stages for name in (*stage.inputs, *stage.outputs)}
+    pairs = [pair for stage in job.stages for pair in stage.caches]
+    build = quantizer.build_quant_pipeline
+
+    def build_with_ties(setting: QuantizationSetting) -> QuantizationOptimizationPipeline:
+        passes: list[Any] = []
+        for found in build(setting):
+            if isinstance(found, PassiveParameterQuantizePass):
+                passes.append(TiePass(sorted(crossing), pairs))
+            passes.append(found)
+        assert any(isinstance(p, QuantAlignmentPass) for p in passes)
+        assert any(isinstance(p, TiePass) for p in passes)
+        return QuantizationOptimizationPipeline(passes)
+
+    quantizer.build_quant_pipeline = build_with_ties
+
+
+class _Recorder(EspdlExporter):  # type: ignore[misc]
+    """esp-ppq's exporter; keeps the layouts, which it forgets when the file is written."""
+
+    layouts: dict[str, Layout]
+
+    def export_graph(self, graph: BaseGraph, **options: Any) -> Any:
+        info = ExporterPatternInfo()
+        names = [*graph.inputs, *graph.outputs]
+        self.layouts = {name: tuple(info.get_var_permute(name)) for name in names}
+        return super().export_graph(graph=graph, **options)
+
+
+def _export_stage(job: Job, graph: BaseGraph, names: StageNames, known: Mapping[str, Layout]) -> ExportedStage:
+    wanted = {name: known.get(name) or preferred(graph, name) for name in graph.inputs}
+    for _ in range(3):
+        data, layouts = _write(job, graph, names, wanted)
+        # A cache must go back in as it came out; where the exporter turned it on its way, it is told so and tries again.
+        turned = {cache: layouts[new] for cache, new in names.caches if layouts[new] != layouts[cache]}
+        if not turned:
+            return ExportedStage(names.name, data, layouts, dump_graph(graph))
+        wanted |= turned
+    raise QuantizationError(
+        f"stage {names.name!r}: the caches {sorted(turned)} enter and leave the file in different layouts, so the loop could "
+        "not feed them back. Read and return each cache in the same axis order in streaming_forward."
+    )
+
+
+def _write(
+    job: Job, graph: BaseGraph, names: StageNames, wanted: Mapping[str, Layout]
+) -> tuple[bytes, dict[str, Layout]]:
+    info = ExporterPatternInfo()
+    info.reset()
+    for name, layout in wanted.items():
+        info.add_var_permute(name, list(layout))
+    exporter = _Recorder()
+    graph = load_graph(dump_graph(graph))
+    with tempfile.TemporaryDirectory() as folder, _errors_raised(f"writing stage {names.name!r}"):
+        path = Path(folder) / "stage.espdl"
+        exporter.export(str(path), graph, export_config=False)
+        return path.read_bytes(), exporter.layouts
+
+
+def run(
+    graph: bytes, outputs: Sequence[str], windows: Sequence[Mapping[str, Array]], feedback: Mapping[str, str]
+) -> list[dict[str, Array]]:
+    """Step a quantized graph in closed loop, in esp-ppq's executor.
+
+    Args:
+        graph: a pickled quantized graph.
+        outputs: tensors to return for each window.
+        windows: inputs of each window as float values on the quantization grid, in torch's layout, batch in front;
+            the first one holds the initial caches as well.
+        feedback: for each cache, the output that is its value in the next window.
+
+    Returns:
+        The outputs of each window.
+    """
+    executor = _executor(graph)
+    wanted = [*dict.fromkeys([*outputs, *feedback.values()])]
+    results, caches = [], dict[str, torch.Tensor]()
+    for window in windows:
+        inputs = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in window.items()}
+        values = dict(zip(wanted, executor.forward({**inputs, **caches}, output_names=wanted), strict=True))
+        caches = {cache: values[new] for cache, new in feedback.items()}
+        results.append({name: values[name].numpy() for name in outputs})
+    return results
+
+
+_EXECUTORS: dict[bytes, TorchExecutor] = {}
+
+
+def _executor(graph: bytes) -> TorchExecutor:
+    if graph not in _EXECUTORS:
+        _EXECUTORS[graph] = TorchExecutor(graph=load_graph(graph), device="cpu")
+    return _EXECUTORS[graph]

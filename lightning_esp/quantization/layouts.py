@@ -1,0 +1,63 @@
+"""Which axis order a tensor has in the file, chosen before esp-ppq chooses it.
+
+esp-ppq runs convolutions channels-last and leaves an input that a Concat reads as it is, so that a cached convolution
+gets two Transposes around its cache. Told the layout of the cache beforehand, it needs none.
+"""
+
+from __future__ import annotations
+
+import torch
+from esp_ppq.IR import BaseGraph, Variable
+from esp_ppq.parser.espdl.espdl_typedef import CONV_LAYOUT_OP_SET, OTHER_OP_SET
+
+from lightning_esp.quantization.job import Layout
+
+
+# Both are remapped to whatever layout their input has.
+_FOLLOWS = ("Slice", "Concat")
+
+
+def plain(rank: int) -> Layout:
+    """Torch's own axis order."""
+    return tuple(range(rank))
+
+
+def channels_last(rank: int) -> Layout:
+    """The order that ESP-DL's convolutions want: NWC, or NHWC."""
+    return {3: (0, 2, 1), 4: (0, 2, 3, 1)}.get(rank, plain(rank))
+
+
+def preferred(graph: BaseGraph, name: str) -> Layout:
+    """The layout that the nearest reader with a will of its own wants for a graph input."""
+    variable = graph.variables[name]
+    rank, seen = len(variable.shape), set[str]()
+    pending = list(variable.dest_ops)
+    while pending:
+        operation = pending.pop(0)
+        if operation.name in seen:
+            continue
+        seen.add(operation.name)
+        if operation.type in CONV_LAYOUT_OP_SET or operation.type == "Resize":
+            return channels_last(rank)
+        if operation.type in OTHER_OP_SET and operation.type not in _FOLLOWS:
+            return plain(rank)
+        pending += [reader for output in operation.outputs for reader in output.dest_ops]
+    return plain(rank)
+
+
+def own_slice_axes(graph: BaseGraph) -> None:
+    """Give every Slice its own `axes`: esp-ppq changes them in place, once per reader of a shared constant."""
+    for operation in list(graph.operations.values()):
+        if operation.type != "Slice":
+            continue
+        for variable in list(operation.inputs[1:]):
+            if variable.is_parameter and len(variable.dest_ops) > 1:
+                _copy_for(graph, variable, operation)
+
+
+def _copy_for(graph: BaseGraph, variable: Variable, operation: object) -> None:
+    value = variable.value.clone() if isinstance(variable.value, torch.Tensor) else variable.value
+    copy = graph.create_variable(value=value, is_parameter=True, dest_ops=[operation])
+    inputs = operation.inputs  # type: ignore[attr-defined]
+    inputs[inputs.index(variable)] = copy
+    variable.dest_ops.remove(operation)

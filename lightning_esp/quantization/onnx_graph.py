@@ -1,0 +1,97 @@
+"""A `StreamingModel` as one ONNX graph, in which inputs, stage outputs and caches keep our names."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lightning_esp.errors import ConversionError
+from lightning_esp.streaming.model import Port, StreamingModel, StreamSpec
+
+OPSET = 18
+
+
+def graph_inputs(spec: StreamSpec) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of what enters the graph: model inputs, then caches."""
+    return {**{port.name: port.shape for port in spec.inputs}, **{cache.name: cache.shape for cache in spec.caches}}
+
+
+def boundary_ports(spec: StreamSpec) -> tuple[Port, ...]:
+    """The outputs of all stages, in order."""
+    return tuple(port for stage in spec.stages for port in stage.outputs)
+
+
+def graph_outputs(spec: StreamSpec) -> tuple[str, ...]:
+    """Names of what leaves the graph: the outputs of every stage, then the new caches."""
+    return (*(port.name for port in boundary_ports(spec)), *(cache.next for cache in spec.caches))
+
+
+class Pipeline(nn.Module):
+    """All stages of one window in a row, with every cache and stage output visible."""
+
+    def __init__(self, model: StreamingModel) -> None:
+        super().__init__()
+        self.model = model
+        self.stages = nn.ModuleList(model.stages)
+
+    def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
+        """Map `graph_inputs` to `graph_outputs`."""
+        spec = self.model.spec
+        named = dict(zip(graph_inputs(spec), arguments, strict=True))
+        caches = {cache.name: named.pop(cache.name) for cache in spec.caches}
+        values = self.model.step_values(named, caches)
+        return tuple(values[name] for name in graph_outputs(spec))
+
+
+def to_onnx(model: StreamingModel) -> bytes:
+    """Trace one window of the model, in float32, into an ONNX file.
+
+    Raises:
+        ConversionError: torch cannot export it; the message is torch's own.
+    """
+    spec = model.spec
+    examples = tuple(torch.zeros(shape) for shape in graph_inputs(spec).values())
+    try:
+        # The TorchScript exporter keeps names and module paths; the newer one renames both.
+        with warnings.catch_warnings(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+            warnings.simplefilter("ignore")
+            file = Path(folder) / "model.onnx"
+            torch.onnx.export(
+                Pipeline(model).float().eval(),
+                examples,
+                file,
+                input_names=list(graph_inputs(spec)),
+                output_names=list(graph_outputs(spec)),
+                opset_version=OPSET,
+                dynamo=False,
+            )
+            return file.read_bytes()
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ConversionError(f"the streaming form cannot be written as ONNX: {error}") from error
+
+
+def module_path(operator: str, spec: StreamSpec) -> str:
+    """The module in the user's model that an operator of the graph came from.
+
+    Args:
+        operator: name that torch gave it, such as `/stages.0/blocks.1/conv/conv.0/Conv`.
+        spec: the spec with the stage names.
+
+    Returns:
+        Its path, such as `blocks.1.conv.0`; with the stage's name in front where there are several.
+    """
+    parts = [part for part in operator.split("/") if part]
+    if not parts or not parts[0].startswith("stages."):
+        return operator
+    stage = spec.stages[int(parts[0].split(".")[1])].name
+    scopes: list[str] = []
+    for part in parts[1:-1]:
+        if scopes and part.startswith(f"{scopes[-1]}."):
+            scopes[-1] = part
+        else:
+            scopes.append(part)
+    return ".".join([stage, *scopes] if len(spec.stages) > 1 else scopes) or stage

@@ -1,0 +1,102 @@
+"""The process in which esp-ppq lives, seen from ours.
+
+esp-ppq prints a banner when imported, logs errors instead of raising them, keeps singletons that an exception leaves
+dirty, and writes bytes that depend on the hash seed. A process of its own, with a fixed hash seed, keeps all of that
+away from the user's terminal and makes a bundle reproducible.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import weakref
+from typing import IO, Any
+
+from lightning_esp.errors import LightningEspError, QuantizationError
+
+_SIZE = struct.Struct("<Q")
+
+
+def send(stream: IO[bytes], message: object) -> None:
+    """Write one message: its size, then its pickle."""
+    data = pickle.dumps(message, protocol=5)
+    stream.write(_SIZE.pack(len(data)))
+    stream.write(data)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> Any:
+    """Read one message.
+
+    Raises:
+        EOFError: the other side has gone.
+    """
+    header = stream.read(_SIZE.size)
+    if len(header) < _SIZE.size:
+        raise EOFError("the other process has ended")
+    return pickle.loads(stream.read(_SIZE.unpack(header)[0]))
+
+
+class Worker:
+    """A running worker process. It ends with the object, or with `close`."""
+
+    def __init__(self) -> None:
+        # One thread: with several, a step of esp-ppq's executor takes ten times as long.
+        environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "lightning_esp.quantization.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
+        self._finalizer = weakref.finalize(self, _end, self._process)
+
+    def call(self, function: str, *arguments: object) -> Any:
+        """Run a function of `quantization.driver` in the worker and return its result.
+
+        Raises:
+            LightningEspError: what the function raised.
+            QuantizationError: the process died, or esp-ppq failed.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            send(self._process.stdin, (function, arguments))
+            outcome, value = receive(self._process.stdout)
+        except (EOFError, BrokenPipeError) as error:
+            raise QuantizationError(
+                f"the esp-ppq process ended while it ran {function}: {self._last_words()}"
+            ) from error
+        if outcome == "error":
+            assert isinstance(value, LightningEspError)
+            raise value
+        return value
+
+    def close(self) -> None:
+        """End the process."""
+        self._finalizer()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _last_words(self) -> str:
+        assert self._process.stderr is not None
+        self._process.kill()
+        text = self._process.stderr.read().decode(errors="replace").strip()
+        return text[-2000:] or f"exit code {self._process.wait()}"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+    process.kill()
+    process.wait()

@@ -1,0 +1,163 @@
+"""`quantize`: a streaming model and its calibration set become `.espdl` files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+
+from lightning_esp.calibration import CalibrationSet
+from lightning_esp.config import Quantization, check_target
+from lightning_esp.errors import EnvironmentMismatchError, QuantizationError
+from lightning_esp.espdl.model import EspdlModel
+from lightning_esp.espdl.reader import read_espdl
+from lightning_esp.quantization.job import Job, StageNames
+from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
+from lightning_esp.quantization.onnx_graph import graph_inputs, module_path, to_onnx
+from lightning_esp.quantization.process import Worker
+from lightning_esp.streaming.model import Stage, StreamingModel
+
+ESPPQ = "1.3.12"
+
+
+def check_environment() -> None:
+    """Check that the installed esp-ppq is one whose file format and traps were measured.
+
+    Raises:
+        EnvironmentMismatchError: it is another one.
+    """
+    found = version("esp-ppq")
+    if found != ESPPQ:
+        raise EnvironmentMismatchError(
+            f"esp-ppq {found} is installed, but this package works with {ESPPQ}: operators and file format differ. "
+            f"Run: pip install esp-ppq=={ESPPQ}"
+        )
+
+
+def quantize(
+    model: StreamingModel,
+    calibration_set: CalibrationSet,
+    quantization: Quantization | None = None,
+    target: str = "esp32s3",
+    *,
+    worker: Worker | None = None,
+) -> QuantizedModel:
+    """Quantize a streaming model for one chip.
+
+    The whole model is quantized as one graph and cut into its stages afterwards, so that the stages compute what the
+    uncut model computes.
+
+    Args:
+        model: the streaming model, float32.
+        calibration_set: windows with the states that they meet.
+        quantization: precision and method.
+        target: the chip, one of `config.TARGETS`.
+        worker: a running esp-ppq process to use; one is started and ended where none is given.
+
+    Raises:
+        QuantizationError: esp-ppq reported an error; the message names operator and module.
+        ConversionError: the streaming form cannot be written as ONNX.
+        UnknownTargetError: no such chip.
+    """
+    check_target(target)
+    check_environment()
+    quantization = quantization or Quantization()
+    job = _job(model, calibration_set, quantization, target)
+    try:
+        if worker is not None:
+            graph, stages = worker.call("quantize", job)
+        else:
+            with Worker() as own:
+                graph, stages = own.call("quantize", job)
+    except QuantizationError as error:
+        raise QuantizationError(with_modules(str(error), model)) from error
+    files = tuple(
+        _stage_file(stage, exported.data, exported.layouts)
+        for stage, exported in zip(model.spec.stages, stages, strict=True)
+    )
+    check_boundaries(files)
+    return QuantizedModel(
+        target=target,
+        precision=quantization.precision,
+        spec=model.spec,
+        stages=files,
+        versions={name: version(name) for name in ("esp-ppq", "torch", "onnx", "lightning-esp")},
+        graph=graph,
+        stage_graphs=tuple(exported.graph for exported in stages),
+    )
+
+
+def _job(model: StreamingModel, calibration_set: CalibrationSet, quantization: Quantization, target: str) -> Job:
+    spec = model.spec
+    stages = tuple(
+        StageNames(s.name, s.input_names, s.output_names, tuple((c.name, c.next) for c in s.caches))
+        for s in spec.stages
+    )
+    return Job(
+        onnx=to_onnx(model),
+        shapes=graph_inputs(spec),
+        samples={name: values.numpy() for name, values in calibration_set.values.items()},
+        stages=stages,
+        target=target,
+        precision=quantization.precision,
+        method=quantization.method,
+        int16=tuple(quantization.int16),
+    )
+
+
+def with_modules(message: str, model: StreamingModel) -> str:
+    """Add the module path after each operator name in a message of esp-ppq."""
+    operators = sorted({word.strip("'\"(),:[]") for word in message.split() if "/stages." in word}, key=len)
+    found = []
+    for operator in operators:
+        name = operator[operator.index("/stages.") :].split("(")[0]
+        found.append(f"{name} comes from module {module_path(name, model.spec)!r}")
+    return message if not found else message + "\n" + "; ".join(dict.fromkeys(found)) + "."
+
+
+def _stage_file(stage: Stage, data: bytes, layouts: Mapping[str, tuple[int, ...]]) -> StageFile:
+    file = read_espdl(data)
+    inputs = tuple(_tensor(file, port.name, layouts, port.time_axis) for port in stage.inputs)
+    outputs = tuple(_tensor(file, port.name, layouts, port.time_axis) for port in stage.outputs)
+    caches = []
+    for cache in stage.caches:
+        tensor = _tensor(file, cache.name, layouts, None)
+        after = _tensor(file, cache.next, layouts, None)
+        if (tensor.shape, tensor.dtype, tensor.exponent, tensor.layout) != (
+            after.shape,
+            after.dtype,
+            after.exponent,
+            after.layout,
+        ):
+            raise QuantizationError(
+                f"stage {stage.name!r}: cache {cache.name!r} enters as {tensor} but leaves as {after}; the loop would feed "
+                "back something else than it was given."
+            )
+        caches.append(CacheInfo(tensor, cache.next, _integer(cache.initial, tensor)))
+    return StageFile(stage.name, data, inputs, outputs, tuple(caches))
+
+
+def _integer(value: float, tensor: TensorInfo) -> int:
+    return round(value * 2.0**-tensor.exponent)
+
+
+def _tensor(file: EspdlModel, name: str, layouts: Mapping[str, tuple[int, ...]], time_axis: int | None) -> TensorInfo:
+    tensor, layout = file.tensors[name], layouts[name]
+    if not isinstance(tensor.exponent, int):
+        raise QuantizationError(f"tensor {name!r} has an exponent per channel, but it crosses a file boundary.")
+    axis = None if time_axis is None else layout.index(time_axis)
+    return TensorInfo(name, tensor.shape, str(tensor.dtype), tensor.exponent, layout, axis)
+
+
+def check_boundaries(stages: tuple[StageFile, ...]) -> None:
+    """Check that what a stage writes is what a later stage reads: shape, dtype, exponent and layout.
+
+    Raises:
+        QuantizationError: they differ.
+    """
+    written: dict[str, TensorInfo] = {}
+    for stage in stages:
+        for tensor in stage.inputs:
+            before = written.setdefault(tensor.name, tensor)
+            if before != tensor:
+                raise QuantizationError(f"stage {stage.name!r} reads {tensor}, but an earlier stage has {before}.")
+        written |= {tensor.name: tensor for tensor in stage.outputs}

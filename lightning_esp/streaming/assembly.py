@@ -1,0 +1,236 @@
+"""`convert`: a module becomes a `StreamingModel`, by its own contract, stage by stage, or automatically."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lightning_esp.config import Streaming
+from lightning_esp.errors import ConfigurationError, ConversionError, NotCausalError, WindowError
+from lightning_esp.streaming.contract import Draft, draft_contract, has_contract
+from lightning_esp.streaming.geometry import Geometry, argument_names, as_tuple, name_example, probe, resolve_time, run
+from lightning_esp.streaming.model import Port, Recording, Stage, StreamingModel, StreamSpec, Values
+
+
+def convert(module: nn.Module, example: Recording, streaming: Streaming | None = None) -> StreamingModel:
+    """Give a module its streaming form.
+
+    A module with a hand-written `streaming_forward` keeps it; any other is converted automatically, or refused. The
+    module itself is left as it is: the model holds a copy in evaluation mode.
+
+    Args:
+        module: maps `[batch, channels, time]` (or another layout with a time axis) to an output per frame.
+        example: one recording as `forward` takes it, with a batch dimension of 1 or without; a mapping from argument
+            name to tensor where there are several inputs.
+        streaming: window, stages and the rest; None for the defaults.
+
+    Returns:
+        The model that steps window by window.
+
+    Raises:
+        ConversionError: the module has no streaming form; the message names the layer and what to change.
+        WindowError: the window does not fit the stride or the number of stages.
+    """
+    module = copy.deepcopy(module).eval()
+    inputs = name_example(module, example)
+    streaming = resolve_time(module, inputs, streaming or Streaming())
+    if isinstance(streaming.stages, list | tuple):
+        return _from_paths(module, inputs, streaming, list(streaming.stages))
+    if has_contract(module):
+        return _from_contract(module, inputs, streaming)
+    return _automatic(module, inputs, streaming)
+
+
+def _automatic(module: nn.Module, inputs: Values, streaming: Streaming) -> StreamingModel:
+    from lightning_esp.streaming.conversion import convert_offline
+
+    return convert_offline(module, inputs, streaming)
+
+
+def choose_window(streaming: Streaming, stride: int, stages: int) -> int:
+    """The window, checked: a multiple of the stride and at least the number of stages.
+
+    Raises:
+        WindowError: it is not; the message names the nearest ones that are.
+    """
+    smallest = -(-stages // stride) * stride
+    window = streaming.window or smallest
+    if window % stride:
+        nearest = max(smallest, window // stride * stride)
+        raise WindowError(
+            f"Streaming(window={window}) is not a multiple of the model's stride of {stride} frames; "
+            f"use {nearest} or {-(-window // stride) * stride}."
+        )
+    if window < stages:
+        raise WindowError(
+            f"Streaming(window={window}) is shorter than the {stages} stages: one stage runs per frame step, so a window "
+            f"must last at least {stages} frames; use {smallest}."
+        )
+    return window
+
+
+def _input_ports(inputs: Values, streaming: Streaming, window: int) -> tuple[Port, ...]:
+    ports = []
+    for name, value in inputs.items():
+        if (streaming.inputs or {}).get(name) == "held":
+            ports.append(Port(name, tuple(value.shape), None))
+            continue
+        shape = list(value.shape)
+        shape[streaming.time_axis or 0] = window
+        ports.append(Port(name, tuple(shape), streaming.time_axis))
+    return tuple(ports)
+
+
+def _from_contract(module: nn.Module, inputs: Values, streaming: Streaming) -> StreamingModel:
+    geometry = probe(module, inputs, streaming)
+    _check_causal(module, inputs, streaming, geometry)
+    stages = streaming.stages if isinstance(streaming.stages, int) else 1
+    if stages > 1:
+        raise ConfigurationError(
+            f"Streaming(stages={stages}) cannot cut {type(module).__name__}, since its streaming_forward is hand-written; "
+            "give the stages as submodule paths, each with its own streaming_forward."
+        )
+    window = choose_window(streaming, geometry.stride, 1)
+    ports = _input_ports(inputs, streaming, window)
+    draft = draft_contract(module, "", "stage_0", ports, "output", next(iter(inputs.values())))
+    return _assemble([draft], ports, geometry, window, streaming)
+
+
+def _from_paths(module: nn.Module, inputs: Values, streaming: Streaming, paths: list[str]) -> StreamingModel:
+    parts = [_submodule(module, path) for path in paths]
+    geometry = probe(module, inputs, streaming)
+    _check_causal(module, inputs, streaming, geometry)
+    window = choose_window(streaming, geometry.stride, len(parts))
+    ports = _input_ports(inputs, streaming, window)
+    like = next(iter(inputs.values()))
+    drafts: list[Draft] = []
+    given, offline = ports, tuple(inputs.values())
+    for i, (path, part) in enumerate(zip(paths, parts, strict=True)):
+        given, offline = _with_model_inputs(part, given, offline, ports, inputs)
+        output = "output" if i == len(parts) - 1 else f"{path}.output"
+        if has_contract(part):
+            drafts.append(draft_contract(part, path, path, given, output, like))
+        else:
+            drafts.append(_draft_automatic(part, path, given, offline, output, streaming))
+        given, offline = drafts[-1].stage.outputs, _offline(part, path, offline)
+    return _assemble(drafts, ports, geometry, window, streaming)
+
+
+def _submodule(module: nn.Module, path: str) -> nn.Module:
+    try:
+        return module.get_submodule(path)
+    except AttributeError:
+        known = [name for name, _ in module.named_children()]
+        raise ConfigurationError(
+            f"Streaming(stages=[... {path!r} ...]) names no submodule of {type(module).__name__}; its children are {known}."
+        ) from None
+
+
+def _with_model_inputs(
+    part: nn.Module, given: tuple[Port, ...], offline: tuple[Tensor, ...], ports: tuple[Port, ...], inputs: Values
+) -> tuple[tuple[Port, ...], tuple[Tensor, ...]]:
+    # A stage takes the outputs of the one before in order; arguments left over are model inputs by name.
+    extra = [name for name in argument_names(part)[len(given) :] if name in inputs]
+    by_name = {port.name: port for port in ports}
+    return (*given, *(by_name[n] for n in extra)), (*offline, *(inputs[n] for n in extra))
+
+
+def _offline(part: nn.Module, path: str, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    try:
+        with torch.no_grad():
+            return as_tuple(part(*inputs))
+    except Exception as error:
+        raise ConversionError(
+            f"stage {path!r} does not run on the output of the stage before it: {type(error).__name__}: {error}. The "
+            "stages must follow each other as in forward: the output of one is the input of the next."
+        ) from error
+
+
+def _draft_automatic(
+    part: nn.Module, path: str, ports: tuple[Port, ...], offline: tuple[Tensor, ...], output: str, streaming: Streaming
+) -> Draft:
+    names = argument_names(part)[: len(ports)]
+    kinds: dict[str, Literal["stream", "held"]] = {
+        n: "held" if p.time_axis is None else "stream" for n, p in zip(names, ports, strict=True)
+    }
+    first = next(port for port in ports if port.time_axis is not None)
+    options = replace(streaming, stages=None, window=first.frames, time_axis=first.time_axis, inputs=kinds)
+    try:
+        model = _automatic(part, dict(zip(names, offline, strict=True)), options)
+    except ConversionError as error:
+        raise type(error)(f"stage {path!r}: {error}") from error
+    if model.delay:
+        raise ConfigurationError(
+            f"stage {path!r} delays its output by {model.delay} frames; stages by path must be causal. Give a number of "
+            "stages instead, or leave Streaming(lookahead=...) out."
+        )
+    found = model.spec.stages[0]
+    caches = tuple(replace(cache, name=f"{path}.{cache.name}") for cache in found.caches)
+    count = len(found.outputs)
+    outputs = tuple(
+        replace(port, name=output if count == 1 else f"{output}_{i}") for i, port in enumerate(found.outputs)
+    )
+    return Draft(Stage(path, ports, outputs, caches), model.stages[0])
+
+
+def _assemble(
+    drafts: list[Draft], ports: tuple[Port, ...], geometry: Geometry, window: int, streaming: Streaming
+) -> StreamingModel:
+    outputs = drafts[-1].stage.outputs
+    expected = window // geometry.stride * geometry.up
+    if outputs[0].frames != expected:
+        raise ConversionError(
+            f"streaming gives {outputs[0].frames} output frames for a window of {window}, but the offline forward gives "
+            f"{expected}; check the strides and the number of cached frames of streaming_forward."
+        )
+    spec = StreamSpec(
+        window=window,
+        stride=geometry.stride,
+        inputs=ports,
+        outputs=outputs,
+        stages=tuple(draft.stage for draft in drafts),
+        trim=geometry.trim,
+        delay=geometry.trim // geometry.stride * geometry.up,
+        frame_period=streaming.frame_period,
+    )
+    return StreamingModel(spec, tuple(draft.module for draft in drafts))
+
+
+def _check_causal(module: nn.Module, inputs: Values, streaming: Streaming, geometry: Geometry) -> None:
+    frames = look_ahead(module, inputs, streaming, geometry)
+    if frames > 0:
+        period = streaming.frame_period
+        milliseconds = "" if period is None else f" ({frames * period * 1000:g} ms)"
+        raise NotCausalError(
+            f"forward of {type(module).__name__} looks ahead by {frames} frame(s){milliseconds}: an output frame depends on "
+            "input after the end of its stride. Pad only on the left, F.pad(x, ((kernel - 1) * dilation, 0)), and use "
+            "Conv1d(padding=0)."
+        )
+
+
+def look_ahead(module: nn.Module, inputs: Values, streaming: Streaming, geometry: Geometry) -> int:
+    """Input frames that an output frame waits for, measured by changing the second half of the example."""
+    axis = streaming.time_axis or 0
+    streams = [name for name, kind in (streaming.inputs or {}).items() if kind == "stream"]
+    frames = inputs[streams[0]].shape[axis]
+    start = frames // 2 // geometry.stride * geometry.stride
+    generator = torch.Generator().manual_seed(0)
+    noise = {n: torch.randn(v.shape, generator=generator).to(v) for n, v in inputs.items() if n in streams}
+    changed = {n: torch.cat([v.narrow(axis, 0, start), noise[n].narrow(axis, start, frames - start)], dim=axis)
+               if n in streams else v for n, v in inputs.items()}  # fmt: skip
+    before, after = run(module, inputs)[0], run(module, changed)[0]
+    time = next((i for i in range(1, before.ndim) if before.shape[i] == _expected(frames, geometry)), None)
+    if start == 0 or time is None:
+        return 0
+    differs = (before - after).abs().transpose(0, time).flatten(1).amax(dim=1) > 1e-6 * before.abs().max().clamp(min=1)
+    earliest = int(differs.nonzero()[0]) if bool(differs.any()) else len(differs)
+    allowed = (earliest // geometry.up + 1) * geometry.stride - 1 + geometry.trim
+    return max(0, start - allowed)
+
+
+def _expected(frames: int, geometry: Geometry) -> int:
+    return -(-(frames - geometry.trim) // geometry.stride) * geometry.up

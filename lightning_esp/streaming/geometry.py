@@ -1,0 +1,211 @@
+"""What can be seen of a module from outside: its inputs, its time axis, its stride, found by running it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lightning_esp.config import Streaming
+from lightning_esp.errors import ConfigurationError, ConversionError
+from lightning_esp.streaming.model import Recording, Values
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How output frames follow from input frames: `ceil((frames - trim) / stride) * up`."""
+
+    stride: int
+    up: int
+    trim: int
+
+
+def argument_names(module: nn.Module) -> tuple[str, ...]:
+    """Names of the positional arguments of `module.forward`."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(module.forward).parameters.values()
+    return tuple(p.name for p in parameters if p.kind in kinds)
+
+
+def as_tuple(result: object) -> tuple[Tensor, ...]:
+    """Return what a forward returned as a tuple of tensors."""
+    if isinstance(result, Tensor):
+        return (result,)
+    assert isinstance(result, (tuple, list)), f"forward returned a {type(result).__name__}"
+    return tuple(result)
+
+
+def run(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    """Run the offline forward by argument name."""
+    with torch.no_grad():
+        return as_tuple(module(**inputs))
+
+
+def _runs(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...] | None:
+    # Any exception of the user's forward means no more than "not with these shapes".
+    try:
+        return run(module, inputs)
+    except Exception:
+        return None
+
+
+def name_example(module: nn.Module, example: Recording) -> Values:
+    """Return the example by argument name, with a batch dimension in front.
+
+    Args:
+        module: the offline module.
+        example: one recording, with a batch dimension of 1 or without; or one such tensor per input by name.
+
+    Raises:
+        ConversionError: `forward` does not run on it.
+    """
+    names = argument_names(module)
+    if isinstance(example, Tensor):
+        named = {names[0]: example}
+    else:
+        unknown = sorted(set(example) - set(names))
+        if unknown:
+            raise ConversionError(f"example has the inputs {unknown}, but forward takes {list(names)}; rename them.")
+        named = {name: example[name] for name in names if name in example}
+    return _with_batch(module, named)
+
+
+def _with_batch(module: nn.Module, named: Values) -> Values:
+    if _is_batch(module, named):
+        return named
+    batched = {name: value.unsqueeze(0) for name, value in named.items()}
+    try:
+        run(module, batched)
+    except Exception as error:
+        shapes = {name: list(value.shape) for name, value in named.items()}
+        raise ConversionError(
+            f"forward of {type(module).__name__} does not run on the example {shapes} with a batch dimension of 1 in "
+            f"front: {type(error).__name__}: {error}. Give one recording as the network takes it, features included."
+        ) from error
+    return batched
+
+
+def _is_batch(module: nn.Module, named: Values) -> bool:
+    # Conv layers take inputs without a batch too, so axis 0 is a batch only if doubling it doubles the output.
+    if any(value.ndim < 2 or value.shape[0] != 1 for value in named.values()):
+        return False
+    once = _runs(module, named)
+    twice = _runs(module, {name: torch.cat([value, value]) for name, value in named.items()})
+    if once is None or twice is None:
+        return False
+    return all(a.ndim > 0 and len(b) == 2 * len(a) for a, b in zip(once, twice, strict=True))
+
+
+def _sliced(inputs: Values, axis: int, frames: int, held: set[str]) -> Values:
+    return {name: v if name in held else v.narrow(axis, 0, frames) for name, v in inputs.items()}
+
+
+def _held_by_shape(inputs: Values, axis: int) -> set[str]:
+    # Without a word from the user the first input is a stream, and so is every other one of its length.
+    frames = next(iter(inputs.values())).shape[axis]
+    return {name for name, value in inputs.items() if value.ndim <= axis or value.shape[axis] != frames}
+
+
+def resolve_time(module: nn.Module, inputs: Values, streaming: Streaming) -> Streaming:
+    """Return `streaming` with `time_axis` and `inputs` filled in.
+
+    Args:
+        module: the offline module.
+        inputs: example by argument name, batch in front.
+        streaming: the user's options; what they set is kept.
+
+    Raises:
+        ConfigurationError: `streaming.inputs` names an unknown input, or the time axis cannot be found.
+    """
+    unknown = sorted(set(streaming.inputs or {}) - set(inputs))
+    if unknown:
+        raise ConfigurationError(f"Streaming(inputs=...) names {unknown}, but forward takes {list(inputs)}.")
+    axis = streaming.time_axis if streaming.time_axis is not None else _find_time_axis(module, inputs, streaming)
+    first = next(iter(inputs.values()))
+    if not 1 <= axis < first.ndim:
+        raise ConfigurationError(
+            f"Streaming(time_axis={axis}) is not an axis of the input {list(first.shape)}; axis 0 is the batch, so use "
+            f"1 to {first.ndim - 1}."
+        )
+    held = _held(inputs, axis, streaming)
+    kinds = {name: "held" if name in held else "stream" for name in inputs}
+    return Streaming(**{**vars(streaming), "time_axis": axis, "inputs": kinds})
+
+
+def _held(inputs: Values, axis: int, streaming: Streaming) -> set[str]:
+    told = streaming.inputs or {}
+    held = _held_by_shape(inputs, axis) - {name for name, kind in told.items() if kind == "stream"}
+    return held | {name for name, kind in told.items() if kind == "held"}
+
+
+def _find_time_axis(module: nn.Module, inputs: Values, streaming: Streaming) -> int:
+    first = next(iter(inputs.values()))
+    # [batch, channels, time] and [batch, channels, time, bins] are the common layouts, so axis 2 is asked first.
+    for axis in sorted(range(1, first.ndim), key=lambda a: (a != 2, a)):
+        frames, held = first.shape[axis], _held(inputs, axis, streaming)
+        for shorter in (frames - 1, frames // 2):
+            if 0 < shorter < frames and _runs(module, _sliced(inputs, axis, shorter, held)) is not None:
+                return axis
+    raise ConfigurationError(
+        f"the time axis of the input {list(first.shape)} was not found: forward of {type(module).__name__} runs on no "
+        "shorter example along any axis. Give Streaming(time_axis=...), or make forward accept any number of frames."
+    )
+
+
+def find_output_axis(shorter: Tensor, longer: Tensor, name: str) -> int:
+    """The axis along which an output grows with the recording."""
+    axes = [i for i, (a, b) in enumerate(zip(shorter.shape, longer.shape, strict=True)) if a != b]
+    if len(axes) != 1:
+        raise ConversionError(
+            f"output {name!r} has shape {list(shorter.shape)} for a short and {list(longer.shape)} for a long recording: "
+            "one axis must follow time. A streaming model gives an output per frame; pool over time after it."
+        )
+    return axes[0]
+
+
+def probe(module: nn.Module, inputs: Values, streaming: Streaming) -> Geometry:
+    """Find stride, upsampling and trim from the number of output frames for slightly shorter recordings.
+
+    Args:
+        module: the offline module.
+        inputs: example by argument name, batch in front.
+        streaming: options with `time_axis` and `inputs` filled in.
+    """
+    axis, kinds = streaming.time_axis, streaming.inputs
+    assert axis is not None
+    assert kinds is not None
+    held = {name for name, kind in kinds.items() if kind == "held"}
+    frames = next(v for n, v in inputs.items() if n not in held).shape[axis]
+    full = run(module, inputs)[0]
+    counts: list[int] = [0]
+    changes: list[int] = []
+    output_axis: int | None = None
+    for missing in range(1, frames):
+        shorter = _runs(module, _sliced(inputs, axis, frames - missing, held))
+        if shorter is None:
+            break
+        if output_axis is None and shorter[0].shape != full.shape:
+            output_axis = find_output_axis(shorter[0], full, "output")
+        counts.append(0 if output_axis is None else full.shape[output_axis] - shorter[0].shape[output_axis])
+        if counts[-1] != counts[-2]:
+            changes.append(missing)
+        if len(changes) == 2:
+            break
+    return _fit(frames, full, output_axis, counts, changes, axis)
+
+
+def _fit(
+    frames: int, full: Tensor, output_axis: int | None, counts: list[int], changes: list[int], axis: int
+) -> Geometry:
+    if len(changes) < 2 or output_axis is None:
+        # Forward takes no other length: only the ratio at the example's own length is known.
+        total = full.shape[axis] if full.ndim > axis else 1
+        stride = frames // total if 0 < total <= frames and frames % total == 0 else 1
+        return Geometry(stride, max(1, total * stride // frames), 0)
+    stride, up = changes[1] - changes[0], counts[changes[1]] - counts[changes[0]]
+    longest = frames - changes[0]
+    strides = (full.shape[output_axis] - counts[changes[0]]) // up
+    return Geometry(stride, up, longest - strides * stride)
