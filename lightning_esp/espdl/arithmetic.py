@@ -1,0 +1,116 @@
+"""Rounding and saturation as ESP-DL's plain-C code does them, per family of chips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lightning_esp.config import check_target
+from lightning_esp.espdl.model import Array
+
+_HALF_EVEN_TARGETS = ("esp32p4", "esp32s31")
+# The S3's vector unit accumulates an int8 product sum in 20 bits and an int16 one in 40; the others have 32 or more.
+_NARROW_ACCUMULATORS = {"esp32s3": {1: 20, 2: 40}}
+_INT32 = np.iinfo(np.int32)
+
+
+@dataclass(frozen=True)
+class ChipRules:
+    """What differs between the families of chips.
+
+    Attributes:
+        target: The chip.
+        half_even: Whether ties round to even (P4, S31) instead of up.
+    """
+
+    target: str
+    half_even: bool
+
+    def accumulator_limit(self, dtype: np.dtype[Any]) -> int | None:
+        """Return the first magnitude that a convolution's accumulator can't hold, or None where it never matters."""
+        bits = _NARROW_ACCUMULATORS.get(self.target, {}).get(dtype.itemsize)
+        return None if bits is None else 1 << (bits - 1)
+
+    def round(self, values: Array) -> Array:
+        """Round floats to integers as `dl::tool::round` does in C, in the precision of the argument.
+
+        The half-up form adds 0.5 in double and rounds the sum to float32 before the floor; the half-even form calls
+        everything within 1e-6 behind a tie a tie. Both are kept, for they decide single values of int16 tensors.
+
+        Args:
+            values: float32 array of any shape.
+
+        Returns:
+            float64 array of whole numbers inside int32 (a chip's float-to-int conversion saturates).
+        """
+        if not self.half_even:
+            rounded = np.floor((values.astype(np.float64) + 0.5).astype(values.dtype))
+            return np.asarray(np.clip(rounded.astype(np.float64), _INT32.min, _INT32.max))
+        half = values.dtype.type(0.5)
+        shifted = np.where(values < 0, values - half, values + half)
+        whole = np.clip(np.trunc(shifted.astype(np.float64)), _INT32.min, _INT32.max)
+        tie = np.abs(shifted - whole.astype(values.dtype)) < 1e-6
+        odd = np.mod(whole, 2) != 0
+        return np.asarray(np.where(tie & odd, whole - np.where(values < 0, -1.0, 1.0), whole))
+
+    def quantize(self, values: Array, dtype: np.dtype[Any]) -> Array:
+        """Round floats and saturate them to an integer type.
+
+        Args:
+            values: float32 array in units of the output's step.
+            dtype: int8 or int16.
+
+        Returns:
+            Array of `dtype`, same shape.
+        """
+        return saturate(self.round(values), dtype)
+
+    def shift(self, values: Array, shift: Array | int) -> Array:
+        """Divide whole numbers, held as floats that represent them exactly, by 2^shift, and round.
+
+        Args:
+            values: float array of whole numbers.
+            shift: How many binary places to drop, 0 or more; a scalar or one that broadcasts.
+
+        Returns:
+            float array of whole numbers, same shape.
+        """
+        factor = np.ldexp(values.dtype.type(1), -np.asarray(shift))
+        scaled = values * factor
+        if self.half_even:
+            return np.asarray(np.rint(scaled, out=scaled))
+        scaled += values.dtype.type(0.5)
+        return np.asarray(np.floor(scaled, out=scaled))
+
+
+def chip_rules(target: str) -> ChipRules:
+    """Return the rules of a chip.
+
+    Args:
+        target: One of `lightning_esp.config.TARGETS`.
+
+    Raises:
+        UnknownTargetError: ESP-DL does not know the chip.
+    """
+    return ChipRules(check_target(target), half_even=target in _HALF_EVEN_TARGETS)
+
+
+def saturate(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Clip whole numbers to the range of an integer type and convert them.
+
+    Args:
+        values: Array of whole numbers, integer or float.
+        dtype: int8 or int16.
+
+    Returns:
+        Array of `dtype`, same shape.
+    """
+    limits = np.iinfo(dtype)
+    return np.clip(values, limits.min, limits.max).astype(dtype)
+
+
+def power_of_two(exponent: int) -> np.float32:
+    """Return 2^exponent as float32."""
+    return np.float32(np.ldexp(1.0, exponent))

@@ -1,0 +1,217 @@
+"""Conv, Gemm and MatMul: a product sum, a bias, one rounded shift, an optional ReLU, saturation.
+
+Product sums are computed in float32 or float64, whichever holds every partial sum of this filter exactly, so that the
+host's BLAS does the work and the result is still the integer that the C code computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lightning_esp.espdl.arithmetic import saturate
+from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, Values, attribute_ints
+from lightning_esp.espdl.model import Array
+
+_FLOAT32_EXACT, _FLOAT64_EXACT = 1 << 24, 1 << 53
+ProductSum = Callable[[Array], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class _Tail:
+    """What follows the product sum: bias, shift and the output type."""
+
+    node: Node
+    bias: Array
+    shift: Array
+    relu: bool
+    dtype: np.dtype[Any]
+
+    def __call__(self, sums: Array) -> Array:
+        sums += self.bias
+        scaled = self.node.rules.shift(sums, self.shift)
+        return saturate(np.maximum(scaled, 0, out=scaled) if self.relu else scaled, self.dtype)
+
+
+def _make_tail(node: Node, channels: int, magnitude: int) -> _Tail:
+    """Read bias, shift and activation; `magnitude` bounds the product sum of any input."""
+    shift = np.broadcast_to(
+        node.exponent(node.output) - np.asarray(node.input(1).exponent) - node.exponent(node.input(0)), (channels,)
+    )
+    if shift.min() < 0:
+        raise node.refuse(
+            f"its output exponent {node.output.exponent} is finer than input plus weight exponent by "
+            f"{-int(shift.min())} bits, a negative shift that ESP-DL's kernels don't support"
+        )
+    activation = node.attribute("activation", "Linear")
+    if activation not in ("Linear", "Relu"):
+        raise node.refuse(f"the fused activation {activation!r} is not one of ESP-DL's kernels")
+    stored = node.optional_parameter(2)
+    bias = np.zeros(channels, np.int64) if stored is None else stored.astype(np.int64).reshape(-1)
+    bound = magnitude + int(np.abs(bias).max()) + (1 << int(shift.max()))
+    if bound >= _FLOAT64_EXACT:
+        raise node.refuse(f"its accumulator may reach {bound}, more than the host computes exactly")
+    kind = np.float32 if bound < _FLOAT32_EXACT else np.float64
+    return _Tail(node, bias.astype(kind), shift, activation == "Relu", node.output.dtype)
+
+
+def _largest_input(node: Node) -> int:
+    return -int(np.iinfo(node.input(0).dtype).min)
+
+
+def _check_types(node: Node) -> None:
+    kinds = {node.attribute("quant_type", ""), str(node.input(0).dtype), str(node.input(1).dtype)}
+    if kinds not in ({"S8", "int8"}, {"S16", "int16"}):
+        raise node.refuse(f"types {sorted(kinds)} are mixed; ESP-DL 3.3.9 computes int8 x int8 and int16 x int16 only")
+
+
+def build_conv(node: Node) -> Kernel:
+    """Build a 1-D or 2-D convolution; input (batch, 1, *space, in), filter (out, in / groups, *kernel)."""
+    _check_types(node)
+    weight = node.parameter(1)
+    outputs, inputs = weight.shape[:2]
+    depthwise = _is_depthwise(node, outputs, inputs)
+    magnitude = int(np.abs(weight.astype(np.int64)).reshape(outputs, -1).sum(axis=1).max()) * _largest_input(node)
+    tail = _make_tail(node, outputs, magnitude)
+    taps = weight.reshape(outputs, inputs, -1).transpose(2, 1, 0).astype(tail.bias.dtype)
+    geometry = _read_geometry(node, weight.shape[2:])
+
+    def run(values: Values) -> tuple[Array, ...]:
+        padded = geometry.pad(values[0]).astype(tail.bias.dtype)
+        sums: Array | None = None
+        for index, tap in enumerate(taps):
+            window = geometry.window(padded, index)
+            product = window * tap[0] if depthwise else window @ tap
+            sums = product if sums is None else np.add(sums, product, out=sums)
+        assert sums is not None
+        return (tail(sums),)
+
+    return run
+
+
+def _is_depthwise(node: Node, outputs: int, inputs: int) -> bool:
+    groups = int(node.attribute("group", 1))
+    if groups == 1:
+        return False
+    if groups != outputs or inputs != 1 or node.input(0).shape[-1] != groups:
+        raise node.refuse(
+            f"{groups} groups on {node.input(0).shape[-1]} input and {outputs} output channels: ESP-DL 3.3.9 runs every "
+            "grouped convolution as a depthwise one; use 1 group or one per channel"
+        )
+    return True
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """Kernel, stride, dilation and padding per spatial axis; axes 2.. of the batched array are spatial."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+
+    def pad(self, values: Array) -> Array:
+        if not any(before or after for before, after in self.pads):
+            return values
+        return np.pad(values, ((0, 0), (0, 0), *self.pads, (0, 0)))
+
+    def window(self, padded: Array, tap: int) -> Array:
+        """Return the inputs that meet one tap of the kernel, one per output position."""
+        offsets = np.unravel_index(tap, self.kernel)
+        slices = [slice(None), slice(None)]
+        for axis, offset in enumerate(offsets):
+            size = padded.shape[2 + axis]
+            count = (size - self.dilations[axis] * (self.kernel[axis] - 1) - 1) // self.strides[axis] + 1
+            start = int(offset) * self.dilations[axis]
+            slices.append(slice(start, start + (count - 1) * self.strides[axis] + 1, self.strides[axis]))
+        return padded[tuple(slices)]
+
+
+def _read_geometry(node: Node, kernel: tuple[int, ...]) -> _Geometry:
+    rank = len(kernel)
+    pads = attribute_ints(node.attribute("pads", (0,) * (2 * rank)))
+    if node.attribute("auto_pad", "NOTSET") not in ("NOTSET", ""):
+        raise node.refuse(f"auto_pad={node.attribute('auto_pad', '')!r} is ignored by ESP-DL; give explicit pads")
+    return _Geometry(
+        kernel,
+        attribute_ints(node.attribute("strides", (1,) * rank)),
+        attribute_ints(node.attribute("dilations", (1,) * rank)),
+        tuple((pads[axis], pads[rank + axis]) for axis in range(rank)),
+    )
+
+
+def build_gemm(node: Node) -> Kernel:
+    """Build a linear layer: input (batch, ..., in), weight (in, out)."""
+    _check_types(node)
+    if int(node.attribute("transA", 0)) or int(node.attribute("transB", 0)):
+        raise node.refuse("transA and transB must be 0: ESP-DL asserts it at load")
+    return _build_product(node, node.parameter(1))
+
+
+def build_matmul(node: Node) -> Kernel:
+    """Build a product with a stored matrix: input (batch, ..., in), weight (..., in, out)."""
+    _check_types(node)
+    if node.input(1).data is None:
+        raise node.refuse(
+            "it multiplies two activations, which ESP-DL 3.3.9 computes wrongly (it expects a packed one)"
+        )
+    weight = node.parameter(1)
+    if weight.ndim < 2 or node.input(0).shape[-1] != weight.shape[-2] or len(node.input(0).shape) < weight.ndim:
+        raise node.refuse(f"shapes {node.input(0).shape} and {weight.shape} are not a product with a stored matrix")
+    return _build_product(node, weight)
+
+
+def _build_product(node: Node, weight: Array) -> Kernel:
+    magnitude = int(np.abs(weight.astype(np.int64)).sum(axis=-2).max()) * _largest_input(node)
+    tail = _make_tail(node, weight.shape[-1], magnitude)
+    matrix = weight.astype(tail.bias.dtype)
+
+    def run(values: Values) -> tuple[Array, ...]:
+        return (tail(values[0].astype(matrix.dtype) @ matrix),)
+
+    return run
+
+
+def accumulator_peak(node: Node, values: Values) -> int:
+    """Return the largest magnitude that the accumulator of a Conv, Gemm or MatMul passes through.
+
+    The sum starts at the bias and takes its products in ESP-DL's order (kernel row, kernel column, input channel), as
+    the S3's vector unit does; its 20-bit accumulator must hold every partial sum.
+
+    Args:
+        node: The operator.
+        values: Its input arrays, as for its kernel.
+
+    Returns:
+        The peak magnitude over all outputs.
+    """
+    if node.operator.type == "Conv":
+        weight = node.parameter(1)
+        taps = weight.reshape(*weight.shape[:2], -1).transpose(2, 1, 0).astype(np.int64)
+        geometry = _read_geometry(node, weight.shape[2:])
+        padded = geometry.pad(values[0])
+        columns = np.stack([geometry.window(padded, index) for index in range(len(taps))], axis=-2)
+        depthwise = _is_depthwise(node, *weight.shape[:2])
+    else:
+        taps = node.parameter(1)[..., None, :, :].astype(np.int64)
+        columns, depthwise = values[0][..., None, :], False
+    stored = node.optional_parameter(2)
+    bias = np.zeros(taps.shape[-1], np.int64) if stored is None else stored.astype(np.int64).reshape(-1)
+    if taps.ndim > 3:
+        raise node.refuse("the accumulator peak of a batched MatMul is not computed")
+    rows = columns.reshape(-1, *columns.shape[-2:])
+    chunk = max(1, 4_000_000 // max(1, taps.size))
+    parts = (rows[start : start + chunk] for start in range(0, len(rows), chunk))
+    return max(_peak(part.astype(np.int64), taps, bias, depthwise) for part in parts)
+
+
+def _peak(rows: Array, taps: Array, bias: Array, depthwise: bool) -> int:
+    """Prefix sums of (rows, taps, in) x (taps, in, out)."""
+    products = rows * taps[:, 0, :] if depthwise else (rows[..., None] * taps).reshape(len(rows), -1, taps.shape[-1])
+    return int(np.abs(np.cumsum(products, axis=1) + bias).max(initial=int(np.abs(bias).max(initial=0))))
+
+
+KERNELS: KernelTable = {"Conv": build_conv, "Gemm": build_gemm, "MatMul": build_matmul}
