@@ -5,4 +5,13 @@ from lightning_esp.espdl.model import EspdlModel, Operator, Tensor
 from lightning_esp.espdl.reader import list_models, read_espdl
 from lightning_esp.espdl.stream import IntegerStream
 
-__all__ = ["EspdlInterpreter", "EspdlModel", "IntegerStream", "Operator", "Tensor", "Trace", "list_models", "read_espdl"]
+__all__ = [
+    "EspdlInterpreter",
+    "EspdlModel",
+    "IntegerStream",
+    "Operator",
+    "Tensor",
+    "Trace",
+    "list_models",
+    "read_espdl",
+]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lightning_esp.errors import EspdlError, EspdlOperatorError
-from lightning_esp.espdl.arithmetic import chip_rules
+from lightning_esp.errors import EspdlError
+from lightning_esp.espdl.arithmetic import ChipRules, chip_rules
 from lightning_esp.espdl.kernels import Kernel, Node, accumulator_peak, build_kernel, make_node
 from lightning_esp.espdl.kernels.cache import StreamingCache, make_cache
 from lightning_esp.espdl.model import Array, EspdlModel, Tensor
@@ -78,12 +78,17 @@ class EspdlInterpreter:
         self._rules = chip_rules(target)
         self._check_accumulators = check_accumulators
         self._constants = {name: item.data[None] for name, item in model.tensors.items() if item.data is not None}
-        self._instructions = _prepare(model, [make_node(model, item, self._rules) for item in model.operators])
+        self._instructions, self._shapes = _prepare(model, self._rules)
 
     @property
     def instructions(self) -> tuple[Instruction, ...]:
         """The prepared operators in execution order."""
         return self._instructions
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shapes that ESP-DL computes at load; for tensors between operators the file's own may be wrong."""
+        return self._shapes
 
     @property
     def constants(self) -> Mapping[str, Array]:
@@ -197,18 +202,36 @@ class EspdlInterpreter:
         missing = [name for name in names if name not in values]
         if missing:
             raise EspdlError(f"taps: {missing} are not tensors that the model computes; print(model) lists them.")
-        return {name: from_batched(self.model.tensors[name], values[name]) for name in names}
+        return {name: from_batched(values[name]) for name in names}
 
 
-def _prepare(model: EspdlModel, nodes: list[Node]) -> tuple[Instruction, ...]:
-    last = {name: index for index, node in enumerate(nodes) for name in (*node.operator.inputs, *node.operator.outputs)}
+def _prepare(model: EspdlModel, rules: ChipRules) -> tuple[tuple[Instruction, ...], dict[str, tuple[int, ...]]]:
+    """Build every kernel in order, and find the shapes by running each on zeros."""
+    last = {name: index for index, item in enumerate(model.operators) for name in (*item.inputs, *item.outputs) if name}
+    shapes = {name: model.tensors[name].shape for name in model.inputs}
+    shapes.update({name: tensor.shape for name, tensor in model.tensors.items() if tensor.data is not None})
     instructions = []
-    for index, node in enumerate(nodes):
-        cache = make_cache(node) if node.operator.type == "StreamingCache" else None
+    for index, operator in enumerate(model.operators):
+        node = make_node(model, operator, rules, shapes)
+        cache = make_cache(node) if operator.type == "StreamingCache" else None
         kernel = None if cache is not None else build_kernel(node)
         released = tuple(name for name in last if last[name] == index and not model_keeps(model, name))
         instructions.append(Instruction(node, kernel, cache, released))
-    return tuple(instructions)
+        shapes.update(_probe(instructions[-1]))
+    return tuple(instructions), shapes
+
+
+def _probe(item: Instruction) -> dict[str, tuple[int, ...]]:
+    values = {
+        tensor.name: np.zeros((1, *tensor.shape), tensor.dtype) if tensor.data is None else tensor.data[None]
+        for tensor in item.node.inputs
+        if tensor is not None
+    }
+    if item.cache is not None:
+        remembered = np.zeros((1, *item.cache.shape), item.cache.dtype)
+        joined, _ = item.cache.extend(values[item.node.operator.inputs[0]], remembered)
+        return {item.node.operator.outputs[0]: joined.shape[1:]}
+    return {name: array.shape[1:] for name, array in compute(item, values).items()}
 
 
 def model_keeps(model: EspdlModel, name: str) -> bool:
@@ -235,17 +258,13 @@ def compute(item: Instruction, values: Mapping[str, Array]) -> dict[str, Array]:
         Its outputs by name, batched.
 
     Raises:
-        EspdlOperatorError: An output has another shape or type than the file says.
+        EspdlOperatorError: An output has another type than the file says.
     """
     assert item.run is not None
     results = item.run([values[name] if name else _ABSENT for name in item.node.operator.inputs])
     for tensor, result in zip(item.node.outputs, results, strict=False):
-        if tensor is not None and (result.shape[1:] != tensor.shape or result.dtype != tensor.dtype):
-            raise EspdlOperatorError(
-                f"{item.node.operator.type} {operator_key(item.node)!r} makes {result.dtype} of shape {result.shape[1:]} "
-                f"for {tensor.name}, but the file says {tensor.dtype} of shape {tensor.shape}: ESP-DL would read wrong "
-                "memory. The exporter wrote a wrong shape or type."
-            )
+        if tensor is not None and result.dtype != tensor.dtype:
+            raise item.node.refuse(f"it makes {result.dtype} for {tensor.name}, but the file says {tensor.dtype}")
     return {name: result for name, result in zip(item.node.operator.outputs, results, strict=False) if name}
 
 
@@ -254,6 +273,6 @@ def to_batched(tensor: Tensor, array: Array) -> Array:
     return array.reshape(array.shape[0], *tensor.shape)
 
 
-def from_batched(tensor: Tensor, array: Array) -> Array:
-    """Bring (batch, *file shape) into (batch, ...): the file's leading 1 becomes the batch."""
-    return array[:, 0] if tensor.shape[:1] == (1,) else array
+def from_batched(array: Array) -> Array:
+    """Bring (batch, *file shape) into (batch, ...): a leading 1 of the file becomes the batch."""
+    return array[:, 0] if array.ndim > 1 and array.shape[1] == 1 else array

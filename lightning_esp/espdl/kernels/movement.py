@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from lightning_esp.espdl.kernels.node import (
@@ -19,7 +22,7 @@ from lightning_esp.espdl.model import Array
 
 def build_concat(node: Node) -> Kernel:
     """Build a concatenation of raw integers."""
-    axis = positive_axis(int(node.attribute("axis", 0)), len(node.output.shape))
+    axis = positive_axis(int(node.attribute("axis", 0)), len(node.input(0).shape))
 
     def run(values: Values) -> tuple[Array, ...]:
         batch = max(value.shape[0] for value in values)
@@ -51,25 +54,30 @@ def build_slice(node: Node) -> Kernel:
 
 
 def build_split(node: Node) -> Kernel:
-    """Build a split; without stored sizes ESP-DL reads `num_outputs` as the size of one part."""
+    """Build a split; without stored sizes ESP-DL reads `num_outputs` as the length of one part."""
     axis = positive_axis(int(node.attribute("axis", 0)), len(node.input(0).shape))
-    length = node.input(0).shape[axis - 1]
-    wanted = [tensor.shape[axis - 1] if tensor is not None else 0 for tensor in node.outputs]
-    stored = node.optional_parameter(1)
-    size = int(node.attribute("num_outputs", 0))
-    if stored is not None:
-        sizes = [int(part) for part in stored.reshape(-1)]
-    elif size > 0:
-        sizes = [min(size, length - start) for start in range(0, length, size)]
-    else:
-        raise node.refuse("it has neither stored sizes nor num_outputs")
-    if sizes != wanted:
-        raise node.refuse(
-            f"its parts are meant to have the lengths {wanted}, but ESP-DL reads num_outputs={size} as the length of a "
-            f"part and cuts {sizes}; give explicit sizes (torch.split instead of chunk or GLU)"
-        )
-    bounds = np.cumsum(sizes)[:-1]
+    bounds = np.cumsum(_part_lengths(node, node.input(0).shape[axis - 1]))[:-1]
     return lambda values: tuple(np.split(values[0], bounds, axis=axis))
+
+
+def _part_lengths(node: Node, length: int) -> list[int]:
+    stored = node.optional_parameter(1)
+    if stored is not None:
+        return [int(part) for part in stored.reshape(-1)]
+    count = int(node.attribute("num_outputs", 0))
+    if count < 1:
+        raise node.refuse("it has neither stored sizes nor num_outputs")
+    meant, read = _cut(length, -(-length // count)), _cut(length, count)
+    if meant != read:
+        raise node.refuse(
+            f"its parts are meant to have the lengths {meant}, but ESP-DL reads num_outputs={count} as the length of a "
+            f"part and cuts {read}; give explicit sizes (torch.split instead of chunk or GLU)"
+        )
+    return meant
+
+
+def _cut(length: int, part: int) -> list[int]:
+    return [min(part, length - start) for start in range(0, length, part)]
 
 
 def build_pad(node: Node) -> Kernel:
@@ -101,13 +109,48 @@ def build_transpose(node: Node) -> Kernel:
     return elementwise(lambda values: np.transpose(values, order))
 
 
-def build_reshape(node: Node) -> Kernel:
+def _build_view(node: Node, shape: Sequence[int]) -> Kernel:
     """Build a change of shape: the memory keeps its order, so ESP-DL shares the buffer and keeps the exponent."""
     require_same_exponent(node, node.input(0), node.output, "ESP-DL shares one buffer between them")
-    shape = node.output.shape
-    if int(np.prod(shape)) != int(np.prod(node.input(0).shape)):
-        raise node.refuse(f"shapes {node.input(0).shape} and {shape} hold different numbers of values; ESP-DL asserts")
+    size = math.prod(node.input(0).shape)
+    if math.prod(shape) != size:
+        raise node.refuse(
+            f"shape {tuple(shape)} does not hold the {size} values of {node.input(0).shape}; ESP-DL asserts"
+        )
     return elementwise(lambda values: values.reshape(values.shape[0], *shape))
+
+
+def build_reshape(node: Node) -> Kernel:
+    """Build a reshape to a stored shape; 0 keeps an axis, -1 takes what is left."""
+    before = node.input(0).shape
+    wanted = [int(size) for size in node.parameter(1).reshape(-1)]
+    if not node.attribute("allowzero", 0):
+        wanted = [before[axis] if size == 0 else size for axis, size in enumerate(wanted)]
+    known = math.prod(size for size in wanted if size != -1)
+    return _build_view(node, [math.prod(before) // max(known, 1) if size == -1 else size for size in wanted])
+
+
+def build_flatten(node: Node) -> Kernel:
+    """Build a flattening to two axes."""
+    before = node.input(0).shape
+    axis = positive_axis(int(node.attribute("axis", 1)), len(before)) - 1
+    return _build_view(node, (math.prod(before[:axis]), math.prod(before[axis:])))
+
+
+def build_squeeze(node: Node) -> Kernel:
+    """Build the removal of axes of length 1; without stored axes, of all of them."""
+    before, stored = node.input(0).shape, node.optional_parameter(1)
+    axes = range(len(before)) if stored is None else [int(axis) % len(before) for axis in stored.reshape(-1)]
+    return _build_view(node, [size for axis, size in enumerate(before) if size != 1 or axis not in axes])
+
+
+def build_unsqueeze(node: Node) -> Kernel:
+    """Build the insertion of axes of length 1."""
+    before, stored = list(node.input(0).shape), node.parameter(1).reshape(-1)
+    rank = len(before) + len(stored)
+    for axis in sorted(int(axis) % rank for axis in stored):
+        before.insert(axis, 1)
+    return _build_view(node, before)
 
 
 def build_insert_zeros(node: Node) -> Kernel:
@@ -138,11 +181,11 @@ def build_resize(node: Node) -> Kernel:
     if node.attribute("mode", "nearest") != "nearest" or node.input(0).dtype != np.int8:
         raise node.refuse("only the nearest mode of int8 tensors is simulated (ESP-DL 3.3.9 does nothing for int16)")
     require_same_exponent(node, node.input(0), node.output, "this package simulates a resize at one exponent only")
-    before, after = node.input(0).shape[1:-1], node.output.shape[1:-1]
-    steps = [np.float32(1) / scale for scale in _read_scales(node, before, after)]
+    before = node.input(0).shape[1:-1]
+    after, scales = _read_scales(node, before)
     picks = [
-        np.minimum((np.arange(size).astype(np.float32) * step).astype(np.int64), limit - 1)
-        for size, step, limit in zip(after, steps, before, strict=True)
+        np.minimum((np.arange(size).astype(np.float32) * (np.float32(1) / scale)).astype(np.int64), limit - 1)
+        for size, scale, limit in zip(after, scales, before, strict=True)
     ]
 
     def run(values: Values) -> tuple[Array, ...]:
@@ -154,13 +197,16 @@ def build_resize(node: Node) -> Kernel:
     return run
 
 
-def _read_scales(node: Node, before: tuple[int, ...], after: tuple[int, ...]) -> list[np.float32]:
+def _read_scales(node: Node, before: tuple[int, ...]) -> tuple[list[int], list[np.float32]]:
+    """Return the new lengths of the spatial axes, and the scales that ESP-DL computes with."""
     sizes, scales = node.optional_parameter(3), node.optional_parameter(2)
     if sizes is not None and sizes.size:
-        return [np.float32(new) / np.float32(old) for old, new in zip(before, after, strict=True)]
+        after = [int(size) for size in sizes.reshape(-1)[2:]]
+        return after, [np.float32(new) / np.float32(old) for old, new in zip(before, after, strict=True)]
     if scales is None or not scales.size:
         raise node.refuse("it has neither sizes nor scales")
-    return [np.float32(scale) for scale in scales.reshape(-1)[2:]]
+    factors = [np.float32(scale) for scale in scales.reshape(-1)[2:]]
+    return [int(np.float32(old) * factor) for old, factor in zip(before, factors, strict=True)], factors
 
 
 KERNELS: KernelTable = {
@@ -170,9 +216,9 @@ KERNELS: KernelTable = {
     "Pad": build_pad,
     "Transpose": build_transpose,
     "Reshape": build_reshape,
-    "Flatten": build_reshape,
-    "Squeeze": build_reshape,
-    "Unsqueeze": build_reshape,
+    "Flatten": build_flatten,
+    "Squeeze": build_squeeze,
+    "Unsqueeze": build_unsqueeze,
     "InsertZeros": build_insert_zeros,
     "Resize": build_resize,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,7 +28,7 @@ class Node:
     Attributes:
         operator: The operator.
         inputs: Its input tensors; None for an optional input that is left out.
-        outputs: Its output tensors; None for one that is left out.
+        outputs: Its output tensors; None for one that is left out. Their shapes are not to be relied on.
         table: The look-up table that the operator's `lut` attribute names, if any.
         rules: Rounding of the chip.
     """
@@ -96,13 +96,15 @@ class Node:
         )
 
 
-def make_node(model: EspdlModel, operator: Operator, rules: ChipRules) -> Node:
+def make_node(model: EspdlModel, operator: Operator, rules: ChipRules, shapes: Mapping[str, tuple[int, ...]]) -> Node:
     """Collect an operator's tensors.
 
     Args:
         model: The model that the operator belongs to.
         operator: The operator.
         rules: Rounding of the chip.
+        shapes: Shapes that ESP-DL computes when it loads the model. esp-ppq writes shapes of its own for tensors
+            between operators, not always rightly, and ESP-DL does not read them.
 
     Raises:
         EspdlOperatorError: The file names a tensor that it does not describe.
@@ -113,7 +115,10 @@ def make_node(model: EspdlModel, operator: Operator, rules: ChipRules) -> Node:
             raise EspdlOperatorError(
                 f"{operator.type} {operator.name!r}: the file does not describe its tensor {name!r}; export it again."
             )
-        return model.tensors[name] if name else None
+        if not name:
+            return None
+        tensor = model.tensors[name]
+        return replace(tensor, shape=shapes[name]) if name in shapes else tensor
 
     table = operator.attributes.get("lut")
     return Node(
