@@ -1,1 +1,28 @@
 """lightning_esp: from a PyTorch Lightning training run to a verified streaming model on an ESP32."""
+
+from lightning_esp.bundle import Bundle, read_bundle, write_bundle
+from lightning_esp.calibration import CalibrationSet, calibrate
+from lightning_esp.config import Calibration, Deployment, Quantization, Streaming
+from lightning_esp.export import export
+from lightning_esp.quantization import QuantizedModel, quantize
+from lightning_esp.streaming import StreamingModel, convert
+from lightning_esp.verification import Verification, verify
+
+__all__ = [
+    "Bundle",
+    "Calibration",
+    "CalibrationSet",
+    "Deployment",
+    "Quantization",
+    "QuantizedModel",
+    "Streaming",
+    "StreamingModel",
+    "Verification",
+    "calibrate",
+    "convert",
+    "export",
+    "quantize",
+    "read_bundle",
+    "verify",
+    "write_bundle",
+]

@@ -12,7 +12,6 @@ from esp_ppq.parser.espdl.espdl_typedef import CONV_LAYOUT_OP_SET, OTHER_OP_SET
 
 from lightning_esp.quantization.job import Layout
 
-
 # Both are remapped to whatever layout their input has.
 _FOLLOWS = ("Slice", "Concat")
 

@@ -70,3 +70,20 @@ class Verification:
     notes: tuple[str, ...] = ()
     float_metrics: dict[str, float] = field(default_factory=dict)
     quantized_metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What the user's own validation and test steps say about the integer stream (proof 5).
+
+    Args:
+        float_metrics: metrics of the float offline model, by the name that the step logs.
+        quantized_metrics: the same of the integer stream.
+        proofs: what follows from both.
+        notes: facts worth reading that decide nothing.
+    """
+
+    float_metrics: dict[str, float]
+    quantized_metrics: dict[str, float]
+    proofs: tuple[Proof, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,125 @@
+"""The pipeline: convert, calibrate, quantize, verify, write the bundle."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from os import PathLike
+
+from torch import nn
+
+from lightning_esp.bundle import Bundle, check_output_dir, write_bundle
+from lightning_esp.calibration import Progress, calibrate
+from lightning_esp.config import Calibration, Deployment, Quantization, Streaming, check_target
+from lightning_esp.errors import ConfigurationError, DataError, EnvironmentMismatchError
+from lightning_esp.quantization import QuantizedModel, Worker, check_environment, quantize
+from lightning_esp.quantization.executor import stage_executors
+from lightning_esp.simulation import IntegerPipeline, QuantizedStreaming
+from lightning_esp.streaming import Recordings, convert
+from lightning_esp.verification import TaskResult, Verification, verify
+from lightning_esp.verification.verify import require
+
+Evaluate = Callable[[nn.Module], TaskResult]
+
+
+def export(
+    module: nn.Module,
+    recordings: Recordings,
+    output_dir: str | PathLike[str],
+    target: str | Sequence[str] = "esp32s3",
+    streaming: Streaming | None = None,
+    calibration: Calibration | None = None,
+    quantization: Quantization | None = None,
+    deployment: Deployment | None = None,
+    *,
+    evaluate: Evaluate | None = None,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Turn a trained module into a verified ESP-IDF project.
+
+    Args:
+        module: maps a recording to an output per frame; left as it is, on whatever device and in whatever mode.
+        recordings: what the module sees, without batch dimension; lengths may differ.
+        output_dir: where the bundle goes: a new directory, an empty one, or an older bundle, which is replaced at the
+            end.
+        target: one chip or several.
+        streaming: window, stages and the rest.
+        calibration: how much of the recordings calibrates the quantizer.
+        quantization: precision and method.
+        deployment: what the bundle holds beside the model.
+        evaluate: judges the integer stream of a target by the user's own metrics; it gets a module that takes what
+            `module` takes.
+        progress: called with a phase, what is done of it, and what there is in all.
+
+    Raises:
+        LightningEspError: the export failed; an older bundle is still there.
+    """
+    targets = check_targets(target)
+    check_versions()
+    check_output_dir(output_dir)
+    if len(recordings) == 0:
+        raise DataError("export got no recordings; give at least one to calibrate and verify the model with.")
+    notify = progress or (lambda phase, done, total: None)
+    module = copy.deepcopy(module).float().cpu().eval()
+    quantization = quantization or Quantization()
+    # The worker imports esp-ppq while the model is converted and calibrated.
+    with Worker() as worker:
+        model = convert(module, recordings[0], streaming)
+        samples = calibrate(model, recordings, calibration, progress=progress)
+        results: dict[str, tuple[QuantizedModel, Verification]] = {}
+        for index, chip in enumerate(targets):
+            notify("quantize", index, len(targets))
+            quantized = quantize(model, samples, quantization, chip, worker=worker)
+            notify("quantize", index + 1, len(targets))
+            verification = verify(module, model, quantized, recordings, worker=worker)
+            if evaluate is not None:
+                notify("evaluate", index, len(targets))
+                stream = IntegerPipeline(quantized.stages, stage_executors(worker, quantized))
+                verification = add_task(verification, evaluate(QuantizedStreaming(quantized, stream)))
+                notify("evaluate", index + 1, len(targets))
+            results[chip] = (quantized, verification)
+    return write_bundle(results, output_dir, deployment or Deployment())
+
+
+def check_targets(target: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the targets as a tuple.
+
+    Raises:
+        UnknownTargetError: one is not a chip that ESP-DL supports.
+        ConfigurationError: there are none.
+    """
+    targets = (target,) if isinstance(target, str) else tuple(dict.fromkeys(target))
+    if not targets:
+        raise ConfigurationError("target=[] names no chip; give one, 'esp32s3' say.")
+    return tuple(check_target(name) for name in targets)
+
+
+def check_versions() -> None:
+    """Check the versions of Python and esp-ppq.
+
+    Raises:
+        EnvironmentMismatchError: one of them cannot work.
+    """
+    if not (3, 10) <= sys.version_info[:2] < (3, 13):
+        raise EnvironmentMismatchError(
+            f"Python {sys.version_info[0]}.{sys.version_info[1]} runs, but esp-ppq supports 3.10 to 3.12; make an "
+            "environment with one of these."
+        )
+    check_environment()
+
+
+def add_task(verification: Verification, task: TaskResult) -> Verification:
+    """Add what the user's own steps say.
+
+    Raises:
+        ProofError: a metric fell by more than the tolerance.
+    """
+    return replace(
+        verification,
+        proofs=(*verification.proofs, *require(task.proofs)),
+        notes=(*verification.notes, *task.notes),
+        float_metrics=task.float_metrics,
+        quantized_metrics=task.quantized_metrics,
+    )

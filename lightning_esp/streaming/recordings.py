@@ -1,0 +1,44 @@
+"""Recordings that come from outside, checked against the model before anything is computed from them."""
+
+from __future__ import annotations
+
+import torch
+
+from lightning_esp.errors import DataError
+from lightning_esp.streaming.model import Recordings, StreamSpec, Values, as_named
+
+
+def check_recordings(spec: StreamSpec, recordings: Recordings) -> list[tuple[Values, int]]:
+    """Return each recording by input name, with a batch dimension in front, and its frames.
+
+    Raises:
+        DataError: there are none, a shape does not fit the model, or a value is NaN or infinite.
+    """
+    if len(recordings) == 0:
+        raise DataError("there are no recordings; give at least one to calibrate and verify the model with.")
+    checked = []
+    for index, recording in enumerate(recordings):
+        values = {name: value.unsqueeze(0) for name, value in as_named(spec, recording).items()}
+        _check_values(spec, values, index)
+        axis = spec.stream_inputs[0].time_axis
+        assert axis is not None
+        checked.append((values, values[spec.stream_inputs[0].name].shape[axis]))
+    return checked
+
+
+def _check_values(spec: StreamSpec, values: Values, index: int) -> None:
+    for port in spec.inputs:
+        found, expected = list(values[port.name].shape), list(port.shape)
+        if port.time_axis is not None and len(found) == len(expected):
+            expected[port.time_axis] = found[port.time_axis]
+        if found != expected:
+            raise DataError(
+                f"recording {index}: input {port.name!r} has shape {found[1:]}, but the model takes {expected[1:]} (time on "
+                f"axis {(port.time_axis or 1) - 1}, without a batch dimension)."
+            )
+        if not bool(torch.isfinite(values[port.name]).all()):
+            bad = int((~torch.isfinite(values[port.name])).sum())
+            raise DataError(
+                f"recording {index}: input {port.name!r} has {bad} NaN or infinite value(s); remove the recording, or mend "
+                "the features (a logarithm of zero wants a floor)."
+            )

@@ -1,0 +1,100 @@
+"""Proofs 2 and 3: what crosses a file agrees on both sides, and all ways to run the integers give the same values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lightning_esp.espdl.reader import read_espdl
+from lightning_esp.quantization.job import Array
+from lightning_esp.quantization.model import QuantizedModel, TensorInfo
+from lightning_esp.verification.model import Proof
+
+Results = Sequence[Mapping[str, Array]]
+
+
+def boundaries(quantized: QuantizedModel, results: Results) -> Proof:
+    """Proof 2: names, shapes, dtypes and exponents, read from the files; layouts, against a run.
+
+    Args:
+        quantized: the model.
+        results: outputs of a run, which must have the shapes that the layouts promise.
+    """
+    wrong = [*_file_mismatches(quantized), *_run_mismatches(quantized, results)]
+    return Proof(
+        "boundaries agree",
+        len(wrong),
+        0,
+        not wrong,
+        "; ".join(wrong[:3]),
+        "Write the export to an issue of this project: esp-ppq wrote a file that differs from what it recorded.",
+    )
+
+
+def _file_mismatches(quantized: QuantizedModel) -> list[str]:
+    wrong, written = [], dict[str, TensorInfo]()
+    for stage in quantized.stages:
+        file = read_espdl(stage.data)
+        for tensor in [*stage.inputs, *stage.outputs, *(cache.tensor for cache in stage.caches)]:
+            wrong += _against_file(stage.name, tensor, tensor.name, file.tensors)
+        for cache in stage.caches:
+            wrong += _against_file(stage.name, cache.tensor, cache.next, file.tensors)
+        expected = {t.name for t in stage.inputs} | {c.tensor.name for c in stage.caches}
+        if set(file.inputs) != expected:
+            wrong.append(f"stage {stage.name!r} has the inputs {sorted(file.inputs)}, not {sorted(expected)}")
+        for tensor in stage.inputs:
+            before = written.get(tensor.name, tensor)
+            if before != tensor:
+                wrong.append(f"stage {stage.name!r} reads {tensor}, an earlier stage wrote {before}")
+        written |= {tensor.name: tensor for tensor in stage.outputs}
+    return wrong
+
+
+def _against_file(stage: str, tensor: TensorInfo, name: str, tensors: Mapping[str, object]) -> list[str]:
+    found = tensors.get(name)
+    if found is None:
+        return [f"stage {stage!r} has no tensor {name!r}"]
+    ours = (tensor.shape, tensor.dtype, tensor.exponent)
+    theirs = (found.shape, str(found.dtype), found.exponent)  # type: ignore[attr-defined]
+    return [] if ours == theirs else [f"stage {stage!r}, tensor {name!r}: {theirs} in the file, {ours} in the manifest"]
+
+
+def _run_mismatches(quantized: QuantizedModel, results: Results) -> list[str]:
+    wrong = []
+    for stage in quantized.stages:
+        for tensor in stage.outputs:
+            shape = results[0][tensor.name].shape[1:]
+            if shape != tensor.shape[1:]:
+                wrong.append(f"tensor {tensor.name!r}: a run gives {shape}, the manifest says {tensor.shape[1:]}")
+    return wrong
+
+
+def integer_parity(name: str, first: Results, second: Results, precision: str, next_step: str) -> Proof:
+    """Proof 3: two ways to compute the same windows.
+
+    int8: no value differs. int16: at most 2 steps on at most 2 % of the values, since ESP-DL's int16 kernels round their
+    accumulators once more than esp-ppq does.
+
+    Args:
+        name: what is compared.
+        first: outputs and new caches of consecutive windows.
+        second: the same, computed differently.
+        precision: `"int8"` or `"int16"`.
+        next_step: what to try when they differ.
+    """
+    counts: dict[str, int] = {}
+    largest, total, where = 0.0, 0, ""
+    for index, (ours, theirs) in enumerate(zip(first, second, strict=True)):
+        for tensor in sorted(ours.keys() & theirs.keys()):
+            gap = np.abs(ours[tensor].astype(np.float64) - theirs[tensor].astype(np.float64))
+            total += gap.size
+            if gap.any():
+                where = where or f"tensor {tensor!r} from window {index} on"
+                counts[tensor] = counts.get(tensor, 0) + int(np.count_nonzero(gap))
+                largest = max(largest, float(gap.max()))
+    differing = sum(counts.values())
+    allowed = 0 if precision == "int8" else int(0.02 * total)
+    passed = total > 0 and differing <= allowed and (precision == "int8" or largest <= 2)
+    text = f"{where}; largest difference {largest:g}; {differing} of {total} values" if differing else ""
+    return Proof(name, differing, allowed, passed, text, next_step)

@@ -1,0 +1,172 @@
+"""Proof 1: the streamed float output equals the offline output."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import groupby
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+from lightning_esp.streaming.geometry import as_tuple, run
+from lightning_esp.streaming.model import (
+    Recordings,
+    StreamingModel,
+    Values,
+    count_frames,
+    join_windows,
+    slice_windows,
+)
+from lightning_esp.streaming.recordings import check_recordings
+from lightning_esp.verification.model import Proof
+
+LIMITS = {torch.float32: 1e-5, torch.float64: 1e-10}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The worst difference found: its size relative to `max(1, max |offline|)`, and where it begins."""
+
+    relative: float
+    where: str
+
+
+def float_parity(
+    module: nn.Module, model: StreamingModel, recordings: Recordings
+) -> tuple[tuple[Proof, ...], tuple[str, ...]]:
+    """Compare streamed and offline output over whole recordings, in float32 and in float64.
+
+    Args:
+        module: the offline module.
+        model: its streaming form.
+        recordings: without batch dimension; lengths may differ.
+
+    Returns:
+        The proofs, and notes about what could not be compared.
+    """
+    module, proofs, notes = copy.deepcopy(module).eval(), [], []
+    for dtype in (torch.float32, torch.float64):
+        name = f"float parity, {str(dtype).removeprefix('torch.')}"
+        typed = replace(model, stages=tuple(copy.deepcopy(stage).to(dtype).eval() for stage in model.stages))
+        try:
+            worst = _worst(module.to(dtype), typed, recordings, dtype)
+        except RuntimeError as error:
+            if dtype is torch.float32:
+                raise
+            notes.append(f"{name} was not compared, since forward makes float32 tensors of its own: {error}")
+            continue
+        proofs.append(_proof(name, worst, LIMITS[dtype]))
+    return tuple(proofs), tuple(notes)
+
+
+def _proof(name: str, worst: Difference, limit: float) -> Proof:
+    return Proof(
+        name,
+        worst.relative,
+        limit,
+        # A NaN must not pass.
+        bool(worst.relative <= limit),
+        worst.where,
+        "Compare forward and streaming_forward of that module: padding = (kernel - 1) * dilation frames of cache, kept from "
+        "the concatenated input, and started from zeros.",
+    )
+
+
+@torch.inference_mode()
+def _worst(module: nn.Module, model: StreamingModel, recordings: Recordings, dtype: torch.dtype) -> Difference:
+    worst = Difference(0.0, "")
+    for batch in _batches(model, recordings, dtype):
+        with _stage_outputs(module, model) as offline:
+            outputs = run(module, batch)
+        offline |= {port.name: value for port, value in zip(model.spec.outputs, outputs, strict=True)}
+        found = _compare(model, _stream(model, batch), offline, count_frames(model.spec, batch))
+        if not found.relative <= worst.relative:
+            worst = found
+    return worst
+
+
+def _batches(model: StreamingModel, recordings: Recordings, dtype: torch.dtype) -> Iterator[Values]:
+    checked = sorted(check_recordings(model.spec, recordings), key=lambda pair: pair[1])
+    for _, group in groupby(checked, key=lambda pair: pair[1]):
+        same = [values for values, _ in group]
+        yield {name: torch.cat([values[name] for values in same]).to(dtype) for name in same[0]}
+
+
+def _stream(model: StreamingModel, batch: Values) -> list[Values]:
+    caches = model.initial_caches(len(next(iter(batch.values()))), next(iter(batch.values())))
+    results = []
+    for window in slice_windows(model.spec, batch):
+        values = model.step_values(window, caches)
+        caches = {cache.name: values[cache.next] for cache in model.spec.caches}
+        results.append(values)
+    return results
+
+
+@contextmanager
+def _stage_outputs(module: nn.Module, model: StreamingModel) -> Iterator[dict[str, Tensor]]:
+    """Collect what the stages that are submodules return offline, to tell which of them differs first."""
+    found: dict[str, Tensor] = {}
+    handles = []
+    paths = dict(module.named_modules())
+    for stage in model.spec.stages[:-1]:
+        if stage.name in paths:
+            names = [port.name for port in stage.outputs]
+
+            def keep(_: nn.Module, __: object, result: object, names: list[str] = names) -> None:
+                found.update(zip(names, as_tuple(result), strict=True))
+
+            handles.append(paths[stage.name].register_forward_hook(keep))
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _compare(model: StreamingModel, streamed: list[Values], offline: Mapping[str, Tensor], frames: int) -> Difference:
+    worst = Difference(0.0, "")
+    ports = [(stage.name, port) for stage in model.spec.stages for port in stage.outputs]
+    for stage, port in ports:
+        if port.name not in offline or port.time_axis is None:
+            continue
+        is_output = port.name in {p.name for p in model.spec.outputs}
+        spec = model.spec if is_output else replace(model.spec, outputs=(port,))
+        ours = join_windows(spec, streamed, frames)[port.name]
+        found = _difference(model, ours, offline[port.name], port.time_axis, f"stage {stage!r}, output {port.name!r}")
+        if not found.relative <= worst.relative and (is_output or not worst.where):
+            worst = found
+        if not found.relative <= LIMITS[ours.dtype]:
+            return found
+    return worst
+
+
+def _difference(model: StreamingModel, streamed: Tensor, offline: Tensor, axis: int, name: str) -> Difference:
+    if streamed.shape != offline.shape:
+        return Difference(float("inf"), f"{name}: streamed shape {list(streamed.shape)}, offline {list(offline.shape)}")
+    first, last = comparable(model, offline.shape[axis])
+    length = max(0, last - first)
+    gap = (streamed - offline).abs().narrow(axis, first, length).transpose(0, axis).flatten(1)
+    scale = max(1.0, float(offline.abs().max())) if offline.numel() else 1.0
+    if gap.numel() == 0:
+        return Difference(0.0, "")
+    relative = float(gap.max()) / scale
+    beyond = (~(gap.amax(dim=1) <= LIMITS[offline.dtype] * scale)).nonzero()
+    frame = first + (int(beyond[0]) if len(beyond) else int(gap.amax(dim=1).argmax()))
+    return Difference(relative, f"{name}, from frame {frame} of {offline.shape[axis]}")
+
+
+def comparable(model: StreamingModel, frames: int) -> tuple[int, int]:
+    """The offline output frames that a stream must reproduce.
+
+    A causal model: all. With look-ahead, stacked layers see zeros behind the end offline where the stream sees what the
+    layer before makes of zeros, so only frames whose receptive field lies inside the recording count.
+    """
+    spec = model.spec
+    if spec.delay == 0 or spec.trim > 0:
+        return 0, frames
+    reach = ceil((spec.receptive_field or 0) / spec.stride)
+    return min(frames, reach), max(min(frames, reach), frames - spec.delay)
