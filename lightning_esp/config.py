@@ -5,6 +5,7 @@ They are not slotted: LightningCLI reads `vars()` of each, and their docstrings 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +21,16 @@ TARGETS: tuple[str, ...] = (
     "esp32c3",
     "esp32c5",
     "esp32c6",
+)
+
+_TAKEN_NAMES = frozenset({"bundled", "dl", "fbs", "main", "std", "streaming"})
+_CPP_KEYWORDS = (
+    "alignas|alignof|and|and_eq|asm|auto|bitand|bitor|bool|break|case|catch|char|class|compl|concept|const|"
+    "consteval|constexpr|constinit|continue|decltype|default|delete|do|double|else|enum|explicit|export|"
+    "extern|false|float|for|friend|goto|if|inline|int|long|mutable|namespace|new|noexcept|not|not_eq|nullptr|"
+    "operator|or|or_eq|private|protected|public|register|requires|return|short|signed|sizeof|static|struct|"
+    "switch|template|this|throw|true|try|typedef|typeid|typename|union|unsigned|using|virtual|void|volatile|"
+    "while|xor|xor_eq"
 )
 
 
@@ -145,7 +156,18 @@ class Deployment:
         labels: names of the output classes. None: taken from the datamodule, where it has them.
         golden: write golden windows, made from the verification recordings, into the bundle. False leaves them out
             for those whose recordings are private; the firmware then has no self-test data.
+        name: C++ namespace of the model and prefix of its files, so that two models fit into one firmware.
     """
 
     labels: tuple[str, ...] | None = None
     golden: bool = True
+    name: str = "model"
+
+    def __post_init__(self) -> None:
+        _require(
+            re.fullmatch(r"[a-z][a-z0-9_]*", self.name) is not None
+            and re.fullmatch(_CPP_KEYWORDS, self.name) is None
+            and self.name not in _TAKEN_NAMES,
+            f"Deployment(name={self.name!r}) becomes a C++ namespace: use lower-case letters, digits and underscores, "
+            f"a letter first, and neither a C++ keyword nor one of {', '.join(sorted(_TAKEN_NAMES))}.",
+        )

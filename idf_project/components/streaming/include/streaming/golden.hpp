@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "esp_err.h"
+#include "streaming/config.hpp"
+
+namespace streaming {
+
+// CRC32 as in zlib.
+std::uint32_t crc32(const void *data, std::size_t bytes);
+
+// Golden windows: what went into the model and came out of it when it was verified on the host.
+//
+// The data starts with "LEG1", the number of windows and the bytes of one record, little-endian. A record holds 1 if a
+// recording starts with this window (else 0), every model input, and for each stage its outputs in full and one CRC32
+// for each cache after the window; each part is filled up to a multiple of 4 bytes.
+class Golden {
+public:
+    // ESP_ERR_NOT_FOUND: no data. ESP_ERR_INVALID_SIZE: the data is not of this model. Both must outlive the object.
+    esp_err_t init(const ModelConfig &config, const GoldenData &data);
+
+    std::size_t windows() const { return windows_; }
+    bool starts_recording(std::size_t window) const;
+    const std::uint8_t *input(std::size_t window, std::size_t input) const;
+    const std::uint8_t *output(std::size_t window, std::size_t stage, std::size_t output) const;
+    std::uint32_t cache_crc(std::size_t window, std::size_t stage, std::size_t cache) const;
+
+private:
+    std::size_t stage_offset(std::size_t stage) const;
+    const std::uint8_t *record(std::size_t window) const { return records_ + window * record_bytes_; }
+
+    ModelConfig config_;
+    const std::uint8_t *records_ = nullptr;
+    std::size_t record_bytes_ = 0;
+    std::size_t windows_ = 0;
+};
+
+} // namespace streaming

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "esp_err.h"
+#include "streaming/config.hpp"
+
+namespace streaming {
+
+// Writes `values` as integers of `tensor`'s type and exponent: value * 2^-exponent, rounded as the chip does, clipped;
+// NaN becomes 0. A float32 tensor takes them as they are. `out` has room for `values.size()` elements.
+void quantize(std::span<const float> values, const TensorConfig &tensor, Rounding rounding, void *out);
+
+// The reverse; `integers` holds `values.size()` elements.
+void dequantize(const void *integers, const TensorConfig &tensor, std::span<float> values);
+
+} // namespace streaming

@@ -1,0 +1,103 @@
+// Where frames come from and where results go, and the pair of both that replays golden windows.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "esp_err.h"
+#include "streaming/config.hpp"
+#include "streaming/frame_buffer.hpp"
+#include "streaming/golden.hpp"
+#include "streaming/heap_array.hpp"
+#include "streaming/pipeline.hpp"
+
+namespace streaming {
+
+enum class SourceEvent : std::uint8_t {
+    kFrame,          // every input has its next frame
+    kEndOfRecording, // what comes next belongs to another recording
+    kEnd,            // nothing comes any more
+};
+
+class Source {
+public:
+    virtual ~Source() = default;
+
+    // Writes the next frame of every input, or says why there is none.
+    virtual esp_err_t next(Pipeline &pipeline, SourceEvent *event) = 0;
+};
+
+class Sink {
+public:
+    virtual ~Sink() = default;
+
+    // Called after every stage that ran.
+    virtual void on_stage(const Pipeline &pipeline, const StepResult &result) = 0;
+};
+
+// Drives frames from `source` through `pipeline` to `sink` until the source ends. At the end of a recording, pending
+// stages run and the state is reset. `idle`, where given, is called after every complete output, to let other tasks
+// run.
+esp_err_t stream(Source &source, Pipeline &pipeline, Sink &sink, void (*idle)() = nullptr);
+
+// Feeds the inputs of golden windows, frame by frame.
+class GoldenSource : public Source {
+public:
+    // Errors of Golden::init, or ESP_ERR_NO_MEM.
+    esp_err_t init(const ModelConfig &config, const GoldenData &data);
+    esp_err_t next(Pipeline &pipeline, SourceEvent *event) override;
+
+private:
+    ModelConfig config_;
+    Golden golden_;
+    HeapArray<std::uint8_t> frame_;
+    std::size_t window_ = 0;
+    int step_ = 0;
+    bool has_ended_recording_ = false;
+};
+
+// Compares what every stage made with the golden windows.
+//
+// int8 outputs and caches must be equal. An int16 output may be 2 steps off, as ESP-DL's int16 kernels may be against
+// the host, and a float32 output by 1e-5 x max(1, |expected|); such values, and int16 and float32 caches that differ,
+// are counted as tolerated.
+class GoldenSink : public Sink {
+public:
+    // Errors of Golden::init, or ESP_ERR_NO_MEM.
+    esp_err_t init(const ModelConfig &config, const GoldenData &data);
+    void on_stage(const Pipeline &pipeline, const StepResult &result) override;
+
+    // Whether every window was seen and nothing differed.
+    bool has_passed() const;
+
+    // Prints PASS with windows and times, or the first difference of every stage.
+    void print() const;
+
+private:
+    struct Difference {
+        std::size_t window = 0;
+        const char *kind = nullptr; // nullptr: nothing differed
+        std::string_view tensor;
+        std::size_t index = 0;
+        double expected = 0;
+        double got = 0;
+    };
+    struct StageReport {
+        std::size_t windows = 0;
+        std::size_t values = 0;
+        std::size_t differing = 0; // beyond what is allowed
+        std::size_t tolerated = 0; // unequal but allowed
+        std::int64_t total_us = 0;
+        std::int64_t longest_us = 0;
+        Difference first;
+    };
+
+    void compare_output(const Stage &stage, std::size_t index, std::size_t output);
+    void compare_cache(const Stage &stage, std::size_t index, std::size_t cache);
+
+    ModelConfig config_;
+    Golden golden_;
+    HeapArray<StageReport> reports_;
+};
+
+} // namespace streaming

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "esp_err.h"
+#include "streaming/config.hpp"
+#include "streaming/heap_array.hpp"
+
+namespace dl {
+class Model;
+class TensorBase;
+} // namespace dl
+
+namespace streaming {
+
+// Where the `.espdl` files are, and what their address means: a pointer into flash, the label of a partition, a path.
+enum class Location : std::uint8_t { kRodata, kPartition, kSdCard };
+
+struct Options {
+    Location location = Location::kRodata;
+    int max_internal_bytes = 0;        // internal RAM that ESP-DL may use for tensors, where the chip has PSRAM as well
+    bool copy_parameters = true;       // false: leave the weights in flash, slower but without a copy in PSRAM
+    std::int64_t (*clock)() = nullptr; // microseconds, `esp_timer_get_time` say; without it nothing is measured
+};
+
+// One `.espdl` file on ESP-DL with the state of its caches.
+//
+// ESP-DL may lay an output over an input that was read already. So every run writes all inputs, state included, and
+// then copies all outputs to memory of its own before anything else may be written.
+class Stage {
+public:
+    Stage();
+    ~Stage();
+    Stage(const Stage &) = delete;
+    Stage &operator=(const Stage &) = delete;
+
+    // Loads the model and checks that its tensors are those of `config`, which must outlive the stage. On an error the
+    // log says what differs:
+    // ESP_FAIL: ESP-DL could not load the file. ESP_ERR_NOT_FOUND: a tensor is missing, or there is one too many.
+    // ESP_ERR_INVALID_SIZE: a shape differs. ESP_ERR_INVALID_VERSION: a type or exponent differs.
+    // ESP_ERR_NO_MEM: no memory.
+    esp_err_t init(const StageConfig &config, const char *file, const Options &options);
+
+    // Names the memory that input `index` is read from at every run; it holds `config.inputs[index].bytes`.
+    void connect(std::size_t index, const std::uint8_t *source);
+
+    // Runs one window. ESP_ERR_INVALID_STATE: not initialised, or an input is not connected.
+    esp_err_t run();
+
+    // Forgets the recording: caches get their initial values.
+    void reset();
+
+    // Values after the last run; private memory, valid until the next one.
+    std::span<const std::uint8_t> output(std::size_t index) const { return outputs_[index].span(); }
+    std::span<const std::uint8_t> cache(std::size_t index) const { return caches_[index].span(); }
+
+    const StageConfig &config() const { return config_; }
+
+private:
+    // A tensor of the model and the memory that it is copied from or to.
+    struct Input {
+        dl::TensorBase *tensor = nullptr;
+        const std::uint8_t *source = nullptr;
+        std::size_t bytes = 0;
+    };
+    struct Output {
+        dl::TensorBase *tensor = nullptr;
+        std::uint8_t *copy = nullptr;
+        std::size_t bytes = 0;
+        std::span<const std::uint8_t> span() const { return {copy, bytes}; }
+    };
+
+    esp_err_t load(const char *file, const Options &options);
+    esp_err_t allocate();
+    esp_err_t bind();
+    esp_err_t find(const TensorConfig &tensor, std::string_view name, bool is_input, dl::TensorBase **found) const;
+
+    StageConfig config_;
+    std::unique_ptr<dl::Model> model_;
+    HeapArray<Input> inputs_;        // config.inputs
+    HeapArray<Input> cache_inputs_;  // config.caches
+    HeapArray<Output> outputs_;      // config.outputs
+    HeapArray<Output> caches_;       // config.caches
+    HeapArray<std::uint8_t> memory_; // all copies
+    bool is_ready_ = false;
+};
+
+} // namespace streaming

@@ -1,0 +1,94 @@
+#include "streaming/golden.hpp"
+
+#include <cstring>
+
+namespace streaming {
+
+static constexpr std::size_t kHeaderBytes = 12;
+static constexpr std::size_t kWordBytes = 4;
+
+static std::uint32_t read_word(const std::uint8_t *data)
+{
+    return data[0] | data[1] << 8 | data[2] << 16 | static_cast<std::uint32_t>(data[3]) << 24;
+}
+
+static std::size_t padded(std::size_t bytes)
+{
+    return (bytes + kWordBytes - 1) / kWordBytes * kWordBytes;
+}
+
+static std::size_t padded(std::span<const TensorConfig> tensors)
+{
+    std::size_t bytes = 0;
+    for (const TensorConfig &tensor : tensors) {
+        bytes += padded(tensor.bytes);
+    }
+    return bytes;
+}
+
+std::uint32_t crc32(const void *data, std::size_t bytes)
+{
+    const auto *byte = static_cast<const std::uint8_t *>(data);
+    std::uint32_t crc = 0xFFFFFFFF;
+    for (std::size_t i = 0; i < bytes; ++i) {
+        crc ^= byte[i];
+        for (int bit = 0; bit < 8; ++bit) {
+            crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0xEDB88320 : 0);
+        }
+    }
+    return ~crc;
+}
+
+esp_err_t Golden::init(const ModelConfig &config, const GoldenData &data)
+{
+    config_ = config;
+    windows_ = 0;
+    if (data.data == nullptr || data.bytes == 0) {
+        return ESP_ERR_NOT_FOUND;
+    }
+    const auto *bytes = reinterpret_cast<const std::uint8_t *>(data.data);
+    if (data.bytes < kHeaderBytes || std::memcmp(bytes, "LEG1", 4) != 0) {
+        return ESP_ERR_INVALID_SIZE;
+    }
+    const std::size_t windows = read_word(bytes + 4);
+    record_bytes_ = read_word(bytes + 8);
+    if (record_bytes_ != stage_offset(config.stages.size()) ||
+        data.bytes != kHeaderBytes + static_cast<std::uint64_t>(windows) * record_bytes_) {
+        return ESP_ERR_INVALID_SIZE;
+    }
+    records_ = bytes + kHeaderBytes;
+    windows_ = windows;
+    return ESP_OK;
+}
+
+std::size_t Golden::stage_offset(std::size_t stage) const
+{
+    std::size_t offset = kWordBytes + padded(config_.inputs);
+    for (const StageConfig &config : config_.stages.first(stage)) {
+        offset += padded(config.outputs) + kWordBytes * config.caches.size();
+    }
+    return offset;
+}
+
+bool Golden::starts_recording(std::size_t window) const
+{
+    return read_word(record(window)) != 0;
+}
+
+const std::uint8_t *Golden::input(std::size_t window, std::size_t input) const
+{
+    return record(window) + kWordBytes + padded(config_.inputs.first(input));
+}
+
+const std::uint8_t *Golden::output(std::size_t window, std::size_t stage, std::size_t output) const
+{
+    return record(window) + stage_offset(stage) + padded(config_.stages[stage].outputs.first(output));
+}
+
+std::uint32_t Golden::cache_crc(std::size_t window, std::size_t stage, std::size_t cache) const
+{
+    const std::size_t offset = stage_offset(stage) + padded(config_.stages[stage].outputs);
+    return read_word(record(window) + offset + kWordBytes * cache);
+}
+
+} // namespace streaming

@@ -1,0 +1,8 @@
+"""Bundles: `idf_project/` with generated models, written atomically and read back."""
+
+from lightning_esp.bundle.directory import check_output_dir, write_failure_note
+from lightning_esp.bundle.model import Bundle
+from lightning_esp.bundle.reader import read_bundle, read_model
+from lightning_esp.bundle.writer import write_bundle
+
+__all__ = ["Bundle", "check_output_dir", "read_bundle", "read_model", "write_bundle", "write_failure_note"]

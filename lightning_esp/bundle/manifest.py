@@ -1,0 +1,159 @@
+"""`manifest.json` and `report.json` as plain data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from lightning_esp.bundle.header import Names
+from lightning_esp.bundle.model import SCHEMA, Results
+from lightning_esp.bundle.naming import stage_path
+from lightning_esp.bundle.tensors import tensor_bytes
+from lightning_esp.config import Deployment
+from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
+from lightning_esp.streaming.model import StreamSpec
+from lightning_esp.verification.model import Proof, Verification
+
+# Pinned in idf_project/components/streaming/idf_component.yml.
+ESP_DL_VERSION = "3.3.9"
+ESP_IDF_VERSION = ">=5.3"
+
+
+def build_manifest(results: Results, names: Mapping[str, Names], deployment: Deployment) -> dict[str, Any]:
+    """Return the manifest without `files`, which is known once everything else is written."""
+    quantized, verification = next(iter(results.values()))
+    return {
+        "schema": SCHEMA,
+        "name": deployment.name,
+        "versions": _versions(results),
+        "streaming": _streaming(quantized.spec),
+        "targets": {target: _target(model, names[target]) for target, (model, _) in results.items()},
+        "metrics": {
+            "float": _figures(verification.float_metrics),
+            "quantized": {target: _figures(found.quantized_metrics) for target, (_, found) in results.items()},
+        },
+        "proofs": [
+            {"target": target, **_proof(proof)} for target, (_, found) in results.items() for proof in found.proofs
+        ],
+        "labels": list(deployment.labels or ()),
+    }
+
+
+def build_report(results: Results) -> dict[str, Any]:
+    """Return the figures of an export, target by target."""
+    return {"schema": SCHEMA, "targets": {target: _report(*result) for target, result in results.items()}}
+
+
+def hash_files(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the SHA-256 of every file by its path inside the bundle."""
+    return {path: sha256(data) for path, data in sorted(files.items())}
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of `data` in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def to_json(values: Mapping[str, Any]) -> bytes:
+    """Return sorted, indented JSON, the same bytes for the same values."""
+    return (json.dumps(values, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def _versions(results: Results) -> dict[str, str]:
+    found = {"esp-dl": ESP_DL_VERSION, "esp-idf": ESP_IDF_VERSION}
+    for quantized, _ in results.values():
+        found.update(quantized.versions)
+    try:
+        return {**found, "lightning-esp": version("lightning-esp")}
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return found
+
+
+def _streaming(spec: StreamSpec) -> dict[str, Any]:
+    return {
+        "window": spec.window,
+        "stride": spec.stride,
+        "stages": len(spec.stages),
+        "delay": spec.delay,
+        "trim": spec.trim,
+        "receptive_field": spec.receptive_field,
+        "frame_period": spec.frame_period,
+        "inputs": [{"name": p.name, "kind": "held" if p.time_axis is None else "stream"} for p in spec.inputs],
+        "outputs": [port.name for port in spec.outputs],
+    }
+
+
+def _target(quantized: QuantizedModel, names: Names) -> dict[str, Any]:
+    return {
+        "precision": quantized.precision,
+        "stages": [
+            _stage(stage, stage_path(quantized.target, names.model, names.stages[stage.name]))
+            for stage in quantized.stages
+        ],
+    }
+
+
+def _stage(stage: StageFile, path: str) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "file": path,
+        "sha256": sha256(stage.data),
+        "inputs": [_tensor(tensor) for tensor in stage.inputs],
+        "outputs": [_tensor(tensor) for tensor in stage.outputs],
+        "caches": [_cache(cache) for cache in stage.caches],
+    }
+
+
+def _tensor(tensor: TensorInfo) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "dtype": tensor.dtype,
+        "exponent": tensor.exponent,
+        "layout": list(tensor.layout),
+        "time_axis": tensor.time_axis,
+    }
+
+
+def _cache(cache: CacheInfo) -> dict[str, Any]:
+    return {**_tensor(cache.tensor), "next": cache.next, "initial": cache.initial}
+
+
+def _proof(proof: Proof) -> dict[str, Any]:
+    return {
+        "name": proof.name,
+        "figure": _figure(proof.figure),
+        "limit": _figure(proof.limit),
+        "passed": proof.passed,
+        "where": proof.where,
+    }
+
+
+def _report(quantized: QuantizedModel, verification: Verification) -> dict[str, Any]:
+    return {
+        "precision": quantized.precision,
+        "proofs": [_proof(proof) for proof in verification.proofs],
+        "metrics": {
+            "float": _figures(verification.float_metrics),
+            "quantized": _figures(verification.quantized_metrics),
+        },
+        "notes": list(verification.notes),
+        "golden_windows": verification.golden.windows,
+        "bytes": {
+            "files": {stage.name: len(stage.data) for stage in quantized.stages},
+            "caches": sum(tensor_bytes(cache.tensor) for stage in quantized.stages for cache in stage.caches),
+        },
+    }
+
+
+def _figures(metrics: Mapping[str, float]) -> dict[str, float | str]:
+    return {name: _figure(value) for name, value in metrics.items()}
+
+
+def _figure(value: float) -> float | str:
+    """JSON knows neither infinity nor NaN; they stand as text."""
+    return float(value) if math.isfinite(value) else str(float(value))

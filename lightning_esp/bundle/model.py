@@ -1,0 +1,48 @@
+"""`Bundle`: an ESP-IDF project on disk, and what its manifest says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from lightning_esp.quantization.model import QuantizedModel
+from lightning_esp.verification.model import Verification
+
+Results: TypeAlias = "Mapping[str, tuple[QuantizedModel, Verification]]"
+
+SCHEMA = "lightning_esp.bundle/1"
+MANIFEST = "manifest.json"
+REPORT = "report.json"
+COMPONENT = "components/model"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk.
+
+    Args:
+        path: its directory.
+        manifest: content of `manifest.json`.
+        report: content of `report.json`.
+    """
+
+    path: Path
+    manifest: dict[str, Any] = field(repr=False)
+    report: dict[str, Any] = field(repr=False)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The chips that it holds a model for."""
+        return tuple(self.manifest["targets"])
+
+    @property
+    def name(self) -> str:
+        """C++ namespace of the model."""
+        return str(self.manifest["name"])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the output classes; empty where they are not known."""
+        return tuple(self.manifest["labels"])

@@ -1,0 +1,125 @@
+"""`write_bundle`: from verified models to an ESP-IDF project on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import lightning_esp
+from lightning_esp.bundle.directory import check_output_dir, remove_failure_note, replace_directory
+from lightning_esp.bundle.golden import pack_golden
+from lightning_esp.bundle.header import Names, name_parts, render_bundled_header, render_header, render_named_header
+from lightning_esp.bundle.manifest import build_manifest, build_report, hash_files, to_json
+from lightning_esp.bundle.model import COMPONENT, MANIFEST, REPORT, Bundle, Results
+from lightning_esp.bundle.naming import golden_path, stage_path, target_dir
+from lightning_esp.bundle.partitions import render_partitions
+from lightning_esp.bundle.tensors import check_wiring
+from lightning_esp.config import TARGETS, Deployment, check_target
+from lightning_esp.errors import BundleError, ProofError
+from lightning_esp.quantization.model import QuantizedModel
+from lightning_esp.verification.model import Golden
+
+# What a build leaves behind where somebody built the project in place.
+_LEFTOVERS = {"build", "managed_components", "dependencies.lock", "sdkconfig", "sdkconfig.old", "__pycache__"}
+
+
+def write_bundle(
+    results: Results,
+    output_dir: str | os.PathLike[str],
+    deployment: Deployment | None = None,
+    *,
+    extra_files: Mapping[str, bytes] | None = None,
+) -> Bundle:
+    """Write an ESP-IDF project with verified models.
+
+    The project is written to a temporary directory beside `output_dir` and renamed, so that an older bundle there is
+    replaced at once or not at all. The same input gives the same bytes.
+
+    Args:
+        results: the quantized model and its verification, by target; all of one float model.
+        output_dir: a directory that does not exist, is empty, or holds an older bundle.
+        deployment: labels, name, and whether golden windows go into the bundle.
+        extra_files: further files by their path inside the bundle, such as `report.html`.
+
+    Returns:
+        The bundle as `read_bundle` would return it.
+
+    Raises:
+        OutputDirectoryError: `output_dir` is a file, or a directory with something else in it.
+        ProofError: a verification holds a proof that did not pass.
+        BundleError: the results belong to different models, or their tensors do not fit together.
+    """
+    directory = check_output_dir(output_dir)
+    deployment = deployment or Deployment()
+    _check_results(results)
+    names = {target: name_parts(quantized, deployment.name) for target, (quantized, _) in results.items()}
+    manifest = build_manifest(results, names, deployment)
+    files = {**read_project(), **(extra_files or {}), REPORT: to_json(build_report(results))}
+    for target, (quantized, verification) in results.items():
+        golden = verification.golden if deployment.golden else None
+        files.update(render_target(quantized, golden, names[target], deployment.labels or ()))
+    files["partitions.csv"] = render_partitions(files)
+    text = to_json({**manifest, "files": hash_files(files)})
+    replace_directory(directory, {**files, MANIFEST: text})
+    remove_failure_note(directory)
+    return Bundle(directory, json.loads(text), json.loads(files[REPORT]))
+
+
+def render_target(
+    quantized: QuantizedModel, golden: Golden | None, names: Names, labels: tuple[str, ...]
+) -> dict[str, bytes]:
+    """Return the generated files of one target by their path inside the bundle."""
+    target, model = quantized.target, names.model
+    windows = pack_golden(quantized, golden) if golden is not None else b""
+    files = {stage_path(target, model, names.stages[stage.name]): stage.data for stage in quantized.stages}
+    if windows:
+        files[golden_path(target, model)] = windows
+    texts = {
+        "model_config.hpp": render_header(quantized, names, labels, len(windows)),
+        "bundled_model.hpp": render_bundled_header(model),
+        f"{model}.hpp": render_named_header(model),
+    }
+    return {**files, **{f"{target_dir(target)}/{name}": text.encode() for name, text in texts.items()}}
+
+
+def read_project() -> dict[str, bytes]:
+    """Return the files of `idf_project` that every bundle shares, by path: all but the reference model.
+
+    Raises:
+        BundleError: the project is not beside the package, as in a broken installation.
+    """
+    root = Path(lightning_esp.__file__).parents[1] / "idf_project"
+    if not (root / "CMakeLists.txt").is_file():
+        raise BundleError(f"the ESP-IDF project is missing at {root}; install lightning-esp again.")
+    paths = [path.relative_to(root) for path in sorted(root.rglob("*")) if path.is_file()]
+    return {path.as_posix(): (root / path).read_bytes() for path in paths if _is_shared(path)}
+
+
+def _is_shared(path: Path) -> bool:
+    inside_model = path.parts[:2] == tuple(COMPONENT.split("/"))
+    return not _LEFTOVERS & set(path.parts) and not (inside_model and path.parts[2] in TARGETS)
+
+
+def _check_results(results: Results) -> None:
+    if not results:
+        raise BundleError("write_bundle was given no results; pass {target: (quantized, verification)}.")
+    first = next(iter(results.values()))[0]
+    for target, (quantized, verification) in results.items():
+        check_target(target)
+        if quantized.target != target:
+            raise BundleError(
+                f"results[{target!r}] holds a model for {quantized.target!r}; quantize it for {target!r}."
+            )
+        if quantized.spec != first.spec:
+            raise BundleError(
+                f"results[{target!r}] and results[{first.target!r}] come from different float models; write two bundles."
+            )
+        for proof in verification.proofs:
+            if not proof.passed:
+                raise ProofError(
+                    f"{target}: proof {proof.name!r} measured {proof.figure} with a limit of {proof.limit} at "
+                    f"{proof.where or 'the whole model'}; a bundle holds proven models only. {proof.next_step}"
+                )
+        check_wiring(quantized)
