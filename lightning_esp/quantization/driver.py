@@ -76,10 +76,13 @@ def _load(job: Job) -> BaseGraph:
         return load_onnx_graph(onnx_import_file=str(path))
 
 
-def _batches(job: Job, size: int) -> list[dict[str, torch.Tensor]]:
+def _batches(job: Job, largest: int) -> list[dict[str, torch.Tensor]]:
     tensors = {name: torch.from_numpy(values) for name, values in job.samples.items()}
     count = len(next(iter(tensors.values())))
-    return [{n: v[i : i + size] for n, v in tensors.items()} for i in range(0, count, size)]
+    # esp-ppq averages a percentile over batches: it asks for 8, and refuses less than 2.
+    size = max(1, min(largest, count // 8))
+    batches = [{n: v[i : i + size] for n, v in tensors.items()} for i in range(0, count, size)]
+    return batches if len(batches) > 1 else batches * 2
 
 
 def _takes_batches(graph: BaseGraph, sample: Mapping[str, torch.Tensor]) -> bool:
