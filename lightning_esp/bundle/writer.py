@@ -54,6 +54,7 @@ def write_bundle(
     directory = check_output_dir(output_dir)
     deployment = deployment or Deployment()
     _check_results(results)
+    results = dict(sorted(results.items()))  # the order in which targets were given must not show
     names = {target: name_parts(quantized, deployment.name) for target, (quantized, _) in results.items()}
     manifest = build_manifest(results, names, deployment)
     files = {**read_project(), **(extra_files or {}), REPORT: to_json(build_report(results))}

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+import re
+import struct
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.bundle import handmade
+
+from lightning_esp.bundle import read_bundle, read_model, write_bundle
+from lightning_esp.bundle.manifest import ESP_DL_VERSION, ESP_IDF_VERSION
+from lightning_esp.config import Deployment
+from lightning_esp.errors import BundleError, ConfigurationError, ProofError
+from lightning_esp.verification.model import Proof
+
+PROJECT = Path(__file__).parents[2] / "idf_project"
+CASES = [handmade.one_stage, handmade.three_stages, handmade.int16_stage, handmade.image_stage]
+
+
+def handmade.read_files(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_bundle_reads_back_as_it_was_written(tmp_path, case):
+    quantized, verification = case()
+    written = write_bundle({"esp32s3": (quantized, verification)}, tmp_path / "kws", Deployment(labels=("a", "b")))
+    found = read_bundle(tmp_path / "kws")
+    assert found == written
+    model = read_model(found)
+    assert model.stages == quantized.stages
+    assert model.spec == quantized.spec
+    assert model.precision == quantized.precision
+    assert found.labels == ("a", "b")
+
+
+def test_a_bundle_is_the_project_with_generated_models(tmp_path):
+    write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "kws")
+    found = handmade.read_files(tmp_path / "kws")
+    generated = {
+        "components/model/esp32s3/bundled_model.hpp",
+        "components/model/esp32s3/golden/model_golden.bin",
+        "components/model/esp32s3/model.hpp",
+        "components/model/esp32s3/model_config.hpp",
+        "components/model/esp32s3/model_stage_0.espdl",
+        "manifest.json",
+        "partitions.csv",
+        "report.json",
+    }
+    shared = {name: data for name, data in handmade.read_files(PROJECT).items() if not name.startswith("components/model/esp32")}
+    shared.pop("partitions.csv", None)
+    assert set(found) == set(shared) | generated
+    assert all(found[name] == data for name, data in shared.items())
+
+
+def test_each_target_has_a_folder(tmp_path):
+    results = {target: handmade.three_stages(target) for target in ("esp32s3", "esp32p4", "esp32c3")}
+    bundle = write_bundle(results, tmp_path / "kws")
+    assert set(bundle.targets) == set(results)
+    headers = {t: (tmp_path / f"kws/components/model/{t}/model_config.hpp").read_text() for t in results}
+    assert "Rounding::kHalfToEven" in headers["esp32p4"]
+    assert "Rounding::kHalfUp" in headers["esp32s3"]
+    assert "Rounding::kHalfUp" in headers["esp32c3"]
+    assert read_model(bundle, "esp32p4").target == "esp32p4"
+    with pytest.raises(BundleError, match="no model for target='esp32c6'"):
+        read_model(bundle, "esp32c6")
+
+
+def test_the_manifest_describes_every_tensor(tmp_path):
+    bundle = write_bundle({"esp32s3": handmade.three_stages()}, tmp_path / "kws", Deployment(labels=("yes", "no")))
+    manifest = json.loads((tmp_path / "kws/manifest.json").read_text())
+    assert manifest == bundle.manifest
+    assert manifest["streaming"]["window"] == 3
+    assert manifest["streaming"]["stages"] == 3
+    assert manifest["streaming"]["inputs"] == [{"name": "x", "kind": "stream"}, {"name": "speaker", "kind": "held"}]
+    head = manifest["targets"]["esp32s3"]["stages"][2]
+    assert [values["name"] for values in head["inputs"]] == ["middle", "x", "encoder_1"]
+    assert head["caches"] == [
+        {
+            "name": "head.past",
+            "shape": [1, 2, 8],
+            "dtype": "int8",
+            "exponent": -5,
+            "layout": [0, 2, 1],
+            "time_axis": 1,
+            "next": "head.past.next",
+            "initial": -7,
+        }
+    ]
+    assert manifest["metrics"]["quantized"]["esp32s3"] == {"val_accuracy": 0.931640625}
+    assert manifest["proofs"][1]["figure"] == "inf"
+    assert set(manifest["files"]) == set(handmade.read_files(tmp_path / "kws")) - {"manifest.json"}
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    results = {target: handmade.three_stages(target) for target in ("esp32s3", "esp32p4")}
+    write_bundle(results, tmp_path / "first")
+    write_bundle(dict(reversed(list(results.items()))), tmp_path / "elsewhere" / "second")
+    first, second = handmade.read_files(tmp_path / "first"), handmade.read_files(tmp_path / "elsewhere" / "second")
+    assert first == second
+    assert not any(str(tmp_path).encode() in data for data in first.values())
+
+
+def test_golden_windows_hold_the_integers(tmp_path):
+    quantized, verification = handmade.three_stages()
+    write_bundle({"esp32s3": (quantized, verification)}, tmp_path / "kws")
+    data = (tmp_path / "kws/components/model/esp32s3/golden/model_golden.bin").read_bytes()
+    magic, windows, size = struct.unpack_from("<4sII", data)
+    golden = verification.golden
+    assert (magic, windows) == (b"LEG1", 20)
+    assert len(data) == 12 + windows * size
+    record = data[12 + 7 * size : 12 + 8 * size]
+    assert struct.unpack_from("<I", record) == (1,)
+    assert record[4:16] == golden.inputs["x"][7].tobytes()
+    assert record[16:22] == golden.inputs["speaker"][7].tobytes()
+    stage = 4 + 12 + 8
+    assert record[stage : stage + 24] == golden.outputs["encoder"][7].tobytes()
+    crcs = struct.unpack_from("<II", record, stage + 24 + 8)
+    assert crcs == tuple(zlib.crc32(golden.caches[name][7].tobytes()) for name in ("encoder.a", "encoder.b"))
+
+
+def test_golden_windows_can_be_left_out(tmp_path):
+    write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "kws", Deployment(golden=False))
+    assert not (tmp_path / "kws/components/model/esp32s3/golden").exists()
+    assert "kGolden = {};" in (tmp_path / "kws/components/model/esp32s3/model_config.hpp").read_text()
+
+
+@pytest.mark.parametrize("name", ["Kws", "2nd", "a-b", "int", "streaming", ""])
+def test_a_name_must_be_a_namespace(name):
+    with pytest.raises(ConfigurationError, match=re.escape(f"name={name!r}")):
+        Deployment(name=name)
+
+
+def test_extra_files_are_hashed_like_the_rest(tmp_path):
+    results = {"esp32s3": handmade.one_stage()}
+    bundle = write_bundle(results, tmp_path / "kws", extra_files={"report.html": b"<p>"})
+    assert (tmp_path / "kws/report.html").read_bytes() == b"<p>"
+    assert "report.html" in bundle.manifest["files"]
+
+
+def test_partitions_grow_with_the_model(tmp_path):
+    quantized, verification = handmade.one_stage()
+    big = replace(quantized, stages=(replace(quantized.stages[0], data=b"EDL2" + bytes(3 << 20)),))
+    write_bundle({"esp32s3": (quantized, verification)}, tmp_path / "small")
+    write_bundle({"esp32s3": (big, verification)}, tmp_path / "big")
+    sizes = [int((tmp_path / name / "partitions.csv").read_text().split(",")[-1], 16) for name in ("small", "big")]
+    assert sizes[1] - sizes[0] in range(3 << 20, (3 << 20) + 0x10001)
+    assert all(size % 0x10000 == 0 for size in sizes)
+
+
+def test_versions_are_those_of_the_component():
+    text = (PROJECT / "components/streaming/idf_component.yml").read_text()
+    assert f'version: "{ESP_DL_VERSION}"' in text
+    assert f'idf: "{ESP_IDF_VERSION}"' in text
+
+
+# What cannot be a bundle.
+
+
+def test_a_failed_proof_is_never_written(tmp_path):
+    quantized, verification = handmade.one_stage()
+    failed = replace(verification, proofs=(Proof("parity", 3.0, 0.0, False, "stage_0", "Use a longer window."),))
+    with pytest.raises(ProofError, match=r"'parity' measured 3\.0 .* stage_0.* Use a longer window\."):
+        write_bundle({"esp32s3": (quantized, failed)}, tmp_path / "kws")
+    assert not (tmp_path / "kws").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("exponent", -9), ("shape", (1, 8, 3)), ("layout", handmade.NCW), ("dtype", "int16")]
+)
+def test_stages_that_do_not_fit_together_are_refused(tmp_path, field, value):
+    quantized, verification = handmade.three_stages()
+    middle = quantized.stages[1]
+    changed = replace(middle, inputs=(replace(middle.inputs[0], **{field: value}), *middle.inputs[1:]))
+    model = replace(quantized, stages=(quantized.stages[0], changed, quantized.stages[2]))
+    with pytest.raises(BundleError, match=r"stage '0\.middle' reads 'encoder' as"):
+        write_bundle({"esp32s3": (model, verification)}, tmp_path / "kws")
+
+
+def test_golden_windows_of_another_form_are_refused(tmp_path):
+    quantized, verification = handmade.one_stage()
+    wrong = {"x": verification.golden.inputs["x"].astype(np.int16)}
+    golden = replace(verification.golden, inputs=wrong)
+    with pytest.raises(BundleError, match=r"'x' are int16\[3, 4\] per window, but its file has int8\[3, 4\]"):
+        write_bundle({"esp32s3": (quantized, replace(verification, golden=golden))}, tmp_path / "kws")
+
+
+def test_results_of_different_models_are_refused(tmp_path):
+    results = {"esp32s3": handmade.one_stage(), "esp32p4": handmade.three_stages("esp32p4")}
+    with pytest.raises(BundleError, match="different float models"):
+        write_bundle(results, tmp_path / "kws")
+    with pytest.raises(BundleError, match="holds a model for 'esp32s3'"):
+        write_bundle({"esp32p4": handmade.one_stage()}, tmp_path / "kws")
+    with pytest.raises(BundleError, match="no results"):
+        write_bundle({}, tmp_path / "kws")
