@@ -9,22 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.bundle import handmade
 
 from lightning_esp.bundle import read_bundle, read_model, write_bundle
 from lightning_esp.bundle.manifest import ESP_DL_VERSION, ESP_IDF_VERSION
 from lightning_esp.config import Deployment
 from lightning_esp.errors import BundleError, ConfigurationError, ProofError
 from lightning_esp.verification.model import Proof
+from tests.bundle import handmade
 
 PROJECT = Path(__file__).parents[2] / "idf_project"
 CASES = [handmade.one_stage, handmade.three_stages, handmade.int16_stage, handmade.image_stage]
-
-
-def handmade.read_files(directory: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
-    }
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -53,7 +47,11 @@ def test_a_bundle_is_the_project_with_generated_models(tmp_path):
         "partitions.csv",
         "report.json",
     }
-    shared = {name: data for name, data in handmade.read_files(PROJECT).items() if not name.startswith("components/model/esp32")}
+    shared = {
+        name: data
+        for name, data in handmade.read_files(PROJECT).items()
+        if not name.startswith("components/model/esp32")
+    }
     shared.pop("partitions.csv", None)
     assert set(found) == set(shared) | generated
     assert all(found[name] == data for name, data in shared.items())
