@@ -155,7 +155,7 @@ class EspdlInterpreter:
             if peaks and item.node.operator.type in _ACCUMULATING:
                 found[operator_key(item.node)] = self._follow(item.node, values)
             if item.cache is not None:
-                remembered = self._take_cache(state, item.cache, batch)
+                remembered = self.check_cache(state, item.cache, batch)
                 joined, rest = item.cache.extend(values[item.node.operator.inputs[0]], remembered)
                 following[item.cache.key] = rest[:, 0]
                 values[item.node.operator.outputs[0]] = joined
@@ -166,10 +166,21 @@ class EspdlInterpreter:
         return Trace(self._collect(values, self.model.outputs), following, self._collect(values, taps), found)
 
     def _take(self, inputs: Mapping[str, Array], name: str) -> Array:
-        tensor = self.model.tensors[name]
         if name not in inputs:
             raise EspdlError(f"inputs: {name!r} is missing; the model takes {list(self.model.inputs)}.")
-        array = np.asarray(inputs[name])
+        return self.check_input(name, np.asarray(inputs[name]))
+
+    def check_input(self, name: str, array: Array) -> Array:
+        """Return an input array if it is what the file says.
+
+        Args:
+            name: The graph input.
+            array: Integers of shape (batch, ...) as in the file.
+
+        Raises:
+            EspdlError: The shape or type differs.
+        """
+        tensor = self.model.tensors[name]
         shape = tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape
         if array.dtype != tensor.dtype or array.shape[1:] != shape or array.ndim == 0:
             raise EspdlError(
@@ -178,7 +189,17 @@ class EspdlInterpreter:
             )
         return array
 
-    def _take_cache(self, state: Mapping[str, Array], cache: StreamingCache, batch: int) -> Array:
+    def check_cache(self, state: Mapping[str, Array], cache: StreamingCache, batch: int) -> Array:
+        """Return a native cache from the state, batched, if it is what the file says.
+
+        Args:
+            state: Native caches by name.
+            cache: The cache.
+            batch: Number of recordings.
+
+        Raises:
+            EspdlError: It is missing, or its shape or type differs.
+        """
         array = state.get(cache.key)
         if array is None or array.shape != (batch, *cache.shape[1:]) or array.dtype != cache.dtype:
             found = "missing" if array is None else f"{array.dtype} of shape {array.shape}"

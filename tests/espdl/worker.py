@@ -16,14 +16,13 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from zoo import ZOO, Network, random_network  # noqa: E402
+from esp_ppq.api import espdl_quantize_onnx
+from esp_ppq.executor import TorchExecutor
+from esp_ppq.parser.espdl.espdl_typedef import ExporterPatternInfo
+from zoo import ZOO, Network, random_network
 
-from esp_ppq.api import espdl_quantize_onnx  # noqa: E402
-from esp_ppq.executor import TorchExecutor  # noqa: E402
-from esp_ppq.parser.espdl.espdl_typedef import ExporterPatternInfo  # noqa: E402
-
-from lightning_esp.espdl.model import EspdlModel, Tensor  # noqa: E402
-from lightning_esp.espdl.reader import read_espdl  # noqa: E402
+from lightning_esp.espdl.model import EspdlModel, Tensor
+from lightning_esp.espdl.reader import read_espdl
 
 PERMS: dict[str, list[int]] = {}
 
@@ -92,7 +91,9 @@ def to_file(tensor: Tensor, values: torch.Tensor) -> np.ndarray:
     return steps.astype(tensor.dtype)
 
 
-def record(executor: TorchExecutor, model: EspdlModel, network: Network, steps: int, seed: int) -> dict[str, np.ndarray]:
+def record(
+    executor: TorchExecutor, model: EspdlModel, network: Network, steps: int, seed: int
+) -> dict[str, np.ndarray]:
     draw = np.random.default_rng(seed)
     caches = {name: np.zeros(model.tensors[name].shape, model.tensors[name].dtype) for name in network.feedback}
     rows: dict[str, list[np.ndarray]] = {}
@@ -102,13 +103,17 @@ def record(executor: TorchExecutor, model: EspdlModel, network: Network, steps: 
             tensor = model.tensors[name]
             limits = np.iinfo(tensor.dtype)
             spread = (limits.max + 1) / draw.choice([1.5, 3.0, 8.0])
-            inputs[name] = np.clip(draw.normal(0, spread, tensor.shape).round(), limits.min, limits.max).astype(tensor.dtype)
+            inputs[name] = np.clip(draw.normal(0, spread, tensor.shape).round(), limits.min, limits.max).astype(
+                tensor.dtype
+            )
         # The executor takes the graph's inputs in its own order, so they are given by name.
         floats = {name: to_torch(model.tensors[name], inputs[name]) for name in executor._graph.inputs}
         results = dict(zip(executor._graph.outputs, executor.forward(floats), strict=True))
         outputs = {name: to_file(model.tensors[name], value) for name, value in results.items()}
         caches = {name: outputs[following] for name, following in network.feedback.items()}
-        for key, values in ({f"in:{n}": v for n, v in inputs.items()} | {f"out:{n}": v for n, v in outputs.items()}).items():
+        for key, values in (
+            {f"in:{n}": v for n, v in inputs.items()} | {f"out:{n}": v for n, v in outputs.items()}
+        ).items():
             rows.setdefault(key, []).append(values)
     return {key: np.stack(values) for key, values in rows.items()}
 

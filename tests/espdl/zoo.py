@@ -182,5 +182,7 @@ def random_network(seed: int) -> Network:
         layers.append(pick(nn.ReLU, nn.SiLU, nn.Tanh, nn.Hardswish, nn.Sigmoid, nn.ReLU6, nn.Identity, nn.LeakyReLU)())
         if frames >= 6 and pick(True, False, False):
             layers.append(pick(nn.AvgPool1d(2), nn.MaxPool1d(2), nn.AvgPool1d(4, stride=2)))
-            frames = (frames - (4 if getattr(layers[-1], "stride", None) == (2,) and layers[-1].kernel_size == (4,) else 2)) // 2 + 1
+            frames = (
+                frames - (4 if getattr(layers[-1], "stride", None) == (2,) and layers[-1].kernel_size == (4,) else 2)
+            ) // 2 + 1
     return Network(nn.Sequential(*layers), {"x": (1, start, 24)})

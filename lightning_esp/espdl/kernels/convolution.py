@@ -80,16 +80,22 @@ def build_conv(node: Node) -> Kernel:
     geometry = _read_geometry(node, weight.shape[2:])
 
     def run(values: Values) -> tuple[Array, ...]:
-        padded = geometry.pad(values[0]).astype(tail.bias.dtype)
+        padded = geometry.pad(values[0])
         sums: Array | None = None
         for index, tap in enumerate(taps):
-            window = geometry.window(padded, index)
-            product = window * tap[0] if depthwise else window @ tap
+            window = geometry.window(padded, index).astype(tail.bias.dtype, order="C")
+            product = window * tap[0] if depthwise else multiply(window, tap)
             sums = product if sums is None else np.add(sums, product, out=sums)
         assert sums is not None
         return (tail(sums),)
 
     return run
+
+
+def multiply(values: Array, matrix: Array) -> Array:
+    """Multiply the last axis by a matrix as one product of two matrices: a stacked one calls BLAS for every window."""
+    product = values.reshape(-1, values.shape[-1]) @ matrix
+    return product.reshape(*values.shape[:-1], matrix.shape[-1])
 
 
 def _is_depthwise(node: Node, outputs: int, inputs: int) -> bool:
@@ -170,7 +176,8 @@ def _build_product(node: Node, weight: Array) -> Kernel:
     matrix = weight.astype(tail.bias.dtype)
 
     def run(values: Values) -> tuple[Array, ...]:
-        return (tail(values[0].astype(matrix.dtype) @ matrix),)
+        floats = values[0].astype(matrix.dtype)
+        return (tail(multiply(floats, matrix) if matrix.ndim == 2 else floats @ matrix),)
 
     return run
 
