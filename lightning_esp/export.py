@@ -15,11 +15,10 @@ from lightning_esp.calibration import Progress, calibrate
 from lightning_esp.config import Calibration, Deployment, Quantization, Streaming, check_target
 from lightning_esp.errors import ConfigurationError, DataError, EnvironmentMismatchError
 from lightning_esp.quantization import QuantizedModel, Worker, check_environment, quantize
-from lightning_esp.quantization.executor import stage_executors
-from lightning_esp.simulation import IntegerPipeline, QuantizedStreaming
+from lightning_esp.simulation import QuantizedStreaming
 from lightning_esp.streaming import Recordings, convert
-from lightning_esp.verification import TaskResult, Verification, verify
-from lightning_esp.verification.verify import require
+from lightning_esp.verification import TaskResult, Verification
+from lightning_esp.verification.verify import prove_float, prove_integers, require
 
 Evaluate = Callable[[nn.Module], TaskResult]
 
@@ -67,17 +66,17 @@ def export(
     # The worker imports esp-ppq while the model is converted and calibrated.
     with Worker() as worker:
         model = convert(module, recordings[0], streaming)
+        proofs, notes = prove_float(module, model, recordings)
         samples = calibrate(model, recordings, calibration, progress=progress)
         results: dict[str, tuple[QuantizedModel, Verification]] = {}
         for index, chip in enumerate(targets):
             notify("quantize", index, len(targets))
             quantized = quantize(model, samples, quantization, chip, worker=worker)
             notify("quantize", index + 1, len(targets))
-            verification = verify(module, model, quantized, recordings, worker=worker)
+            verification = prove_integers(quantized, recordings, worker, proofs, notes)
             if evaluate is not None:
                 notify("evaluate", index, len(targets))
-                stream = IntegerPipeline(quantized.stages, stage_executors(worker, quantized))
-                verification = add_task(verification, evaluate(QuantizedStreaming(quantized, stream)))
+                verification = add_task(verification, evaluate(QuantizedStreaming(quantized)))
                 notify("evaluate", index + 1, len(targets))
             results[chip] = (quantized, verification)
     return write_bundle(results, output_dir, deployment or Deployment())

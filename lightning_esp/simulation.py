@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_esp.espdl.interpreter import EspdlInterpreter
+from lightning_esp.espdl.reader import read_espdl
 from lightning_esp.espdl.stream import IntegerStream
 from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel, StageFile
@@ -84,18 +86,33 @@ def integer_windows(quantized: QuantizedModel, inputs: Values) -> list[dict[str,
     ]
 
 
+def interpret(quantized: QuantizedModel, *, check_accumulators: bool = False) -> IntegerPipeline:
+    """The files of a model, computed as ESP-DL's plain-C kernels do.
+
+    Args:
+        quantized: the model; only the bytes of its files are used.
+        check_accumulators: raise where an accumulator would leave the chip's width (slow).
+
+    Raises:
+        EspdlOperatorError: an operator is unknown, or ESP-DL computes it wrongly.
+    """
+    files = [read_espdl(stage.data) for stage in quantized.stages]
+    streams = [EspdlInterpreter(file, quantized.target, check_accumulators) for file in files]
+    return IntegerPipeline(quantized.stages, streams)
+
+
 class QuantizedStreaming(nn.Module):
     """The nn.Module face of an integer stream: takes what the exported module takes, in float, and returns its output.
 
     Args:
         quantized: the model.
-        stream: what computes it; an `IntegerPipeline`, say.
+        stream: what computes it; None for the interpreter of its files.
     """
 
-    def __init__(self, quantized: QuantizedModel, stream: IntegerStream) -> None:
+    def __init__(self, quantized: QuantizedModel, stream: IntegerStream | None = None) -> None:
         super().__init__()
         self.quantized = quantized
-        self.stream = stream
+        self.stream: IntegerStream = interpret(quantized) if stream is None else stream
 
     @torch.no_grad()
     def forward(self, *arguments: Tensor, **named: Tensor) -> Tensor | tuple[Tensor, ...]:

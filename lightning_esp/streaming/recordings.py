@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from lightning_esp.errors import DataError
-from lightning_esp.streaming.model import Recordings, StreamSpec, Values, as_named
+from lightning_esp.streaming.model import Recordings, StreamSpec, Values, as_named, pad_frames
 
 
 def check_recordings(spec: StreamSpec, recordings: Recordings) -> list[tuple[Values, int]]:
@@ -42,3 +44,29 @@ def _check_values(spec: StreamSpec, values: Values, index: int) -> None:
                 f"recording {index}: input {port.name!r} has {bad} NaN or infinite value(s); remove the recording, or mend "
                 "the features (a logarithm of zero wants a floor)."
             )
+
+
+def pad_recordings(
+    spec: StreamSpec, recordings: Recordings, dtype: torch.dtype = torch.float32
+) -> tuple[Values, list[int]]:
+    """Recordings as one batch, filled up with zero frames to the longest, and the frames of each.
+
+    Raises:
+        DataError: see `check_recordings`.
+    """
+    checked = check_recordings(spec, recordings)
+    longest = max(frames for _, frames in checked)
+    batch: Values = {}
+    for port in spec.inputs:
+        parts = [values[port.name] for values, _ in checked]
+        if port.time_axis is not None:
+            parts = [pad_frames(part, port.time_axis, longest) for part in parts]
+        batch[port.name] = torch.cat(parts).to(dtype)
+    return batch, [frames for _, frames in checked]
+
+
+def cut_recordings(spec: StreamSpec, batch: Values, rows: Sequence[int], frames: int) -> Values:
+    """Some recordings of a batch, cut back to their own length."""
+    axes = {port.name: port.time_axis for port in spec.inputs}
+    chosen = {name: value[list(rows)] for name, value in batch.items()}
+    return {n: v if axes[n] is None else v.narrow(axes[n] or 0, 0, frames) for n, v in chosen.items()}

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import groupby
 from math import ceil
 
 import torch
@@ -17,11 +16,10 @@ from lightning_esp.streaming.model import (
     Recordings,
     StreamingModel,
     Values,
-    count_frames,
     join_windows,
     slice_windows,
 )
-from lightning_esp.streaming.recordings import check_recordings
+from lightning_esp.streaming.recordings import cut_recordings, pad_recordings
 from lightning_esp.verification.model import Proof
 
 LIMITS = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -79,30 +77,30 @@ def _proof(name: str, worst: Difference, limit: float) -> Proof:
 @torch.inference_mode()
 def _worst(module: nn.Module, model: StreamingModel, recordings: Recordings, dtype: torch.dtype) -> Difference:
     worst = Difference(0.0, "")
-    for batch in _batches(model, recordings, dtype):
+    batch, lengths = pad_recordings(model.spec, recordings, dtype)
+    # Streamed all at once: what is filled up behind a recording cannot change its own frames.
+    streamed = _stream(model, batch)
+    for frames in sorted(set(lengths)):
+        rows = [row for row, length in enumerate(lengths) if length == frames]
+        inputs = cut_recordings(model.spec, batch, rows, frames)
         with _stage_outputs(module, model) as offline:
-            outputs = run(module, batch)
+            outputs = run(module, inputs)
         offline |= {port.name: value for port, value in zip(model.spec.outputs, outputs, strict=True)}
-        found = _compare(model, _stream(model, batch), offline, count_frames(model.spec, batch))
+        windows = [{name: value[rows] for name, value in values.items()} for values in streamed]
+        found = _compare(model, windows, offline, frames)
         if not found.relative <= worst.relative:
             worst = found
     return worst
 
 
-def _batches(model: StreamingModel, recordings: Recordings, dtype: torch.dtype) -> Iterator[Values]:
-    checked = sorted(check_recordings(model.spec, recordings), key=lambda pair: pair[1])
-    for _, group in groupby(checked, key=lambda pair: pair[1]):
-        same = [values for values, _ in group]
-        yield {name: torch.cat([values[name] for values in same]).to(dtype) for name in same[0]}
-
-
 def _stream(model: StreamingModel, batch: Values) -> list[Values]:
     caches = model.initial_caches(len(next(iter(batch.values()))), next(iter(batch.values())))
+    wanted = [port.name for stage in model.spec.stages for port in stage.outputs]
     results = []
     for window in slice_windows(model.spec, batch):
         values = model.step_values(window, caches)
         caches = {cache.name: values[cache.next] for cache in model.spec.caches}
-        results.append(values)
+        results.append({name: values[name] for name in wanted})
     return results
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 import numpy as np
-import torch
 from torch import nn
 
 from lightning_esp.errors import ProofError
-from lightning_esp.quantization.executor import stage_executors, whole_executor
+from lightning_esp.quantization.executor import whole_executor
+from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.quantization.process import Worker
-from lightning_esp.simulation import IntegerPipeline, integer_windows
-from lightning_esp.streaming.model import Recordings, StreamingModel, Values, pad_frames
-from lightning_esp.streaming.recordings import check_recordings
+from lightning_esp.simulation import IntegerPipeline, integer_windows, interpret
+from lightning_esp.streaming.model import Recordings, StreamingModel
+from lightning_esp.streaming.recordings import pad_recordings
+from lightning_esp.verification.device import accumulators, int16_steps, mac_shifts
 from lightning_esp.verification.integers import Results, boundaries, integer_parity
 from lightning_esp.verification.model import Golden, Proof, Verification
 from lightning_esp.verification.parity import float_parity
@@ -49,12 +50,45 @@ def verify(
         ProofError: one does not hold; the message says which, by how much, where, and what to try.
         DataError: the recordings do not fit the model.
     """
-    recordings = list(recordings[:MAX_RECORDINGS])
-    proofs, notes = float_parity(module, model, recordings)
-    require(proofs)
+    proofs, notes = prove_float(module, model, recordings)
     with nullcontext(worker) if worker is not None else Worker() as running:
-        integer_proofs, golden = _integers(quantized, recordings, running)
-    return Verification(require((*proofs, *integer_proofs)), golden, notes)
+        return prove_integers(quantized, recordings, running, proofs, notes)
+
+
+def prove_float(
+    module: nn.Module, model: StreamingModel, recordings: Recordings
+) -> tuple[tuple[Proof, ...], tuple[str, ...]]:
+    """Proof 1, which is the same for every target.
+
+    Raises:
+        ProofError: it does not hold.
+    """
+    proofs, notes = float_parity(module, model, recordings[:MAX_RECORDINGS])
+    return require(proofs), notes
+
+
+def prove_integers(
+    quantized: QuantizedModel,
+    recordings: Recordings,
+    worker: Worker,
+    before: tuple[Proof, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Verification:
+    """Proofs 2 to 4.
+
+    Args:
+        quantized: the files.
+        recordings: whole recordings without batch dimension.
+        worker: a running esp-ppq process.
+        before: proofs that hold already.
+        notes: their notes.
+
+    Raises:
+        ProofError: one does not hold.
+        EspdlOperatorError: ESP-DL has no such operator, or computes it wrongly.
+    """
+    proofs, golden = _integers(quantized, recordings[:MAX_RECORDINGS], worker)
+    return Verification((*before, *require(proofs)), golden, notes)
 
 
 def require(proofs: Sequence[Proof]) -> tuple[Proof, ...]:
@@ -72,46 +106,44 @@ def require(proofs: Sequence[Proof]) -> tuple[Proof, ...]:
 
 
 def _integers(quantized: QuantizedModel, recordings: Recordings, worker: Worker) -> tuple[tuple[Proof, ...], Golden]:
-    batch, counts = _batch(quantized, recordings)
+    batch, lengths = pad_recordings(quantized.spec, recordings)
+    counts = [quantized.spec.windows(frames) for frames in lengths]
     windows = integer_windows(quantized, batch)
-    stages = IntegerPipeline(quantized.stages, stage_executors(worker, quantized))
-    pipelined = stages.run(windows)
-    whole = _run_whole(quantized, windows, worker)
-    alone = stages.run([{name: value[:1] for name, value in window.items()} for window in windows])
-    first = [{name: value[:1] for name, value in result.items()} for result in pipelined]
-    precision, cut = quantized.precision, "Keep the stages uncut with Streaming(stages=None), and report the model."
+    files = interpret(quantized)
+    results = files.run(windows)
+    alone = files.run([_first(window) for window in windows])
+    steps = int16_steps(quantized)
     proofs = (
-        boundaries(quantized, pipelined),
+        boundaries(quantized, results),
         integer_parity(
-            "stages equal the uncut model, steps equal the whole recording", pipelined, whole, precision, cut
+            "files window by window equal esp-ppq's uncut graph over whole recordings",
+            results,
+            _run_whole(quantized, files, windows, worker),
+            steps,
+            "Report the model: esp-ppq wrote something else than it simulates.",
         ),
         integer_parity(
-            "a batch equals single recordings", first, alone, precision, "Report the model: a step mixes them."
+            "a batch equals single recordings",
+            [_first(result) for result in results],
+            alone,
+            0,
+            "Report the model: a step mixes recordings.",
         ),
+        mac_shifts(quantized),
+        *accumulators(quantized, windows),
     )
-    return proofs, _golden(quantized, windows, pipelined, counts)
+    return proofs, _golden(quantized, windows, results, counts)
 
 
-def _run_whole(quantized: QuantizedModel, windows: Results, worker: Worker) -> Results:
-    state = IntegerPipeline(quantized.stages, stage_executors(worker, quantized)).initial_state(
-        len(next(iter(windows[0].values())))
-    )
-    feedback = {cache.tensor.name: cache.next for stage in quantized.stages for cache in stage.caches}
-    return whole_executor(worker, quantized).run([{**windows[0], **state}, *windows[1:]], feedback)
+def _first(values: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: value[:1] for name, value in values.items()}
 
 
-def _batch(quantized: QuantizedModel, recordings: Recordings) -> tuple[Values, list[int]]:
-    """Recordings as one batch, filled up with zeros to the longest, and the windows of each."""
-    spec = quantized.spec
-    checked = check_recordings(spec, recordings)
-    longest = max(frames for _, frames in checked)
-    batch: Values = {}
-    for port in spec.inputs:
-        parts = [values[port.name] for values, _ in checked]
-        if port.time_axis is not None:
-            parts = [pad_frames(part, port.time_axis, longest) for part in parts]
-        batch[port.name] = torch.cat(parts).float()
-    return batch, [spec.windows(frames) for _, frames in checked]
+def _run_whole(quantized: QuantizedModel, files: IntegerPipeline, windows: Results, worker: Worker) -> Results:
+    names = {cache.tensor.name: cache.next for stage in quantized.stages for cache in stage.caches}
+    state = files.initial_state(len(next(iter(windows[0].values()))))
+    initial = {name: value for name, value in state.items() if name in names}
+    return whole_executor(worker, quantized).run([{**windows[0], **initial}, *windows[1:]], names)
 
 
 def _golden(quantized: QuantizedModel, windows: Results, results: Results, counts: Sequence[int]) -> Golden:
