@@ -85,9 +85,8 @@ def _batches(job: Job, largest: int) -> list[dict[str, torch.Tensor]]:
     return batches if len(batches) > 1 else batches * 2
 
 
-def _takes_batches(graph: BaseGraph, sample: Mapping[str, torch.Tensor]) -> bool:
+def _takes_batches(executor: TorchExecutor, sample: Mapping[str, torch.Tensor]) -> bool:
     """Whether the graph computes a batch of two as it computes each alone (a constant Reshape, say, does not)."""
-    executor = TorchExecutor(graph=graph, device="cpu")
     two = {name: value[:2] for name, value in sample.items()}
     if any(len(value) < 2 for value in two.values()):
         return False
@@ -131,7 +130,7 @@ def _quantize_graph(job: Job) -> BaseGraph:
         graph=graph, platform=platform, dispatcher=setting.dispatcher, dispatching_table=setting.dispatching_table
     )
     sample = {name: torch.from_numpy(values[:2]) for name, values in job.samples.items()}
-    batches = _batches(job, BATCH if _takes_batches(graph, sample) else 1)
+    batches = _batches(job, BATCH if _takes_batches(TorchExecutor(graph=graph, device="cpu"), sample) else 1)
     quantizer = PFL.Quantizer(platform, graph)
     quantizer._verbose = False
     _insert_ties(quantizer, job)
@@ -234,17 +233,36 @@ def run(
         The outputs of each window.
     """
     executor = _executor(graph)
+    steps = [{name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in window.items()} for window in windows]
+    batch = len(next(iter(steps[0].values())))
+    if batch > 1 and graph not in _TAKES_BATCHES:
+        _TAKES_BATCHES[graph] = _takes_batches(executor, steps[0])
+    if batch == 1 or _TAKES_BATCHES[graph]:
+        return _run(executor, outputs, steps, feedback)
+    alone = [
+        _run(executor, outputs, [{n: v[i : i + 1] for n, v in step.items()} for step in steps], feedback)
+        for i in range(batch)
+    ]
+    return [{n: np.concatenate([one[n] for one in ones]) for n in ones[0]} for ones in zip(*alone, strict=True)]
+
+
+def _run(
+    executor: TorchExecutor,
+    outputs: Sequence[str],
+    windows: Sequence[Mapping[str, torch.Tensor]],
+    feedback: Mapping[str, str],
+) -> list[dict[str, Array]]:
     wanted = [*dict.fromkeys([*outputs, *feedback.values()])]
     results, caches = [], dict[str, torch.Tensor]()
     for window in windows:
-        inputs = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in window.items()}
-        values = dict(zip(wanted, executor.forward({**inputs, **caches}, output_names=wanted), strict=True))
+        values = dict(zip(wanted, executor.forward({**window, **caches}, output_names=wanted), strict=True))
         caches = {cache: values[new] for cache, new in feedback.items()}
         results.append({name: values[name].numpy() for name in outputs})
     return results
 
 
 _EXECUTORS: dict[bytes, TorchExecutor] = {}
+_TAKES_BATCHES: dict[bytes, bool] = {}
 
 
 def _executor(graph: bytes) -> TorchExecutor:
