@@ -35,9 +35,14 @@ def convert(module: nn.Module, example: Recording, streaming: Streaming | None =
         ConversionError: the module has no streaming form; the message names the layer and what to change.
         WindowError: the window does not fit the stride or the number of stages.
     """
-    module = copy.deepcopy(module).eval()
+    module = copy.deepcopy(module).eval().requires_grad_(False)
     inputs = name_example(module, example)
-    streaming = resolve_time(module, inputs, streaming or Streaming())
+    options = resolve_time(module, inputs, streaming or Streaming())
+    model = _convert(module, inputs, options)
+    return replace(model, spec=replace(model.spec, cache_form=options.caches))
+
+
+def _convert(module: nn.Module, inputs: Values, streaming: Streaming) -> StreamingModel:
     if isinstance(streaming.stages, list | tuple):
         return _from_paths(module, inputs, streaming, list(streaming.stages))
     if has_contract(module):
