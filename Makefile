@@ -1,0 +1,60 @@
+# Everything runs in a virtual environment of the project's own, .venv, which the first target to need it installs.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# A Python that esp-ppq supports; the first one that starts. `make PYTHON=/path/to/python3.12 ...` chooses another.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.10,$(shell $(p) -c 'print("$(p)")' 2>/dev/null)))
+BIN := .venv/bin
+INSTALLED := .venv/installed
+BUNDLE := runs/demo
+CPP := $(wildcard idf_project/*/*.cpp idf_project/*/*.hpp) \
+	$(shell find idf_project/components tests/cpp \( -name '*.cpp' -o -name '*.hpp' \) -not -name 'model_config.hpp' 2>/dev/null)
+
+.PHONY: help install demo test test-full check format bench constraints clean
+
+help: ## Show the targets.
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+install: $(INSTALLED) ## Make .venv, once; again when pyproject.toml or constraints.txt has changed.
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "Install Python 3.11 (3.10 to 3.12 work)." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,recipes,report]'
+	@touch $@
+
+demo: $(INSTALLED) ## Train on the tiny set, quantize, verify, and write an ESP-IDF project.
+	$(BIN)/python recipes/kws_tcn.py fit --export.output_dir $(BUNDLE)
+	@test -f $(BUNDLE)/manifest.json
+	@echo "The verified ESP-IDF project lies in $(BUNDLE)."
+
+test: $(INSTALLED) ## Run the tests.
+	@$(BIN)/python -m pytest
+
+test-full: $(INSTALLED) ## Run the tests with everything random at full size.
+	@$(BIN)/python -m pytest -m ""
+
+check: $(INSTALLED) ## Lint, check the format and the types.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(if $(CPP),$(BIN)/clang-format --dry-run --Werror $(CPP))
+
+format: $(INSTALLED) ## Format everything, and fix what the linter can.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(if $(CPP),$(BIN)/clang-format -i $(CPP))
+
+bench: $(INSTALLED) ## Run the benchmarks.
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+constraints: $(INSTALLED) ## Pin what is installed in .venv.
+	$(BIN)/python .ci/freeze.py > constraints.txt
+
+clean: ## Remove caches, build outputs and the demo's bundle; .venv and trained models stay.
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis $(BUNDLE)
+	find lightning_esp recipes benchmarks datasets tests -name __pycache__ -prune -exec rm -rf {} +
