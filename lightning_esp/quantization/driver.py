@@ -32,8 +32,9 @@ from esp_ppq.quantization.optim import (
 from onnxsim import simplify
 
 from lightning_esp.errors import QuantizationError
-from lightning_esp.quantization.job import Array, ExportedStage, Job, Layout, StageNames
+from lightning_esp.quantization.job import Array, ExportedStage, Job, Layout, NativeCache, StageNames
 from lightning_esp.quantization.layouts import own_slice_axes, preferred
+from lightning_esp.quantization.native import lower
 from lightning_esp.quantization.surgery import cut, dump_graph, load_graph
 from lightning_esp.quantization.ties import TiePass
 
@@ -176,25 +177,40 @@ def _insert_ties(quantizer: Any, job: Job) -> None:
 
 
 class _Recorder(EspdlExporter):  # type: ignore[misc]
-    """esp-ppq's exporter; keeps the layouts, which it forgets when the file is written."""
+    """esp-ppq's exporter; lowers caches, and keeps the layouts, which it forgets when the file is written.
 
-    layouts: dict[str, Layout]
+    Its metaclass makes one instance for the whole process, so what belongs to a file is set by `begin`.
+    """
 
-    def export_graph(self, graph: BaseGraph, **options: Any) -> Any:
+    def begin(self, caches: tuple[tuple[str, str], ...], form: str) -> None:
+        """Start a new file.
+
+        Args:
+            caches: name of each cache and of its new value.
+            form: which of them become StreamingCache operators.
+        """
+        self._caches, self._form = caches, form
+        self.layouts: dict[str, Layout] = {}
+        self.native: tuple[NativeCache, ...] = ()
+
+    def prepare_graph(self, graph: BaseGraph, *arguments: Any, **options: Any) -> BaseGraph:
+        """Prepare the graph as esp-ppq does, note the layouts, then lower the caches."""
+        graph = super().prepare_graph(graph, *arguments, **options)
         info = ExporterPatternInfo()
-        names = [*graph.inputs, *graph.outputs]
-        self.layouts = {name: tuple(info.get_var_permute(name)) for name in names}
-        return super().export_graph(graph=graph, **options)
+        self.layouts = {name: tuple(info.get_var_permute(name)) for name in [*graph.inputs, *graph.outputs]}
+        if all(self.layouts[cache] == self.layouts[new] for cache, new in self._caches):
+            self.native = lower(graph, self._caches, self._form)
+        return graph
 
 
 def _export_stage(job: Job, graph: BaseGraph, names: StageNames, known: Mapping[str, Layout]) -> ExportedStage:
     wanted = {name: known.get(name) or preferred(graph, name) for name in graph.inputs}
     for _ in range(3):
-        data, layouts = _write(job, graph, names, wanted)
+        data, layouts, native = _write(job, graph, names, wanted)
         # A cache must go back in as it came out; where the exporter turned it on its way, it is told so and tries again.
         turned = {cache: layouts[new] for cache, new in names.caches if layouts[new] != layouts[cache]}
         if not turned:
-            return ExportedStage(names.name, data, layouts, dump_graph(graph))
+            return ExportedStage(names.name, data, layouts, native)
         wanted |= turned
     raise QuantizationError(
         f"stage {names.name!r}: the caches {sorted(turned)} enter and leave the file in different layouts, so the loop could "
@@ -204,17 +220,18 @@ def _export_stage(job: Job, graph: BaseGraph, names: StageNames, known: Mapping[
 
 def _write(
     job: Job, graph: BaseGraph, names: StageNames, wanted: Mapping[str, Layout]
-) -> tuple[bytes, dict[str, Layout]]:
+) -> tuple[bytes, dict[str, Layout], tuple[NativeCache, ...]]:
     info = ExporterPatternInfo()
     info.reset()
     for name, layout in wanted.items():
         info.add_var_permute(name, list(layout))
     exporter = _Recorder()
+    exporter.begin(names.caches, job.cache_form)
     graph = load_graph(dump_graph(graph))
     with tempfile.TemporaryDirectory() as folder, _errors_raised(f"writing stage {names.name!r}"):
         path = Path(folder) / "stage.espdl"
         exporter.export(str(path), graph, export_config=False)
-        return path.read_bytes(), exporter.layouts
+        return path.read_bytes(), exporter.layouts, exporter.native
 
 
 def run(

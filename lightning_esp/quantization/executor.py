@@ -3,77 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from dataclasses import replace
+
+import numpy as np
 
 from lightning_esp.quantization.job import Array
-from lightning_esp.quantization.model import QuantizedModel, StageFile, TensorInfo
+from lightning_esp.quantization.model import QuantizedModel, TensorInfo
 from lightning_esp.quantization.process import Worker
 from lightning_esp.quantization.values import dequantize_values, regrid
 
 
 class ExecutorStream:
-    """One quantized graph of esp-ppq, stepped in the worker. Explicit caches are ordinary inputs and outputs.
+    """The uncut, explicit graph of a quantized model, stepped by esp-ppq in the worker.
+
+    Its inputs are the model's, its outputs those of every stage and the new value of every cache; its state holds all
+    caches, those that became native in the files included.
 
     Args:
+        quantized: the model.
         worker: a running worker.
-        graph: the serialized graph.
-        inputs: its inputs, caches included.
-        outputs: its outputs, new cache values included.
     """
 
-    def __init__(
-        self, worker: Worker, graph: bytes, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]
-    ) -> None:
+    def __init__(self, quantized: QuantizedModel, worker: Worker) -> None:
+        self._quantized = quantized
         self._worker = worker
-        self._graph = graph
-        self._inputs = {tensor.name: tensor for tensor in inputs}
-        self._outputs = {tensor.name: tensor for tensor in outputs}
+        written = {tensor.name: tensor for stage in quantized.stages for tensor in stage.outputs}
+        read = {tensor.name: tensor for stage in quantized.stages for tensor in stage.inputs}
+        self._caches = _all_caches(quantized)
+        self._next = {cache.name: cache.next for cache in quantized.spec.caches}
+        self._inputs = {name: tensor for name, tensor in read.items() if name not in written} | self._caches
+        after = {new: replace(self._caches[cache], name=new) for cache, new in self._next.items()}
+        self._outputs = written | after
 
     def initial_state(self, batch: int) -> dict[str, Array]:
-        """An executor remembers nothing between steps."""
-        return {}
+        """The caches at the start of a recording, `[batch, ...]` in the layout of the file."""
+        initial = {cache.name: cache.initial for cache in self._quantized.spec.caches}
+        state = {}
+        for name, tensor in self._caches.items():
+            value = round(initial[name] * 2.0**-tensor.exponent)
+            state[name] = np.full((batch, *tensor.shape[1:]), value, dtype=tensor.dtype)
+        return state
 
     def step(
         self, inputs: Mapping[str, Array], state: Mapping[str, Array]
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Run one window; see `IntegerStream.step`."""
-        return self.run([inputs], {})[0], {}
+        outputs = self._run([{**inputs, **state}])[0]
+        return outputs, {cache: outputs[new] for cache, new in self._next.items()}
 
-    def run(self, windows: Sequence[Mapping[str, Array]], feedback: Mapping[str, str]) -> list[dict[str, Array]]:
-        """Run consecutive windows in one call, caches fed back inside the worker.
+    def run(self, windows: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
+        """Run consecutive windows from the initial state in one call; the caches never leave the worker."""
+        state = self.initial_state(len(next(iter(windows[0].values()))))
+        return self._run([{**windows[0], **state}, *windows[1:]])
 
-        Args:
-            windows: inputs of each window; the first holds the initial caches as well.
-            feedback: for each cache, the output with its new value.
-        """
-        real = [
-            {name: dequantize_values(value, self._inputs[name]) for name, value in window.items()} for window in windows
-        ]
-        results = self._worker.call("run", self._graph, list(self._outputs), real, dict(feedback))
-        return [{name: regrid(value, self._outputs[name]) for name, value in r.items()} for r in results]
+    def _run(self, windows: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
+        real = [{n: dequantize_values(value, self._inputs[n]) for n, value in window.items()} for window in windows]
+        results = self._worker.call("run", self._quantized.graph, list(self._outputs), real, self._next)
+        return [{n: regrid(value, self._outputs[n]) for n, value in result.items()} for result in results]
 
 
-def renamed(tensor: TensorInfo, name: str) -> TensorInfo:
-    """The same tensor under another name."""
-    return TensorInfo(name, tensor.shape, tensor.dtype, tensor.exponent, tensor.layout, tensor.time_axis)
-
-
-def _ports(stage: StageFile) -> tuple[list[TensorInfo], list[TensorInfo]]:
-    inputs = [*stage.inputs, *(cache.tensor for cache in stage.caches)]
-    outputs = [*stage.outputs, *(renamed(cache.tensor, cache.next) for cache in stage.caches)]
-    return inputs, outputs
-
-
-def stage_executors(worker: Worker, quantized: QuantizedModel) -> tuple[ExecutorStream, ...]:
-    """An executor per stage."""
-    pairs = zip(quantized.stages, quantized.stage_graphs, strict=True)
-    return tuple(ExecutorStream(worker, graph, *_ports(stage)) for stage, graph in pairs)
-
-
-def whole_executor(worker: Worker, quantized: QuantizedModel) -> ExecutorStream:
-    """One executor of the uncut model, whose outputs are those of all stages."""
-    ports = [_ports(stage) for stage in quantized.stages]
-    inputs = {tensor.name: tensor for tensor in chain.from_iterable(inputs for inputs, _ in ports)}
-    outputs = {tensor.name: tensor for tensor in chain.from_iterable(outputs for _, outputs in ports)}
-    outside = [tensor for name, tensor in inputs.items() if name not in outputs]
-    return ExecutorStream(worker, quantized.graph, outside, list(outputs.values()))
+def _all_caches(quantized: QuantizedModel) -> dict[str, TensorInfo]:
+    explicit = [cache.tensor for stage in quantized.stages for cache in stage.caches]
+    native = [tensor for stage in quantized.stages for tensor in stage.native_caches]
+    return {tensor.name: tensor for tensor in [*explicit, *native]}

@@ -33,13 +33,32 @@ class Job:
     precision: str
     method: str
     int16: tuple[str, ...] = ()
+    cache_form: str = "explicit"
 
 
 @dataclass(frozen=True)
 class ExportedStage:
-    """A stage as esp-ppq wrote it, with the layouts that it chose while writing, by tensor name, and its graph."""
+    """A stage as esp-ppq wrote it.
+
+    Args:
+        name: name of the stage.
+        data: the bytes of the file.
+        layouts: the layouts that were chosen while writing, by tensor name.
+        native: the caches that became StreamingCache operators, with their shapes and exponents in the file.
+    """
 
     name: str
     data: bytes
     layouts: dict[str, Layout]
-    graph: bytes
+    native: tuple[NativeCache, ...] = ()
+
+
+@dataclass(frozen=True)
+class NativeCache:
+    """A cache inside a file: what a StreamingCache operator remembers."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    exponent: int
+    layout: Layout

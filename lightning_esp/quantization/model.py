@@ -45,13 +45,23 @@ class CacheInfo:
 
 @dataclass(frozen=True)
 class StageFile:
-    """One `.espdl` file: its bytes, and its tensors without the caches, which stand apart."""
+    """One `.espdl` file: its bytes, and its tensors without the caches, which stand apart.
+
+    Args:
+        name: name of the stage.
+        data: the bytes of the file.
+        inputs: its inputs.
+        outputs: its outputs.
+        caches: explicit caches, which the loop feeds back.
+        native_caches: what the file's StreamingCache operators keep themselves, by the name of the float model's cache.
+    """
 
     name: str
     data: bytes = field(repr=False)
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     caches: tuple[CacheInfo, ...]
+    native_caches: tuple[TensorInfo, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,6 @@ class QuantizedModel:
         stages: its files, in the order of data flow.
         versions: versions of the tools that made it, by package name.
         graph: esp-ppq's quantized graph of the whole model, serialized, for its executor.
-        stage_graphs: the same of each stage.
     """
 
     target: str
@@ -74,4 +83,3 @@ class QuantizedModel:
     stages: tuple[StageFile, ...]
     versions: dict[str, str]
     graph: bytes = field(default=b"", repr=False)
-    stage_graphs: tuple[bytes, ...] = field(default=(), repr=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 
 from lightning_esp.calibration import CalibrationSet
@@ -10,11 +11,11 @@ from lightning_esp.config import Quantization, check_target
 from lightning_esp.errors import EnvironmentMismatchError, QuantizationError
 from lightning_esp.espdl.model import EspdlModel
 from lightning_esp.espdl.reader import read_espdl
-from lightning_esp.quantization.job import Job, StageNames
+from lightning_esp.quantization.job import ExportedStage, Job, StageNames
 from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
 from lightning_esp.quantization.onnx_graph import graph_inputs, module_path, to_onnx
 from lightning_esp.quantization.process import Worker
-from lightning_esp.streaming.model import Stage, StreamingModel
+from lightning_esp.streaming.model import Cache, Stage, StreamingModel
 
 ESPPQ = "1.3.12"
 
@@ -70,10 +71,7 @@ def quantize(
                 graph, stages = own.call("quantize", job)
     except QuantizationError as error:
         raise QuantizationError(with_modules(str(error), model)) from error
-    files = tuple(
-        _stage_file(stage, exported.data, exported.layouts)
-        for stage, exported in zip(model.spec.stages, stages, strict=True)
-    )
+    files = tuple(_stage_file(stage, exported) for stage, exported in zip(model.spec.stages, stages, strict=True))
     check_boundaries(files)
     return QuantizedModel(
         target=target,
@@ -82,7 +80,6 @@ def quantize(
         stages=files,
         versions={name: version(name) for name in ("esp-ppq", "torch", "onnx", "lightning-esp")},
         graph=graph,
-        stage_graphs=tuple(exported.graph for exported in stages),
     )
 
 
@@ -101,6 +98,7 @@ def _job(model: StreamingModel, calibration_set: CalibrationSet, quantization: Q
         precision=quantization.precision,
         method=quantization.method,
         int16=tuple(quantization.int16),
+        cache_form=spec.cache_form,
     )
 
 
@@ -114,26 +112,28 @@ def with_modules(message: str, model: StreamingModel) -> str:
     return message if not found else message + "\n" + "; ".join(dict.fromkeys(found)) + "."
 
 
-def _stage_file(stage: Stage, data: bytes, layouts: Mapping[str, tuple[int, ...]]) -> StageFile:
-    file = read_espdl(data)
-    inputs = tuple(_tensor(file, port.name, layouts, port.time_axis) for port in stage.inputs)
-    outputs = tuple(_tensor(file, port.name, layouts, port.time_axis) for port in stage.outputs)
-    caches = []
-    for cache in stage.caches:
-        tensor = _tensor(file, cache.name, layouts, None)
-        after = _tensor(file, cache.next, layouts, None)
-        if (tensor.shape, tensor.dtype, tensor.exponent, tensor.layout) != (
-            after.shape,
-            after.dtype,
-            after.exponent,
-            after.layout,
-        ):
-            raise QuantizationError(
-                f"stage {stage.name!r}: cache {cache.name!r} enters as {tensor} but leaves as {after}; the loop would feed "
-                "back something else than it was given."
-            )
-        caches.append(CacheInfo(tensor, cache.next, _integer(cache.initial, tensor)))
-    return StageFile(stage.name, data, inputs, outputs, tuple(caches))
+def _stage_file(stage: Stage, exported: ExportedStage) -> StageFile:
+    file, layouts = read_espdl(exported.data), exported.layouts
+    native = {c.name: TensorInfo(c.name, c.shape, c.dtype, c.exponent, c.layout, None) for c in exported.native}
+    return StageFile(
+        name=stage.name,
+        data=exported.data,
+        inputs=tuple(_tensor(file, port.name, layouts, port.time_axis) for port in stage.inputs),
+        outputs=tuple(_tensor(file, port.name, layouts, port.time_axis) for port in stage.outputs),
+        caches=tuple(_cache(stage, cache, file, layouts) for cache in stage.caches if cache.name not in native),
+        native_caches=tuple(native.values()),
+    )
+
+
+def _cache(stage: Stage, cache: Cache, file: EspdlModel, layouts: Mapping[str, tuple[int, ...]]) -> CacheInfo:
+    tensor = _tensor(file, cache.name, layouts, None)
+    after = _tensor(file, cache.next, layouts, None)
+    if replace(tensor, name="") != replace(after, name=""):
+        raise QuantizationError(
+            f"stage {stage.name!r}: cache {cache.name!r} enters as {tensor} but leaves as {after}; the loop would feed "
+            "back something else than it was given."
+        )
+    return CacheInfo(tensor, cache.next, _integer(cache.initial, tensor))
 
 
 def _integer(value: float, tensor: TensorInfo) -> int:

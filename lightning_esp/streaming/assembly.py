@@ -228,14 +228,10 @@ def look_ahead(module: nn.Module, inputs: Values, streaming: Streaming, geometry
     changed = {n: torch.cat([v.narrow(axis, 0, start), noise[n].narrow(axis, start, frames - start)], dim=axis)
                if n in streams else v for n, v in inputs.items()}  # fmt: skip
     before, after = run(module, inputs)[0], run(module, changed)[0]
-    time = next((i for i in range(1, before.ndim) if before.shape[i] == _expected(frames, geometry)), None)
-    if start == 0 or time is None:
+    if start == 0 or geometry.axis is None:
         return 0
-    differs = (before - after).abs().transpose(0, time).flatten(1).amax(dim=1) > 1e-6 * before.abs().max().clamp(min=1)
+    differs = (before - after).abs().transpose(0, geometry.axis).flatten(1).amax(dim=1) > 1e-6 * before.abs().max().clamp(min=1)
     earliest = int(differs.nonzero()[0]) if bool(differs.any()) else len(differs)
     allowed = (earliest // geometry.up + 1) * geometry.stride - 1 + geometry.trim
     return max(0, start - allowed)
 
-
-def _expected(frames: int, geometry: Geometry) -> int:
-    return -(-(frames - geometry.trim) // geometry.stride) * geometry.up

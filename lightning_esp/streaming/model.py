@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +26,17 @@ class Port:
         name: argument name of `forward` for a model input; `output` or `output_<i>` for a model output.
         shape: shape for one window, batch 1 in front, in torch's layout.
         time_axis: axis of time in `shape`; None for an input that is held for a whole recording.
+        stride: of an output: input frames per block of its frames, where that is not the model's stride.
+        trim: of an output: input frames before its first frame, where that is not the model's trim.
+        delay: of an output: frames that it trails the offline output, where that is not the model's delay.
     """
 
     name: str
     shape: tuple[int, ...]
     time_axis: int | None
+    stride: int | None = None
+    trim: int | None = None
+    delay: int | None = None
 
     @property
     def frames(self) -> int:
@@ -95,6 +101,7 @@ class StreamSpec:
         trim: input frames that the offline model consumes before its first output frame (layers without padding).
         receptive_field: input frames that one output frame depends on; None where it is not known.
         frame_period: seconds from one input frame to the next, or None.
+        cache_form: `"explicit"`, `"native"` or `"auto"`, as in `Streaming.caches`.
     """
 
     window: int
@@ -106,6 +113,7 @@ class StreamSpec:
     trim: int = 0
     receptive_field: int | None = None
     frame_period: float | None = None
+    cache_form: Literal["auto", "native", "explicit"] = "explicit"
 
     @property
     def caches(self) -> tuple[Cache, ...]:
@@ -119,14 +127,20 @@ class StreamSpec:
 
     def output_frames(self, port: Port, frames: int) -> int:
         """Frames of the offline output `port` for a recording of `frames` input frames."""
-        strides = max(0, ceil((frames - self.trim) / self.stride))
-        return strides * port.frames * self.stride // self.window
+        stride = self.stride if port.stride is None else port.stride
+        trim = self.trim if port.trim is None else port.trim
+        strides = max(0, ceil((frames - trim) / stride))
+        return strides * port.frames * stride // self.window
+
+    def output_delay(self, port: Port) -> int:
+        """Frames that the streamed output `port` trails the offline one."""
+        return self.delay if port.delay is None else port.delay
 
     def windows(self, frames: int) -> int:
         """Windows that a recording of `frames` frames takes, the last one filled up and the delay flushed."""
         needed = [ceil(frames / self.window)]
         for port in self.outputs:
-            needed.append(ceil((self.output_frames(port, frames) + self.delay) / max(1, port.frames)))
+            needed.append(ceil((self.output_frames(port, frames) + self.output_delay(port)) / max(1, port.frames)))
         return max(needed)
 
 
@@ -253,5 +267,5 @@ def join_windows(spec: StreamSpec, outputs: Sequence[Mapping[str, Tensor]], fram
     for port in spec.outputs:
         assert port.time_axis is not None
         whole = torch.cat([values[port.name] for values in outputs], dim=port.time_axis)
-        joined[port.name] = whole.narrow(port.time_axis, spec.delay, spec.output_frames(port, frames))
+        joined[port.name] = whole.narrow(port.time_axis, spec.output_delay(port), spec.output_frames(port, frames))
     return joined

@@ -9,11 +9,11 @@ import numpy as np
 from torch import nn
 
 from lightning_esp.errors import ProofError
-from lightning_esp.quantization.executor import whole_executor
+from lightning_esp.quantization.executor import ExecutorStream
 from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.quantization.process import Worker
-from lightning_esp.simulation import IntegerPipeline, integer_windows, interpret
+from lightning_esp.simulation import integer_windows, interpret
 from lightning_esp.streaming.model import Recordings, StreamingModel
 from lightning_esp.streaming.recordings import pad_recordings
 from lightning_esp.verification.device import accumulators, int16_steps, mac_shifts
@@ -118,7 +118,7 @@ def _integers(quantized: QuantizedModel, recordings: Recordings, worker: Worker)
         integer_parity(
             "files window by window equal esp-ppq's uncut graph over whole recordings",
             results,
-            _run_whole(quantized, files, windows, worker),
+            ExecutorStream(quantized, worker).run(windows),
             steps,
             "Report the model: esp-ppq wrote something else than it simulates.",
         ),
@@ -139,13 +139,6 @@ def _first(values: Mapping[str, Array]) -> dict[str, Array]:
     return {name: value[:1] for name, value in values.items()}
 
 
-def _run_whole(quantized: QuantizedModel, files: IntegerPipeline, windows: Results, worker: Worker) -> Results:
-    names = {cache.tensor.name: cache.next for stage in quantized.stages for cache in stage.caches}
-    state = files.initial_state(len(next(iter(windows[0].values()))))
-    initial = {name: value for name, value in state.items() if name in names}
-    return whole_executor(worker, quantized).run([{**windows[0], **initial}, *windows[1:]], names)
-
-
 def _golden(quantized: QuantizedModel, windows: Results, results: Results, counts: Sequence[int]) -> Golden:
     """Lay the windows of recordings end to end until there are enough."""
     order: list[tuple[int, int]] = []
@@ -158,7 +151,7 @@ def _golden(quantized: QuantizedModel, windows: Results, results: Results, count
                 break
     inputs = {name: np.stack([windows[i][name][r] for i, r in order]) for name in windows[0]}
     values = {name: np.stack([results[i][name][r] for i, r in order]) for name in results[0]}
-    next_names = {cache.next: cache.name for cache in quantized.spec.caches}
+    next_names = {cache.next: cache.tensor.name for stage in quantized.stages for cache in stage.caches}
     caches = {next_names[name]: value for name, value in values.items() if name in next_names}
     outputs = {name: value for name, value in values.items() if name not in next_names}
     return Golden(inputs, outputs, caches, tuple(resets))
