@@ -1,0 +1,297 @@
+"""`Builder` turns calls of the offline forward into streams: lags, lengths, caches of past frames. The rules call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, fx, nn
+
+from lightning_esp.errors import NotCausalError
+from lightning_esp.streaming.flow import Reads, Slide, Stream, slide
+from lightning_esp.streaming.nodes import Frame, Nodes
+from lightning_esp.streaming.trace import Constant, Trace, replace_values
+
+
+class Builder(Nodes):
+    """The streaming graph while it grows.
+
+    Args:
+        trace: what `forward` does.
+        window: input frames per inference; None while the stride is still unknown.
+        example: a tensor of the model's dtype.
+        lookahead: input frames that the output may wait for.
+    """
+
+    def __init__(self, trace: Trace, window: int | None, example: Tensor, lookahead: int = 0) -> None:
+        super().__init__(trace, window)
+        self.streams: list[Stream] = []
+        self.lookahead = lookahead
+        self.example = example
+        longest = max(trace.frames)
+        self.lengths = torch.arange(longest + max(longest, 64))
+        self.valid = torch.ones(len(self.lengths), dtype=torch.bool)
+        self.valid[0] = False
+
+    def shape(self, result: int = 0, run: int = 0) -> tuple[int, ...]:
+        """Offline shape of a result of the call."""
+        return self.trace.shapes[self.call.results[result]][run]
+
+    def runs(self, result: int = 0) -> tuple[tuple[int, ...], ...]:
+        """Offline shapes of a result of the call in the runs of different length."""
+        return self.trace.shapes[self.call.results[result]][:-1]
+
+    def axes(self, result: int = 0) -> tuple[int | None, int | None]:
+        """Batch and time axis of a result of the call, from its shapes in the runs."""
+        return self._axes_of(self.call.results[result])
+
+    def _axes_of(self, value: int) -> tuple[int | None, int | None]:
+        base, *longer, batch = self.trace.shapes[value]
+        if any(len(shape) != len(base) for shape in (*longer, batch)):
+            self.refuse("gives a tensor whose number of axes depends on the recording", "keep the axes fixed")
+        time = [i for i in range(len(base)) if any(shape[i] != base[i] for shape in longer)]
+        batches = [i for i in range(len(base)) if batch[i] != base[i]]
+        if len(time) > 1 or set(time) & set(batches):
+            self.refuse(
+                f"gives a tensor {list(base)} in which time is in more than one axis or mixed with the batch",
+                "keep the batch, the channels and time in axes of their own; attention over all time has no streaming form",
+            )
+        if len(batches) > 1:
+            self.refuse(f"gives a tensor {list(base)} with two batch axes", "keep one")
+        return (batches[0] if batches else None), (time[0] if time else None)
+
+    def add_input(self, name: str, shape: tuple[int, ...], time_axis: int | None) -> Stream:
+        """Add an input of the model."""
+        lengths = self.lengths
+        stream = Stream(self.add_placeholder(name), shape, 0, time_axis, frames=lengths, exact=lengths)
+        self.streams.append(stream)
+        return stream
+
+    def apply(
+        self, function: Callable[..., Any] | nn.Module, *args: Any, **kwargs: Any
+    ) -> tuple[fx.Node, Tensor | None]:
+        """Add an operation that treats each frame alone, and compute its value before the first frame."""
+        return self.emit(function, *args, **kwargs), self.rest_of(function, *args, **kwargs)
+
+    def rest_of(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor | None:
+        """What `function` gives for the frames before the first one; None where that is unknown or not needed."""
+        streams = list(streams_in((args, tuple(kwargs.values()))))
+        if all(s.lag >= 0 for s in streams) or any(s.rest is None for s in streams):
+            return None
+
+        def change(item: Any) -> Any:
+            if isinstance(item, Stream):
+                return item.rest
+            if isinstance(item, Constant):
+                return self.fixed(item)
+            return 1 if isinstance(item, Frame) else item
+
+        with torch.no_grad():
+            value = function(*replace_values(args, change), **{k: replace_values(v, change) for k, v in kwargs.items()})
+        return value if isinstance(value, Tensor) else None
+
+    def result(self, node: fx.Node, sources: Sequence[Stream], index: int = 0, **changes: Any) -> Stream:
+        """The stream of a result of the call, with what it has from its sources unless told otherwise."""
+        batch_axis, time_axis = self.axes(index)
+        moving = [s for s in sources if s.moving]
+        shape = self.shape(index)
+        if not moving:
+            stream = Stream(node, shape, batch_axis, time_axis)
+            if time_axis is not None:
+                like = self.match([run[time_axis] for run in self.runs(index)])
+                stream = replace(stream, pace=like.pace, frames=like.frames, exact=like.frames, steady=True)
+            return self.finish(replace(stream, **changes), index)
+        if time_axis is None:
+            self.refuse("gives a tensor without a time axis", "keep time, and pool over it after the exported model")
+        first = moving[0]
+        fields: dict[str, Any] = {
+            "pace": first.pace,
+            "lag": first.lag,
+            "frames": torch.stack([s.frames for s in moving]).amin(0),
+            "exact": torch.stack([s.exact for s in moving]).amin(0),
+            "blame": next((s.blame for s in moving if s.blame), ""),
+            "reads": tuple((s, _same_frame) for s in moving),
+        }
+        return self.finish(Stream(node, shape, batch_axis, time_axis, **{**fields, **changes}), index)
+
+    def finish(self, stream: Stream, index: int | None = None) -> Stream:
+        """Check a new stream against the runs of the trace and note who looks ahead."""
+        if index is not None and stream.time_axis is not None:
+            shapes = self.runs(index)
+            expected = [int(stream.frames[n]) for n in self.trace.frames]
+            found = [shape[stream.time_axis] for shape in shapes]
+            if expected != found:
+                self.refuse(
+                    f"gives {found} frames for recordings of {list(self.trace.frames)}, where {expected} were expected",
+                    "write streaming_forward and streaming_caches() for this module by hand",
+                )
+        ahead = self.ahead(stream)
+        blame = (stream.blame or f"{self.call.where}: {self.call.name}") if ahead > 0 else ""
+        stream = replace(stream, blame=blame)
+        self.streams.append(stream)
+        return stream
+
+    def ahead(self, stream: Stream) -> Fraction:
+        """Input frames after the end of the recording that a stream would need to give all offline frames."""
+        if stream.time_axis is None or not len(stream.frames):
+            return Fraction(0)
+        known = self.valid & (stream.frames > 0)
+        return int((stream.frames - stream.exact)[known].max()) * stream.pace if bool(known.any()) else Fraction(0)
+
+    def match(self, found: Sequence[int]) -> Stream:
+        """Find a stream with this number of frames in the runs of the trace: it tells how they follow the recording."""
+        for stream in self.streams:
+            if stream.moving and [int(stream.frames[n]) for n in self.trace.frames] == list(found):
+                return stream
+        raise self.refusal(
+            f"takes a number of frames ({found[0]}) that is not the length of any tensor so far",
+            "use the length of the tensor that it must fit, or a constant number of frames",
+        )
+
+    def align(self, streams: Iterable[Stream]) -> list[Stream]:
+        """Delay streams until all stand at one lag, so that their frames belong together."""
+        streams = list(streams)
+        moving = [s for s in streams if s.moving]
+        if not moving:
+            return streams
+        if len({s.pace for s in moving}) > 1:
+            paces = " and ".join(str(p) for p in sorted({s.pace for s in moving}))
+            self.refuse(f"joins tensors of {paces} input frames per frame", "bring them to one rate first")
+        for other in moving[1:]:
+            self.valid = self.valid & (other.frames == moving[0].frames)
+        lag = max(s.lag for s in moving)
+        return [self.delay(s, lag - s.lag) if s.moving else s for s in streams]
+
+    def delay(self, stream: Stream, frames: int) -> Stream:
+        """Delay a stream by a cache of its own."""
+        if frames == 0:
+            return stream
+        node = self.emit(torch.narrow, self.remember(stream, frames, "delay"), stream.time, 0, Frame(stream.pace))
+        reads = ((stream, lambda j: (j - frames, j - frames)),)
+        return self.finish(replace(stream, node=node, lag=stream.lag + frames, reads=reads))
+
+    def remember(self, stream: Stream, frames: int, label: str = "cache") -> fx.Node:
+        """Add a cache: the last `frames` frames before the window, followed by the window."""
+        if frames == 0:
+            return stream.node
+        if stream.batch_axis != 0:
+            self.refuse("needs past frames of a tensor whose first axis is not the batch", "put the batch in front")
+        shape = [1 if i == 0 else n for i, n in enumerate(stream.shape)]
+        shape[stream.time] = frames
+        cache = self.add_cache(label, tuple(shape), self._start(stream))
+        whole = self.emit(torch.cat, (cache, stream), stream.time)
+        self.next_values.append(self.emit(torch.narrow, whole, stream.time, Frame(stream.pace), frames))
+        return whole
+
+    def _start(self, stream: Stream) -> float:
+        if stream.lag >= 0:
+            return 0.0
+        if stream.rest is None or not bool((stream.rest == stream.rest.reshape(-1)[0]).all()):
+            self.refuse(
+                "starts from left padding that differs between channels, because a layer between F.pad and it has changed "
+                "the padded zeros",
+                "pad directly in front of each layer that needs it, F.pad(x, ((kernel - 1) * dilation, 0))",
+            )
+        value = float(stream.rest.reshape(-1)[0])
+        if value != value or value in (float("inf"), float("-inf")):
+            self.refuse(f"starts from left padding with {value}", "pad with a finite value")
+        return value
+
+    def pad(self, x: Stream, left: int, right: int = 0, value: float = 0.0) -> Stream:
+        """Pad time: free of cost on the left, a look-ahead on the right. Negative numbers cut frames off."""
+        if left < 0:
+            x = self.cut(x, -left)
+        if right < 0:
+            frames = x.frames + right
+            x = self.finish(replace(x, frames=frames, exact=torch.minimum(x.exact, frames), reads=_through(x)))
+        if left > 0:
+            x = self._pad_left(x, left, value)
+        if right > 0:
+            x = self.finish(replace(x, frames=x.frames + right, steady=False, reads=_through(x)))
+        return x
+
+    def _pad_left(self, x: Stream, left: int, value: float) -> Stream:
+        if x.lag > 0 and not self.lookahead:
+            self._refuse_late_padding(x)
+        rest = x.rest
+        if x.lag >= 0:
+            shape = [n if i not in (x.batch_axis, x.time_axis) else 1 for i, n in enumerate(x.shape)]
+            rest = self.example.new_full(shape, value)
+        elif rest is None or not bool((rest == value).all()):
+            self.refuse("pads frames that are already padded with another value", "pad once, with one value")
+        padded = replace(x, lag=x.lag - left, frames=x.frames + left, exact=x.exact + left, rest=rest, steady=False)
+        return self.finish(replace(padded, reads=_through(x)))
+
+    def _refuse_late_padding(self, x: Stream) -> NoReturn:
+        if x.blame:
+            self.refuse(
+                f"follows a layer that looks ahead ({x.blame})",
+                "pad that layer only on the left, F.pad(x, ((kernel - 1) * dilation, 0)), or allow Streaming(lookahead=...)",
+                NotCausalError,
+            )
+        self.refuse(
+            f"pads on the left after {x.lag} frame(s) were dropped by a layer without padding",
+            "pad in front of every layer, or of none",
+        )
+
+    def cut(self, x: Stream, frames: int) -> Stream:
+        """Drop the first offline frames."""
+        reads = _through(x)
+        left, exact = x.frames - frames, x.exact - frames
+        return self.finish(replace(x, lag=x.lag + frames, frames=left, exact=exact, reads=reads))
+
+    def slide(self, x: Stream, extent: int, stride: int) -> tuple[Slide, fx.Node]:
+        """Give a sliding kernel the frames that it needs: past frames from a cache, then the window."""
+        place = slide(x.lag, extent, stride)
+        if place.history >= 0:
+            return place, self.remember(x, place.history)
+        # A stride longer than the kernel skips the first frames of the window.
+        return place, self.emit(torch.narrow, x, x.time, -place.history, Frame(x.pace, place.history))
+
+    def slid(self, x: Stream, place: Slide) -> dict[str, Any]:
+        """The fields of the stream that comes out of a sliding kernel."""
+
+        def reads(j: int) -> tuple[int, int]:
+            first = place.stride * j - place.history
+            return first, first + place.extent - 1
+
+        return {
+            "pace": x.pace * place.stride,
+            "lag": place.lag,
+            "frames": _positions(x.frames, place),
+            "exact": _positions(x.exact, place),
+            "reads": ((x, reads),),
+        }
+
+    def slide_rest(self, function: Callable[..., Tensor], x: Stream, extent: int) -> Tensor | None:
+        """What a sliding kernel gives where it sees only frames before the first one."""
+        if x.lag >= 0 or x.rest is None:
+            return None
+        shape = list(x.rest.shape)
+        shape[x.time] = extent
+        with torch.no_grad():
+            return function(x.rest.expand(shape))
+
+
+def streams_in(value: Any) -> Iterator[Stream]:
+    """The streams in an argument."""
+    if isinstance(value, tuple | list):
+        for item in value:
+            yield from streams_in(item)
+    elif isinstance(value, Stream):
+        yield value
+
+
+def _same_frame(j: int) -> tuple[int, int]:
+    return j, j
+
+
+def _through(x: Stream) -> Reads:
+    return ((x, _same_frame),)
+
+
+def _positions(frames: Tensor, place: Slide) -> Tensor:
+    return torch.div(frames - place.extent, place.stride, rounding_mode="floor") + 1

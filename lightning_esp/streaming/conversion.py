@@ -1,0 +1,189 @@
+"""Automatic conversion: the offline `forward` becomes a graph that steps, or is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil, lcm
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from lightning_esp.config import Streaming
+from lightning_esp.errors import ConversionError, NotCausalError
+from lightning_esp.streaming.assembly import choose_window
+from lightning_esp.streaming.building import Builder
+from lightning_esp.streaming.flow import Refused, Stream, reach
+from lightning_esp.streaming.model import Port, Stage, StreamingModel, StreamSpec
+from lightning_esp.streaming.rules import RULES
+from lightning_esp.streaming.rules.refusals import unknown
+from lightning_esp.streaming.trace import Call, Ref, Trace, replace_values
+from lightning_esp.streaming.tracing import trace
+
+
+@dataclass(frozen=True)
+class _Flowed:
+    """The streaming graph with its inputs and outputs."""
+
+    build: Builder
+    inputs: dict[str, Stream]
+    outputs: list[Stream]
+
+
+def convert_offline(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Streaming) -> StreamingModel:
+    """Convert a module that has no streaming form of its own.
+
+    Args:
+        module: the offline module, in evaluation mode.
+        inputs: example by argument name, a batch dimension of 1 in front.
+        streaming: options, with `time_axis` and `inputs` filled in.
+
+    Returns:
+        A model of one stage.
+
+    Raises:
+        NotCausalError: it looks ahead further than `streaming.lookahead` allows.
+        UnsupportedOperatorError: an operator has no streaming form; the message names the module and what to do.
+        WindowError: the window does not fit the stride.
+    """
+    kinds = streaming.inputs or {}
+    axes = {name: None if kinds.get(name) == "held" else streaming.time_axis for name in inputs}
+    recorded = trace(module, inputs, axes)
+    example = next((p for p in module.parameters() if p.is_floating_point()), next(iter(inputs.values())))
+    # The stride follows from the rules, and the window from the stride: hence two passes.
+    stride = _stride(_flow(recorded, axes, None, example, streaming))
+    count = streaming.stages if isinstance(streaming.stages, int) else 1
+    window = choose_window(streaming, stride, count)
+    flowed = _flow(recorded, axes, window, example, streaming)
+    return _assemble(flowed, stride, window, streaming)
+
+
+def _flow(
+    recorded: Trace, axes: Mapping[str, int | None], window: int | None, example: Tensor, streaming: Streaming
+) -> _Flowed:
+    build = Builder(recorded, window, example, streaming.lookahead)
+    values: dict[int, Any] = {}
+    for i, (name, axis) in enumerate(axes.items()):
+        values[i] = build.add_input(name, recorded.shapes[i][0], axis)
+    inputs = dict(zip(axes, values.values(), strict=True))
+    for call in recorded.calls:
+        build.call = call
+        values.update(zip(call.results, _apply(build, call, values), strict=True))
+    outputs = [_output(build, values[i]) for i in recorded.outputs]
+    return _Flowed(build, inputs, _finish(build, outputs, streaming))
+
+
+def _apply(build: Builder, call: Call, values: Mapping[int, Any]) -> tuple[Any, ...]:
+    def change(item: Any) -> Any:
+        found = values[item.index] if isinstance(item, Ref) else item
+        if isinstance(found, Refused):
+            raise build.refusal(found.rule, found.advice)
+        return found
+
+    args = replace_values(call.args, change)
+    kwargs = {key: replace_values(value, change) for key, value in call.kwargs.items()}
+    result = RULES.get(call.name, unknown)(build, *args, **kwargs)
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _output(build: Builder, value: Any) -> Stream:
+    if isinstance(value, Refused):
+        raise build.refusal(value.rule, value.advice)
+    if value.time_axis is None:
+        raise ConversionError(
+            f"the output {list(value.shape)} of the model has no time axis; return one output per frame, and pool after "
+            "the exported model."
+        )
+    return value  # type: ignore[no-any-return]
+
+
+def _finish(build: Builder, outputs: list[Stream], streaming: Streaming) -> list[Stream]:
+    _check_lookahead(build, outputs, streaming)
+    # Left padding that no layer used up is a delay of the stream's own, and all outputs come at one time.
+    late = max(Fraction(0), *(s.lag * s.pace for s in outputs))
+    return [build.delay(s, max(0, ceil(late / s.pace)) - s.lag) for s in outputs]
+
+
+def _check_lookahead(build: Builder, outputs: list[Stream], streaming: Streaming) -> None:
+    for stream in outputs:
+        ahead = ceil(build.ahead(stream))
+        if ahead <= streaming.lookahead:
+            continue
+        period = streaming.frame_period
+        time = "" if period is None else f" ({ahead * period * 1000:g} ms)"
+        raise NotCausalError(
+            f"{stream.blame} looks ahead: the output needs {ahead} frame(s){time} after the end of its own, and "
+            f"Streaming(lookahead={streaming.lookahead}) allows {streaming.lookahead}. Pad only on the left, "
+            "F.pad(x, ((kernel - 1) * dilation, 0)) in front of a layer with padding=0, or accept the delay with "
+            f"Streaming(lookahead={ahead})."
+        )
+
+
+def _stride(flowed: _Flowed) -> int:
+    return lcm(*(stream.pace.numerator for stream in flowed.build.streams))
+
+
+def _assemble(flowed: _Flowed, stride: int, window: int, streaming: Streaming) -> StreamingModel:
+    build = flowed.build
+    build.graph.output((*(s.node for s in flowed.outputs), *build.next_values))
+    module = fx.GraphModule(build.root, build.graph, class_name="Streamed")
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    inputs = tuple(_port(name, stream, build) for name, stream in flowed.inputs.items())
+    trim = _fit(build, flowed.outputs[0], stride)[1]
+    delay = flowed.outputs[0].lag
+    outputs = tuple(
+        _output_port(name, stream, build, (stride, trim, delay))
+        for name, stream in zip(_output_names(len(flowed.outputs)), flowed.outputs, strict=True)
+    )
+    stage = Stage("stage_0", inputs, outputs, tuple(build.caches))
+    spec = StreamSpec(
+        window=window,
+        stride=stride,
+        inputs=inputs,
+        outputs=outputs,
+        stages=(stage,),
+        delay=delay,
+        trim=trim,
+        receptive_field=reach(flowed.outputs, Fraction(stride), build.streams, list(flowed.inputs.values())),
+        frame_period=streaming.frame_period,
+    )
+    return StreamingModel(spec, (module,))
+
+
+def _port(name: str, stream: Stream, build: Builder) -> Port:
+    shape = [1 if i == 0 else n for i, n in enumerate(stream.shape)]
+    if stream.time_axis is not None:
+        shape[stream.time_axis] = build.frames(stream.pace)
+    return Port(name, tuple(shape), stream.time_axis)
+
+
+def _output_names(count: int) -> list[str]:
+    return ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
+
+
+def _output_port(name: str, stream: Stream, build: Builder, usual: tuple[int, int, int]) -> Port:
+    found = (*_fit(build, stream, usual[0]), stream.lag)
+    own: dict[str, Any] = {} if found == usual else dict(zip(("stride", "trim", "delay"), found, strict=True))
+    return replace(_port(name, stream, build), **own)
+
+
+def _fit(build: Builder, stream: Stream, stride: int) -> tuple[int, int]:
+    """Stride and trim with which `ceil((frames - trim) / stride) * up` is the offline length of an output."""
+    known = build.valid & (stream.frames > 0)
+    last = int(known.nonzero()[-1])
+    for step in (n for n in range(1, stride + 1) if stride % n == 0 and n % stream.pace.numerator == 0):
+        up = int(step / stream.pace)
+        blocks, rest = divmod(int(stream.frames[last]), up)
+        if rest:
+            continue
+        for trim in range(last - blocks * step, last - (blocks - 1) * step):
+            fitted = -torch.div(trim - build.lengths, step, rounding_mode="floor") * up
+            if torch.equal(fitted[known], stream.frames[known]):
+                return step, trim
+    raise ConversionError(
+        f"the output {list(stream.shape)} has {int(stream.frames[last])} frames for a recording of {last}, which no stride "
+        "and trim describe; cut the output to a multiple of the input, y[..., : x.shape[-1]]."
+    )

@@ -1,0 +1,48 @@
+"""What has no streaming form, each with what to use instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from lightning_esp.streaming.building import Builder
+from lightning_esp.streaming.flow import Stream
+from lightning_esp.streaming.rules.common import Rule, axes_of, per_frame
+
+_AVERAGE = "average the last N frames, F.avg_pool1d(F.pad(x, (N - 1, 0)), N, stride=1), or use nn.GRU"
+_BY_HAND = "write streaming_forward(x, *caches) and streaming_caches() for this module by hand"
+
+
+def unknown(build: Builder, *_: Any, **__: Any) -> Any:
+    """No rule exists."""
+    build.refuse("has no streaming rule", _BY_HAND)
+
+
+def _refusal(rule: str, advice: str) -> Callable[..., NoReturn]:
+    def refuse(build: Builder, *_: Any, **__: Any) -> NoReturn:
+        build.refuse(rule, advice)
+
+    return refuse
+
+
+def running(build: Builder, input: Stream, dim: Any = None, **kwargs: Any) -> Stream:
+    """`cumsum` and its kin: over channels a plain operator, over time an endless sum."""
+    if input.time_axis in axes_of(dim, len(input.shape)):
+        build.refuse("adds up all frames since the start, which grows without end", _AVERAGE)
+    return per_frame(build, build.call.function, input, dim, **kwargs)
+
+
+_CELLS = _refusal("is one step of a loop over time", "use nn.GRU or nn.LSTM over the whole recording, or " + _BY_HAND)
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("cumsum", "cumprod", "logcumsumexp"), running),
+    **dict.fromkeys(("gru_cell", "lstm_cell", "rnn_tanh_cell", "rnn_relu_cell"), _CELLS),
+    **dict.fromkeys(("rnn_tanh", "rnn_relu"), _refusal("is a plain RNN", "use nn.GRU, which the chip has")),
+    **dict.fromkeys(
+        ("sort", "topk", "median", "quantile", "cummax", "cummin"),
+        _refusal("orders values", "use max pooling, F.max_pool1d(F.pad(x, (N - 1, 0)), N, stride=1)"),
+    ),
+    "roll": _refusal("moves the end of the recording to its start", "shift by left padding, F.pad(x, (n, -n))"),
+    "unfold": _refusal("takes windows of frames apart", "use nn.Conv1d, or F.avg_pool1d for a moving average"),
+    "__setitem__": _refusal("writes into a tensor", "build a new tensor with torch.cat over the channels"),
+}

@@ -1,0 +1,337 @@
+"""Transposes, reshapes, slices and padding: allowed as long as time stays an axis of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from lightning_esp.streaming.building import Builder
+from lightning_esp.streaming.flow import Stream, slide
+from lightning_esp.streaming.nodes import Frame
+from lightning_esp.streaming.rules.common import Rule, axes_of, per_frame
+from lightning_esp.streaming.trace import Varying
+
+_END = 2**31 - 1
+
+
+def transpose(build: Builder, x: Stream, *dims: Any, **named: Any) -> Stream:
+    """`transpose`, `swapaxes`, `t`, `T`, `mT`: two axes change places."""
+    a, b = (*dims, *named.values()) or (-2, -1)
+    return per_frame(build, torch.transpose, x, a % len(x.shape), b % len(x.shape))
+
+
+def permute(build: Builder, x: Stream, *dims: Any, **named: Any) -> Stream:
+    """`permute` with its axes as one tuple or one by one."""
+    order = (*dims, *named.values())
+    return per_frame(build, torch.permute, x, order[0] if isinstance(order[0], tuple) else order)
+
+
+def movedim(build: Builder, x: Stream, source: Any, destination: Any) -> Stream:
+    """`movedim` and `moveaxis`."""
+    return per_frame(build, torch.movedim, x, source, destination)
+
+
+def unsqueeze(build: Builder, x: Stream, dim: int) -> Stream:
+    """A new axis of size 1."""
+    return per_frame(build, torch.unsqueeze, x, dim % (len(x.shape) + 1))
+
+
+def reshape(build: Builder, x: Stream, *_: Any, **__: Any) -> Stream:
+    """`reshape`, `view`, `flatten`, `unflatten`, `squeeze`: read off the shapes before and after."""
+    shape = build.shape()
+    batch, time = build.axes()
+    _check_apart(build, x, shape, batch, time)
+
+    def size(axis: int, n: int) -> Any:
+        if axis == batch:
+            return -1
+        return Frame(x.pace) if axis == time else n
+
+    return per_frame(build, torch.reshape, x, tuple(size(i, n) for i, n in enumerate(shape)))
+
+
+def _check_apart(build: Builder, x: Stream, shape: tuple[int, ...], batch: int | None, time: int | None) -> None:
+    pairs: tuple[tuple[str, int | None, int | None], ...] = (
+        ("the batch", x.batch_axis, batch),
+        ("time", x.time_axis, time),
+    )
+    for name, before, after in pairs:
+        if before is None and after is None:
+            continue
+        same = (
+            before is not None
+            and after is not None
+            and x.shape[before] == shape[after]
+            and prod(x.shape[:before]) == prod(shape[:after])
+        )
+        if not same:
+            build.refuse(
+                f"mixes {name} with another axis ({list(x.shape)} to {list(shape)})",
+                "keep the batch and time in axes of their own and reshape the others, x.flatten(1, 2) of [batch, "
+                "channels, bins, time] say",
+            )
+
+
+def expand(build: Builder, x: Stream, *_: Any, **__: Any) -> Stream:
+    """`expand` and `expand_as`, of a held tensor over time too."""
+    shape = build.shape()
+    before = (None,) * (len(shape) - len(x.shape)) + x.shape
+    time = build.axes()[1]
+    sizes: list[Any] = [-1 if b == n else n for b, n in zip(before, shape, strict=True)]
+    if x.time_axis is None and time is not None:
+        like = build.match([run[time] for run in build.runs()])
+        sizes[time] = Frame(like.pace)
+        return build.result(build.emit(torch.Tensor.expand, x, tuple(sizes)), [x])
+    return per_frame(build, torch.Tensor.expand, x, tuple(sizes))
+
+
+def repeat(build: Builder, x: Stream, *sizes: Any) -> Stream:
+    """`repeat` over the axes of channels and bins."""
+    times = sizes[0] if isinstance(sizes[0], tuple) else sizes
+    shift = len(times) - len(x.shape)
+    if any(times[shift + a] != 1 for a in (x.time_axis, x.batch_axis) if a is not None):
+        build.refuse("repeats time or the batch", "repeat channels or bins only, or use F.interpolate to upsample")
+    return per_frame(build, torch.Tensor.repeat, x, times)
+
+
+def get_item(build: Builder, x: Stream, index: Any) -> Stream:
+    """`x[...]` with slices, numbers, None and `...`; on time a crop, or every n-th frame."""
+    items = _spelled(build, x, index if isinstance(index, tuple) else (index,))
+    axis = 0
+    kept: list[Any] = []
+    for item in items:
+        if item is None:
+            kept.append(item)
+            continue
+        if axis == x.time_axis:
+            x, item = _slice_time(build, x, item)
+        elif axis == x.batch_axis and item != slice(None):
+            build.refuse("picks from the batch", "leave the batch as it is")
+        kept.append(item)
+        axis += 1
+    return _take(build, x, kept)
+
+
+def _take(build: Builder, x: Stream, items: list[Any]) -> Stream:
+    # One Slice per axis: the runtime knows nothing of several axes at once, and numbers keep their axis until the end.
+    axis, drop, add = 0, [], []
+    for position, item in enumerate(items):
+        if item is None:
+            add.append(position)
+            continue
+        if isinstance(item, int):
+            size = x.shape[axis]
+            x = _narrow(build, x, axis, item % size, 1)
+            drop.append(axis)
+        elif item != slice(None):
+            x = _slice_other(build, x, axis, item)
+        axis += 1
+    if not drop and not add:
+        return x
+    shape = [n for i, n in enumerate(x.shape) if i not in drop]
+    places = [i for i in range(len(x.shape)) if i not in drop]
+    for position in add:
+        before = sum(1 for item in items[:position] if item is not None and not isinstance(item, int))
+        at = before + sum(1 for p in add if p < position)
+        shape.insert(at, 1)
+        places.insert(at, -1)
+    sizes = tuple(
+        -1 if p >= 0 and p == x.batch_axis else Frame(x.pace) if p >= 0 and p == x.time_axis else n
+        for p, n in zip(places, shape, strict=True)
+    )
+    return per_frame(build, torch.reshape, x, sizes)
+
+
+def _spelled(build: Builder, x: Stream, items: tuple[Any, ...]) -> list[Any]:
+    if any(not isinstance(i, int | slice | type(None) | type(Ellipsis)) or isinstance(i, bool) for i in items):
+        build.refuse("picks frames or channels by a tensor or a list", "use slices and numbers")
+    count = sum(1 for item in items if item is not None and item is not Ellipsis)
+    rest = [slice(None)] * (len(x.shape) - count)
+    at = next((i for i, item in enumerate(items) if item is Ellipsis), len(items))
+    return [*items[:at], *rest, *items[at + 1 :]]
+
+
+def _slice_other(build: Builder, x: Stream, axis: int, item: slice) -> Stream:
+    if any(isinstance(v, Varying) for v in (item.start, item.stop, item.step)):
+        build.refuse("cuts channels by a number that follows the recording", "cut by constants")
+    start, stop, step = item.indices(x.shape[axis])
+    if step == 1:
+        return _narrow(build, x, axis, start, max(0, stop - start))
+    index = (slice(None),) * axis + (slice(start, stop, step),)
+    return _reshaped(build, x, axis, len(range(start, stop, step)), torch.Tensor.__getitem__, x, index)
+
+
+def _narrow(build: Builder, x: Stream, axis: int, start: int, count: int) -> Stream:
+    if (start, count) == (0, x.shape[axis]):
+        return x
+    return _reshaped(build, x, axis, count, torch.narrow, x, axis, start, count)
+
+
+def _reshaped(build: Builder, x: Stream, axis: int, count: int, function: Any, *args: Any) -> Stream:
+    shape = tuple(count if i == axis else n for i, n in enumerate(x.shape))
+    node, rest = build.apply(function, *args)
+    reads = ((x, lambda j: (j, j)),)
+    return build.finish(replace(x, node=node, rest=rest, shape=shape, reads=reads))
+
+
+def _slice_time(build: Builder, x: Stream, item: Any) -> tuple[Stream, Any]:
+    if not isinstance(item, slice):
+        build.refuse(
+            "picks one frame out of the recording",
+            "return every frame, and pick one after the exported model",
+        )
+    start, stop = _bounds(build, x, item)
+    if x.steady:
+        build.refuse("cuts a tensor that was expanded over time", "expand it to the frames that are left")
+    x = _crop(build, x, start, stop)
+    step = item.step or 1
+    return (x, slice(None)) if step == 1 else (_every(build, x, step), slice(None))
+
+
+def _bounds(build: Builder, x: Stream, item: slice) -> tuple[int, Any]:
+    runs = len(build.trace.frames)
+    lengths = [int(x.frames[n]) for n in build.trace.frames]
+    picked = [slice(_of(item.start, r), _of(item.stop, r)).indices(lengths[r]) for r in range(runs)]
+    starts = {start for start, _, _ in picked}
+    if len(starts) > 1 or isinstance(item.step, Varying):
+        build.refuse(
+            f"keeps only the last frames of a recording ({item.start})",
+            "return every frame, and cut after the exported model",
+        )
+    stops = [stop for _, stop, _ in picked]
+    from_end = [n - stop for n, stop in zip(lengths, stops, strict=True)]
+    if item.stop is None or (isinstance(item.stop, int) and item.stop < 0):
+        return starts.pop(), from_end[0]
+    if isinstance(item.stop, int):
+        if item.stop >= _END:
+            return starts.pop(), 0
+        build.refuse(f"keeps the first {item.stop} frames of a recording", "cut after the exported model")
+    return starts.pop(), _stop(build, x, stops, from_end)
+
+
+def _stop(build: Builder, x: Stream, stops: list[int], from_end: list[int]) -> Any:
+    # An end that is another tensor's length follows that tensor; else it stands at a fixed distance from the end.
+    others = [s for s in build.streams if s.moving and [int(s.frames[n]) for n in build.trace.frames] == stops]
+    if others:
+        return others[0].frames
+    if len(set(from_end)) == 1:
+        return from_end[0]
+    return build.match(stops).frames
+
+
+def _of(value: Any, run: int) -> Any:
+    return value.values[run] if isinstance(value, Varying) else value
+
+
+def _crop(build: Builder, x: Stream, start: int, stop: Any) -> Stream:
+    if isinstance(stop, int):
+        return build.pad(x, -start, -stop)
+    frames = torch.minimum(stop, x.frames)
+    cropped = replace(x, frames=frames, exact=torch.minimum(x.exact, frames), reads=((x, lambda j: (j, j)),))
+    return build.pad(build.finish(cropped), -start)
+
+
+def _every(build: Builder, x: Stream, step: int) -> Stream:
+    place = slide(x.lag, 1, step)
+    start = -place.history
+    index = (slice(None),) * x.time + (slice(start, None, step),)
+    node = build.emit(torch.Tensor.__getitem__, x, index)
+    return build.finish(replace(x, node=node, **build.slid(x, place)))
+
+
+def narrow(build: Builder, x: Stream, dim: int, start: Any, length: Any) -> Stream:
+    """`narrow`, as the slice that it is."""
+    if isinstance(length, Varying):
+        values = tuple(_of(start, r) + n for r, n in enumerate(length.values))
+        stop: Any = Varying(values)
+    else:
+        stop = start + length if isinstance(start, int) else Varying(tuple(v + length for v in start.values))
+    axis = dim % len(x.shape)
+    return get_item(build, x, (slice(None),) * axis + (slice(start, stop),))
+
+
+def select(build: Builder, x: Stream, dim: int, index: int) -> Stream:
+    """`select`: one channel or bin."""
+    return get_item(build, x, (slice(None),) * (dim % len(x.shape)) + (index,))
+
+
+def split(build: Builder, x: Stream, size: Any, dim: int = 0) -> tuple[Stream, ...]:
+    """`chunk`, `split`, `tensor_split` and `unbind`, as slices: Split has been computed wrongly on the chip."""
+    axis = dim % len(x.shape)
+    if axis == x.time_axis:
+        build.refuse("cuts time into parts", "cut the channels, or stack past frames by a convolution")
+    parts, start = [], 0
+    for i in range(len(build.call.results)):
+        count = build.shape(i)[axis]
+        parts.append(_narrow(build, x, axis, start, count))
+        start += count
+    return tuple(parts)
+
+
+def unbind(build: Builder, x: Stream, dim: int = 0) -> tuple[Stream, ...]:
+    """`unbind`: every channel or bin on its own."""
+    axis = dim % len(x.shape)
+    if axis in (x.time_axis, x.batch_axis):
+        build.refuse("takes time or the batch apart", "loop over channels or bins only")
+    shape = tuple(-1 if i == x.batch_axis else Frame(x.pace) if i == x.time_axis else n for i, n in enumerate(x.shape))
+    sizes = shape[:axis] + shape[axis + 1 :]
+    parts = [_narrow(build, x, axis, i, 1) for i in range(x.shape[axis])]
+    return tuple(_finish_part(build, part, sizes, i) for i, part in enumerate(parts))
+
+
+def _finish_part(build: Builder, part: Stream, sizes: tuple[Any, ...], index: int) -> Stream:
+    node, rest = build.apply(torch.reshape, part, sizes)
+    return build.result(node, [part], index, rest=rest)
+
+
+def pad(build: Builder, input: Stream, pad: Any, mode: str = "constant", value: float | None = None) -> Stream:
+    """`F.pad` and the padding layers: time by its lag, other axes as they are."""
+    pairs = [tuple(pad[i : i + 2]) for i in range(0, len(pad), 2)]
+    first = len(input.shape) - len(pairs)
+    at = None if input.time_axis is None or input.time_axis < first else len(input.shape) - 1 - input.time_axis
+    left, right = (0, 0) if at is None else pairs[at]
+    if isinstance(left, Varying) or isinstance(right, Varying):
+        build.refuse("pads time by a number that follows the recording", "pad by a constant number of frames")
+    if mode != "constant" and (left or right):
+        build.refuse(f"pads time with mode={mode!r}, which copies frames", 'pad with zeros, mode="constant"')
+    others = [(0, 0) if i == at else pair for i, pair in enumerate(pairs)]
+    if any(any(pair) for pair in others):
+        flat = tuple(n for pair in others for n in pair)
+        options = {"value": value} if mode == "constant" else {}
+        node, rest = build.apply(F.pad, input, flat, mode, **options)
+        axes = {len(input.shape) - 1 - i: sum(pair) for i, pair in enumerate(others)}
+        shape = tuple(n + axes.get(i, 0) for i, n in enumerate(input.shape))
+        reads = ((input, lambda j: (j, j)),)
+        input = build.finish(replace(input, node=node, rest=rest, shape=shape, reads=reads))
+    if input.steady and (left or right):
+        build.refuse("pads a tensor that was expanded over time", "expand it to all frames")
+    return build.pad(input, left, right, 0.0 if value is None else float(value))
+
+
+def flip(build: Builder, x: Stream, *dims: Any) -> Stream:
+    """`flip` and `roll` over channels or bins; time reversed needs the end of the recording first."""
+    if x.time_axis in axes_of(dims[0] if isinstance(dims[0], tuple) else dims, len(x.shape)):
+        build.refuse("reverses time, so it needs the end first", "drop the reversed branch, or make it causal")
+    return per_frame(build, torch.flip, x, dims[0] if isinstance(dims[0], tuple) else dims)
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("transpose", "swapaxes", "swapdims", "t", "T", "mT"), transpose),
+    **dict.fromkeys(("reshape", "view", "flatten", "unflatten", "squeeze", "view_as", "reshape_as", "ravel"), reshape),
+    **dict.fromkeys(("expand", "expand_as", "broadcast_to"), expand),
+    **dict.fromkeys(("movedim", "moveaxis"), movedim),
+    **dict.fromkeys(("chunk", "split", "tensor_split", "split_with_sizes"), split),
+    "permute": permute,
+    "unsqueeze": unsqueeze,
+    "repeat": repeat,
+    "__getitem__": get_item,
+    "narrow": narrow,
+    "select": select,
+    "unbind": unbind,
+    "pad": pad,
+    "flip": flip,
+}
