@@ -16,11 +16,15 @@ from lightning_esp.streaming.model import Recording, Values
 
 @dataclass(frozen=True)
 class Geometry:
-    """How output frames follow from input frames: `ceil((frames - trim) / stride) * up`."""
+    """How output frames follow from input frames: `ceil((frames - trim) / stride) * up`.
+
+    `axis` is the axis of time in the first output; None where `forward` takes recordings of one length only.
+    """
 
     stride: int
     up: int
     trim: int
+    axis: int | None = None
 
 
 def argument_names(module: nn.Module) -> tuple[str, ...]:
@@ -31,11 +35,18 @@ def argument_names(module: nn.Module) -> tuple[str, ...]:
 
 
 def as_tuple(result: object) -> tuple[Tensor, ...]:
-    """Return what a forward returned as a tuple of tensors."""
-    if isinstance(result, Tensor):
-        return (result,)
-    assert isinstance(result, (tuple, list)), f"forward returned a {type(result).__name__}"
-    return tuple(result)
+    """Return what a forward returned as a tuple of tensors.
+
+    Raises:
+        ConversionError: it returned something else.
+    """
+    results = (result,) if isinstance(result, Tensor) else result
+    if not isinstance(results, tuple | list) or not all(isinstance(value, Tensor) for value in results):
+        raise ConversionError(
+            f"forward returned a {type(result).__name__}; return a tensor or a tuple of tensors, since the outputs of an "
+            "`.espdl` file have an order."
+        )
+    return tuple(results)
 
 
 def run(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
@@ -204,8 +215,8 @@ def _fit(
         # Forward takes no other length: only the ratio at the example's own length is known.
         total = full.shape[axis] if full.ndim > axis else 1
         stride = frames // total if 0 < total <= frames and frames % total == 0 else 1
-        return Geometry(stride, max(1, total * stride // frames), 0)
+        return Geometry(stride, max(1, total * stride // frames), 0, output_axis)
     stride, up = changes[1] - changes[0], counts[changes[1]] - counts[changes[0]]
     longest = frames - changes[0]
     strides = (full.shape[output_axis] - counts[changes[0]]) // up
-    return Geometry(stride, up, longest - strides * stride)
+    return Geometry(stride, up, longest - strides * stride, output_axis)

@@ -7,7 +7,15 @@ from torch import Tensor, nn
 
 from lightning_esp.config import Streaming
 from lightning_esp.errors import ConfigurationError, ConversionError
-from lightning_esp.streaming.geometry import Geometry, argument_names, find_output_axis, name_example, probe, resolve_time
+from lightning_esp.streaming.geometry import (
+    Geometry,
+    argument_names,
+    as_tuple,
+    find_output_axis,
+    name_example,
+    probe,
+    resolve_time,
+)
 from tests.models.contracts import CASES, TwoInputs
 
 
@@ -31,12 +39,12 @@ def geometry(module: nn.Module, shape: tuple[int, ...]) -> Geometry:
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        (Strides(3, 1, 2), Geometry(1, 1, 0)),
-        (Strides(3, 1, 0), Geometry(1, 1, 2)),
-        (Strides(2, 2, 1), Geometry(2, 1, 0)),
-        (Strides(4, 2, 2), Geometry(2, 1, 1)),
-        (Strides(3, 1, 2, up=2), Geometry(1, 2, 0)),
-        (Strides(4, 3, 3, up=2), Geometry(3, 2, 0)),
+        (Strides(3, 1, 2), Geometry(1, 1, 0, 2)),
+        (Strides(3, 1, 0), Geometry(1, 1, 2, 2)),
+        (Strides(2, 2, 1), Geometry(2, 1, 0, 2)),
+        (Strides(4, 2, 2), Geometry(2, 1, 1, 2)),
+        (Strides(3, 1, 2, up=2), Geometry(1, 2, 0, 2)),
+        (Strides(4, 3, 3, up=2), Geometry(3, 2, 0, 2)),
     ],
 )
 def test_finds_stride_upsampling_and_trim(module: Strides, expected: Geometry) -> None:
@@ -109,3 +117,9 @@ def test_an_example_on_which_forward_fails_is_refused() -> None:
 def test_an_output_without_time_is_refused() -> None:
     with pytest.raises(ConversionError, match="one axis must follow time.*pool over time after it"):
         find_output_axis(torch.zeros(1, 4), torch.zeros(1, 4), "output")
+
+
+@pytest.mark.parametrize("result", [{"words": torch.zeros(1, 2, 3)}, (torch.zeros(1, 2, 3), None)])
+def test_an_output_that_is_no_tensor_is_refused(result: object) -> None:
+    with pytest.raises(ConversionError, match=rf"returned a {type(result).__name__}; return a tensor or a tuple of"):
+        as_tuple(result)
