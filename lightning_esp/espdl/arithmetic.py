@@ -13,7 +13,6 @@ from lightning_esp.espdl.model import Array
 _HALF_EVEN_TARGETS = ("esp32p4", "esp32s31")
 # The S3's vector unit accumulates an int8 product sum in 20 bits and an int16 one in 40; the others have 32 or more.
 _NARROW_ACCUMULATORS = {"esp32s3": {1: 20, 2: 40}}
-_INT32 = np.iinfo(np.int32)
 
 
 @dataclass(frozen=True)
@@ -43,17 +42,19 @@ class ChipRules:
             values: float32 array of any shape.
 
         Returns:
-            float64 array of whole numbers inside int32 (a chip's float-to-int conversion saturates).
+            Array of whole numbers of the argument's type.
         """
         if not self.half_even:
-            rounded = np.floor((values.astype(np.float64) + 0.5).astype(values.dtype))
-            return np.asarray(np.clip(rounded.astype(np.float64), _INT32.min, _INT32.max))
+            shifted = values.astype(np.float64)
+            shifted += 0.5
+            rounded = shifted.astype(values.dtype)
+            return np.asarray(np.floor(rounded, out=rounded))
         half = values.dtype.type(0.5)
         shifted = np.where(values < 0, values - half, values + half)
-        whole = np.clip(np.trunc(shifted.astype(np.float64)), _INT32.min, _INT32.max)
-        tie = np.abs(shifted - whole.astype(values.dtype)) < 1e-6
+        whole = np.trunc(shifted)
+        tie = np.abs(shifted - whole) < 1e-6
         odd = np.mod(whole, 2) != 0
-        return np.asarray(np.where(tie & odd, whole - np.where(values < 0, -1.0, 1.0), whole))
+        return np.asarray(np.where(tie & odd, whole - np.copysign(values.dtype.type(1), values), whole))
 
     def quantize(self, values: Array, dtype: np.dtype[Any]) -> Array:
         """Round floats and saturate them to an integer type.

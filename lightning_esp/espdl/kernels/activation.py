@@ -17,7 +17,9 @@ from lightning_esp.espdl.kernels.node import (
     KernelTable,
     Node,
     elementwise,
+    look_up,
     require_same_exponent,
+    tabulated,
 )
 from lightning_esp.espdl.model import Array
 
@@ -49,8 +51,7 @@ def build_table(node: Node) -> Kernel:
             f"its table {node.table.name} does not have the type and exponent of the output; ESP-DL asserts"
         )
     if node.input(0).dtype == np.int8:
-        rolled = np.roll(table.reshape(-1), -128)
-        return elementwise(lambda values: rolled[values.view(np.uint8)])
+        return look_up(table)
     shift = ((1 << 16) // (table.size - 1)).bit_length() - 1
     if table.size not in ((1 << (16 - shift)) + 1, 1 << 16):
         raise node.refuse(f"its table has {table.size} entries, not 2^n + 1")
@@ -75,7 +76,7 @@ def _or_table(direct: _Function | None) -> KernelBuilder:
             return build_table(node)
         if direct is None or node.input(0).dtype.kind != "i":
             raise node.refuse(f"it has no look-up table for {node.input(0).dtype}, and this package no direct form")
-        return elementwise(lambda values: direct(values, node))
+        return tabulated(node, lambda values: direct(values, node))
 
     return build
 

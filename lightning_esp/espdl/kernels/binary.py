@@ -54,11 +54,11 @@ def build_mul(node: Node) -> Kernel:
     """Build a product: an int32 product, made float32, scaled and rounded."""
     _require_integers(node)
     factor = node.scale(node.input(0)) * node.scale(node.input(1)) * node.rescale(node.output)
-    dtype = node.output.dtype
+    dtype, wide = node.output.dtype, np.int16 if node.output.dtype.itemsize == 1 else np.int32
 
     def run(values: Values) -> tuple[Array, ...]:
         first, second = _align(values)
-        product = first.astype(np.int32) * second.astype(np.int32)
+        product = first.astype(wide) * second.astype(wide)
         return (node.rules.quantize(product.astype(np.float32) * factor, dtype),)
 
     return run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lightning_esp.espdl.arithmetic import saturate
-from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, elementwise
+from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, elementwise, tabulated
 
 _INTEGERS = ("int8", "int16")
 
@@ -22,13 +22,13 @@ def build_assign(node: Node) -> Kernel:
         raise node.refuse(f"ESP-DL does not convert {source.dtype} to {target.dtype}")
     scale = node.scale(source)
     if target.dtype == np.float32:
-        return elementwise(lambda values: values.astype(np.float32) * scale)
+        return tabulated(node, lambda values: values.astype(np.float32) * scale)
     if str(target.dtype) not in _INTEGERS:
         raise node.refuse(f"ESP-DL does not convert {source.dtype} to {target.dtype}")
     if source.exponent == target.exponent:
-        return elementwise(lambda values: saturate(values, target.dtype))
+        return tabulated(node, lambda values: saturate(values, target.dtype))
     factor = scale * node.rescale(target)
-    return elementwise(lambda values: node.rules.quantize(values.astype(np.float32) * factor, target.dtype))
+    return tabulated(node, lambda values: node.rules.quantize(values.astype(np.float32) * factor, target.dtype))
 
 
 KERNELS: KernelTable = {

@@ -168,6 +168,25 @@ def elementwise(function: Callable[[Array], Array]) -> Kernel:
     return run
 
 
+def tabulated(node: Node, function: Callable[[Array], Array]) -> Kernel:
+    """Make a kernel with one input and one output; of int8 values a table is made once.
+
+    Args:
+        node: The operator.
+        function: What it computes, value by value.
+    """
+    if node.input(0).dtype != np.int8:
+        return elementwise(function)
+    table = function(np.arange(-128, 128, dtype=np.int16).astype(np.int8))
+    return look_up(table)
+
+
+def look_up(table: Array) -> Kernel:
+    """Make a kernel of a table with one entry for each int8 value from -128 on."""
+    rolled = np.roll(table.reshape(-1), -128)
+    return elementwise(lambda values: np.take(rolled, values.view(np.uint8)))
+
+
 def attribute_ints(value: Any) -> tuple[int, ...]:
     """Return an attribute that may be one int or several as a tuple."""
     return (int(value),) if isinstance(value, (int, np.integer)) else tuple(int(item) for item in value)
