@@ -1,0 +1,67 @@
+"""The names that users import. To change this list is to change what the package promises."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+import lightning_esp
+
+NAMES = {
+    "lightning_esp": [
+        "Bundle",
+        "Calibration",
+        "CalibrationSet",
+        "Deployment",
+        "EspStreamingExport",
+        "Quantization",
+        "QuantizedModel",
+        "Streaming",
+        "StreamingModel",
+        "Verification",
+        "calibrate",
+        "convert",
+        "export",
+        "quantize",
+        "read_bundle",
+        "verify",
+        "write_bundle",
+    ],
+    "lightning_esp.espdl": [
+        "EspdlInterpreter",
+        "EspdlModel",
+        "IntegerStream",
+        "Operator",
+        "Tensor",
+        "Trace",
+        "list_models",
+        "read_espdl",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_exported_names_are_these_and_sorted(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__all__ == NAMES[name]
+    assert all(hasattr(module, exported) for exported in module.__all__)
+
+
+@pytest.mark.parametrize("name", lightning_esp.__all__)
+def test_a_public_name_says_what_it_is(name: str) -> None:
+    exported = getattr(lightning_esp, name)
+    assert exported.__module__.startswith("lightning_esp.")
+    assert exported.__doc__
+    # A dataclass without a docstring gets its signature for one.
+    assert not exported.__doc__.startswith(f"{name}(")
+
+
+def test_every_exception_stands_in_the_tree_of_its_module() -> None:
+    from lightning_esp import errors
+
+    tree = errors.__doc__ or ""
+    drawn = [line.split()[0] for line in (part.lstrip("│├└─ ") for part in tree.splitlines()) if line]
+    defined = [name for name, value in vars(errors).items() if isinstance(value, type)]
+    assert [name for name in defined if name not in drawn] == []
+    assert issubclass(errors.ConfigurationError, ValueError)
