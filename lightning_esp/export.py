@@ -14,8 +14,8 @@ from lightning_esp.bundle import Bundle, check_output_dir, write_bundle
 from lightning_esp.calibration import Progress, calibrate
 from lightning_esp.config import Calibration, Deployment, Quantization, Streaming, check_target
 from lightning_esp.errors import ConfigurationError, DataError, EnvironmentMismatchError
+from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import QuantizedModel, Worker, check_environment, quantize
-from lightning_esp.simulation import QuantizedStreaming
 from lightning_esp.streaming import Recordings, convert
 from lightning_esp.verification import TaskResult, Verification
 from lightning_esp.verification.verify import prove_float, prove_integers, require

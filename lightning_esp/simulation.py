@@ -1,144 +1,43 @@
-"""A quantized model as a Python object: stages in closed loop, integers inside."""
+"""`simulate`: what the chip computes, from the files of a bundle."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from os import PathLike
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightning_esp.espdl.interpreter import EspdlInterpreter
-from lightning_esp.espdl.reader import read_espdl
-from lightning_esp.espdl.stream import IntegerStream
-from lightning_esp.quantization.job import Array
-from lightning_esp.quantization.model import QuantizedModel, StageFile
-from lightning_esp.quantization.values import dequantize_values, quantize_values
-from lightning_esp.streaming.model import Values, count_frames, join_windows, slice_windows
+from lightning_esp.bundle.model import Bundle
+from lightning_esp.bundle.reader import read_bundle, read_model
+from lightning_esp.integers import (
+    IntegerPipeline,
+    IntegerRecorder,
+    QuantizedStreaming,
+    integer_windows,
+    interpret,
+)
+from lightning_esp.streaming.model import Recording
+from lightning_esp.streaming.recordings import check_recordings
 
-
-class IntegerPipeline:
-    """The stages of a model, run one after the other, with every explicit cache fed back.
-
-    It is an `IntegerStream` over the model's inputs: its state holds the caches, and what the stages themselves remember.
-
-    Args:
-        files: the stages.
-        streams: for each stage, what computes it.
-    """
-
-    def __init__(self, files: Sequence[StageFile], streams: Sequence[IntegerStream]) -> None:
-        self.files = tuple(files)
-        self.streams = tuple(streams)
-
-    def initial_state(self, batch: int) -> dict[str, Array]:
-        """The state before the first window of `batch` recordings."""
-        state: dict[str, Array] = {}
-        for file, stream in zip(self.files, self.streams, strict=True):
-            state |= {f"{file.name}:{name}": value for name, value in stream.initial_state(batch).items()}
-            for cache in file.caches:
-                shape = (batch, *cache.tensor.shape[1:])
-                state[cache.tensor.name] = np.full(shape, cache.initial, dtype=cache.tensor.dtype)
-        return state
-
-    def step(
-        self, inputs: Mapping[str, Array], state: Mapping[str, Array]
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Run one window through all stages.
-
-        Returns:
-            Every stage output and new cache value by name, and the state for the next window.
-        """
-        values, after = dict(inputs), dict[str, Array]()
-        for file, stream in zip(self.files, self.streams, strict=True):
-            prefix = f"{file.name}:"
-            own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-            arguments = {tensor.name: values[tensor.name] for tensor in file.inputs}
-            arguments |= {cache.tensor.name: state[cache.tensor.name] for cache in file.caches}
-            outputs, own = stream.step(arguments, own)
-            values |= outputs
-            after |= {prefix + name: value for name, value in own.items()}
-            after |= {cache.tensor.name: outputs[cache.next] for cache in file.caches}
-        return {name: value for name, value in values.items() if name not in inputs}, after
-
-    def run(self, windows: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
-        """Run consecutive windows from the initial state."""
-        state = self.initial_state(len(next(iter(windows[0].values()))))
-        results = []
-        for window in windows:
-            outputs, state = self.step(window, state)
-            results.append(outputs)
-        return results
+__all__ = ["IntegerPipeline", "IntegerRecorder", "QuantizedStreaming", "integer_windows", "interpret", "simulate"]
 
 
-def integer_windows(quantized: QuantizedModel, inputs: Values) -> list[dict[str, Array]]:
-    """Quantize a batch of recordings and cut it into windows in the layout of the files.
+def simulate(
+    bundle: Bundle | str | PathLike[str], recording: Recording, target: str | None = None
+) -> Tensor | tuple[Tensor, ...]:
+    """Compute what the chip computes, from the files of a bundle.
 
     Args:
-        quantized: the model.
-        inputs: `[batch, ...]` in torch's layout, by input name.
-    """
-    tensors = {tensor.name: tensor for stage in quantized.stages for tensor in stage.inputs}
-    windows = slice_windows(quantized.spec, inputs)
-    return [
-        {name: quantize_values(value.numpy(), tensors[name], quantized.target) for name, value in window.items()}
-        for window in windows
-    ]
+        bundle: a bundle, or its directory.
+        recording: what the exported module takes, without batch dimension, or one such tensor per input by name.
+        target: which chip; None for the only one, or the first.
 
-
-def interpret(quantized: QuantizedModel, *, check_accumulators: bool = False) -> IntegerPipeline:
-    """The files of a model, computed as ESP-DL's plain-C kernels do.
-
-    Args:
-        quantized: the model; only the bytes of its files are used.
-        check_accumulators: raise where an accumulator would leave the chip's width (slow).
+    Returns:
+        The dequantized output (a tuple where the model has several) without batch dimension, in the offline shape.
 
     Raises:
-        EspdlOperatorError: an operator is unknown, or ESP-DL computes it wrongly.
+        BundleError: the bundle was changed after the export, or holds no model for `target`.
     """
-    files = [read_espdl(stage.data) for stage in quantized.stages]
-    streams = [EspdlInterpreter(file, quantized.target, check_accumulators) for file in files]
-    return IntegerPipeline(quantized.stages, streams)
-
-
-class QuantizedStreaming(nn.Module):
-    """The nn.Module face of an integer stream: takes what the exported module takes, in float, and returns its output.
-
-    Args:
-        quantized: the model.
-        stream: what computes it; None for the interpreter of its files.
-    """
-
-    def __init__(self, quantized: QuantizedModel, stream: IntegerStream | None = None) -> None:
-        super().__init__()
-        self.quantized = quantized
-        self.stream: IntegerStream = interpret(quantized) if stream is None else stream
-
-    @torch.no_grad()
-    def forward(self, *arguments: Tensor, **named: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Stream whole recordings from the initial state.
-
-        Args:
-            arguments: `[batch, ...]` per input, as `forward` of the exported module takes them.
-            named: the same by name.
-
-        Returns:
-            The dequantized output in the offline shape, on the device of the input.
-        """
-        spec = self.quantized.spec
-        given = dict(zip((port.name for port in spec.inputs), arguments, strict=False)) | named
-        device = next(iter(given.values())).device
-        inputs = {name: value.detach().float().cpu() for name, value in given.items()}
-        state = self.stream.initial_state(len(next(iter(inputs.values()))))
-        results: list[Values] = []
-        for window in integer_windows(self.quantized, inputs):
-            outputs, state = self.stream.step(window, state)
-            results.append(self._dequantize(outputs))
-        joined = join_windows(spec, results, count_frames(spec, inputs))
-        found = tuple(joined[port.name].to(device) for port in spec.outputs)
-        return found[0] if len(found) == 1 else found
-
-    def _dequantize(self, outputs: Mapping[str, Array]) -> Values:
-        tensors = {tensor.name: tensor for stage in self.quantized.stages for tensor in stage.outputs}
-        names = [port.name for port in self.quantized.spec.outputs]
-        return {name: torch.from_numpy(dequantize_values(outputs[name], tensors[name])) for name in names}
+    quantized = read_model(bundle if isinstance(bundle, Bundle) else read_bundle(bundle), target)
+    ((values, _),) = check_recordings(quantized.spec, [recording])
+    output = QuantizedStreaming(quantized)(**values)
+    return output[0] if isinstance(output, Tensor) else tuple(value[0] for value in output)

@@ -8,9 +8,9 @@ from lightning_esp.espdl.interpreter import EspdlInterpreter
 from lightning_esp.espdl.model import EspdlModel, Operator
 from lightning_esp.espdl.reader import read_espdl
 from lightning_esp.espdl.stream import IntegerStream
+from lightning_esp.integers import IntegerPipeline, interpret
 from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel
-from lightning_esp.simulation import IntegerPipeline, interpret
 from lightning_esp.verification.model import Proof
 
 # Following every product is slow, and the peak is set by weights and saturated inputs far more than by the recording.

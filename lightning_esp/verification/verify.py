@@ -9,11 +9,11 @@ import numpy as np
 from torch import nn
 
 from lightning_esp.errors import ProofError
+from lightning_esp.integers import integer_windows, interpret
 from lightning_esp.quantization.executor import ExecutorStream
 from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.quantization.process import Worker
-from lightning_esp.simulation import integer_windows, interpret
 from lightning_esp.streaming.model import Recordings, StreamingModel
 from lightning_esp.streaming.recordings import pad_recordings
 from lightning_esp.verification.device import accumulators, int16_steps, mac_shifts
