@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from lightning_esp.errors import NotCausalError
 from lightning_esp.streaming.flow import Reads, Slide, Stream, slide
+from lightning_esp.streaming.model import Layer
 from lightning_esp.streaming.nodes import Frame, Nodes
 from lightning_esp.streaming.trace import Constant, Trace, replace_values
 
@@ -29,6 +30,7 @@ class Builder(Nodes):
     def __init__(self, trace: Trace, window: int | None, example: Tensor, lookahead: int = 0) -> None:
         super().__init__(trace, window)
         self.streams: list[Stream] = []
+        self.layers: list[Layer] = []
         self.lookahead = lookahead
         self.example = example
         longest = max(trace.frames)

@@ -16,8 +16,9 @@ from lightning_esp.errors import ConversionError, NotCausalError
 from lightning_esp.streaming.assembly import choose_window
 from lightning_esp.streaming.building import Builder
 from lightning_esp.streaming.flow import Refused, Stream, reach
-from lightning_esp.streaming.model import Port, Stage, StreamingModel, StreamSpec
+from lightning_esp.streaming.model import Layer, Port, Stage, StreamingModel, StreamSpec
 from lightning_esp.streaming.rules import RULES
+from lightning_esp.streaming.rules.common import Rule
 from lightning_esp.streaming.rules.refusals import unknown
 from lightning_esp.streaming.trace import Call, Ref, Trace, replace_values
 from lightning_esp.streaming.tracing import trace
@@ -70,9 +71,17 @@ def _flow(
     inputs = dict(zip(axes, values.values(), strict=True))
     for call in recorded.calls:
         build.call = call
-        values.update(zip(call.results, _apply(build, call, values), strict=True))
+        before = len(build.caches)
+        results = _apply(build, call, values)
+        values.update(zip(call.results, results, strict=True))
+        build.layers.append(_layer(build, call, results[0], before))
     outputs = [_output(build, values[i]) for i in recorded.outputs]
     return _Flowed(build, inputs, _finish(build, outputs, streaming))
+
+
+def _layer(build: Builder, call: Call, result: Stream, before: int) -> Layer:
+    caches = tuple(cache.name for cache in build.caches[before:])
+    return Layer(call.path, call.name, caches, result.pace, max(0, result.lag))
 
 
 def _apply(build: Builder, call: Call, values: Mapping[int, Any]) -> tuple[Any, ...]:
@@ -84,7 +93,8 @@ def _apply(build: Builder, call: Call, values: Mapping[int, Any]) -> tuple[Any, 
 
     args = replace_values(call.args, change)
     kwargs = {key: replace_values(value, change) for key, value in call.kwargs.items()}
-    result = RULES.get(call.name, unknown)(build, *args, **kwargs)
+    rule: Rule = RULES.get(call.name, unknown)
+    result = rule(build, *args, **kwargs)
     return result if isinstance(result, tuple) else (result,)
 
 
@@ -150,7 +160,7 @@ def _assemble(flowed: _Flowed, stride: int, window: int, streaming: Streaming) -
         receptive_field=reach(flowed.outputs, Fraction(stride), build.streams, list(flowed.inputs.values())),
         frame_period=streaming.frame_period,
     )
-    return StreamingModel(spec, (module,))
+    return StreamingModel(spec, (module,), tuple(build.layers))
 
 
 def _port(name: str, stream: Stream, build: Builder) -> Port:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import ceil
 from typing import Literal, TypeAlias
 
@@ -145,16 +146,43 @@ class StreamSpec:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """One operator of an automatically converted model, for `print`.
+
+    Args:
+        path: module that called it, `""` for the model itself.
+        operator: name of the torch function.
+        caches: names of its caches.
+        pace: input frames per frame of its output.
+        delay: frames that its output trails the offline tensor.
+    """
+
+    path: str
+    operator: str
+    caches: tuple[str, ...]
+    pace: Fraction
+    delay: int
+
+
+@dataclass(frozen=True)
 class StreamingModel:
     """A float model that steps window by window, as the chip will.
 
     Args:
         spec: its outside.
         stages: one module per stage of the spec: `(*inputs, *caches) -> (*outputs, *new caches)`.
+        layers: operators of an automatically converted model; empty for a hand-written one.
     """
 
     spec: StreamSpec
     stages: tuple[nn.Module, ...]
+    layers: tuple[Layer, ...] = ()
+
+    def __str__(self) -> str:
+        # Imported here, since the description reads this module.
+        from lightning_esp.streaming.description import describe
+
+        return describe(self)
 
     @property
     def window(self) -> int:

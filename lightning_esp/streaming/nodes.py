@@ -91,9 +91,13 @@ class Nodes:
         args, kwargs = self._lower(args), {key: self._lower(value) for key, value in kwargs.items()}
         if isinstance(function, nn.Module):
             path = self._place_module(function)
-            return self.graph.create_node("call_module", path, args, kwargs, name=_identifier(path))
+            return self._located(self.graph.create_node("call_module", path, args, kwargs, name=_identifier(path)))
         name = _identifier(f"{self.call.path}.{function.__name__}".lstrip("."))
-        return self.graph.create_node("call_function", function, args, kwargs, name=name)
+        return self._located(self.graph.create_node("call_function", function, args, kwargs, name=name))
+
+    def _located(self, node: fx.Node) -> fx.Node:
+        node.meta["path"] = self.call.path
+        return node
 
     def _lower(self, value: Any) -> Any:
         def change(item: Any) -> Any:
@@ -183,7 +187,7 @@ class Nodes:
 
     def item(self, node: fx.Node, index: int) -> fx.Node:
         """One of the results of an operation that has several."""
-        return self.graph.call_function(operator.getitem, (node, index))
+        return self._located(self.graph.call_function(operator.getitem, (node, index)))
 
     def add_cache(self, label: str, shape: tuple[int, ...], initial: float = 0.0) -> fx.Node:
         """Add a cache; its new value must be appended to `next_values` by the caller."""

@@ -1,0 +1,69 @@
+"""`describe`: a table of a streaming model, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lightning_esp.streaming.model import Cache, Layer, StreamingModel
+
+_HEADER = ("layer", "operator", "cache", "rate", "delay", "bytes")
+
+
+def describe(model: StreamingModel) -> str:
+    """Return a table with the cache, rate, delay and cache bytes of each layer, and the totals.
+
+    Args:
+        model: a streaming model. Its bytes are those of int8 caches.
+
+    Returns:
+        Lines of text: one per layer that remembers something or changes the rate, then the sums.
+    """
+    caches = {cache.name: cache for cache in model.spec.caches}
+    told = {name for layer in model.layers for name in layer.caches}
+    rows = [_HEADER, *(_row(layer, caches) for layer in model.layers)]
+    rows += [
+        (name, "", _shape(cache), "", "", str(_bytes([cache]))) for name, cache in caches.items() if name not in told
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, "", *_totals(model)])
+
+
+def _row(layer: Layer, caches: dict[str, Cache]) -> tuple[str, ...]:
+    own = [caches[name] for name in layer.caches if name in caches]
+    shapes = " ".join(_shape(cache) for cache in own) or "-"
+    rate = "1" if layer.pace == 1 else f"1/{layer.pace}" if layer.pace > 1 else str(1 / layer.pace)
+    return (layer.path or "(model)", layer.operator, shapes, rate, str(layer.delay), str(_bytes(own)))
+
+
+def _shape(cache: Cache) -> str:
+    return "x".join(str(n) for n in cache.shape)
+
+
+def _bytes(caches: Sequence[Cache]) -> int:
+    return sum(prod(cache.shape) for cache in caches)
+
+
+def _totals(model: StreamingModel) -> list[str]:
+    spec, period = model.spec, model.spec.frame_period
+
+    def told(frames: int | None) -> str:
+        if frames is None:
+            return "unlimited"
+        time = "" if period is None else f" ({frames * period * 1000:g} ms)"
+        return f"{frames} frame{'' if frames == 1 else 's'}{time}"
+
+    return [
+        f"window           {told(spec.window)}, a multiple of the stride of {spec.stride}",
+        f"receptive field  {told(spec.receptive_field)}",
+        f"delay            {spec.delay} output frame{'' if spec.delay == 1 else 's'}"
+        + ("" if period is None else f" ({spec.delay * _step(model) * period * 1000:g} ms)"),
+        f"caches           {len(spec.caches)}, {_bytes(spec.caches)} bytes in int8",
+    ]
+
+
+def _step(model: StreamingModel) -> float:
+    return model.spec.window / max(1, model.spec.outputs[0].frames)
