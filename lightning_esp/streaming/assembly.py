@@ -113,7 +113,9 @@ def _from_paths(module: nn.Module, inputs: Values, streaming: Streaming, paths: 
     ports = _input_ports(inputs, streaming, window)
     like = next(iter(inputs.values()))
     drafts: list[Draft] = []
-    given, offline = ports, tuple(inputs.values())
+    first = _first_inputs(parts[0], tuple(inputs))
+    given = tuple(next(port for port in ports if port.name == name) for name in first)
+    offline = tuple(inputs[name] for name in first)
     for i, (path, part) in enumerate(zip(paths, parts, strict=True)):
         given, offline = _with_model_inputs(part, given, offline, ports, inputs)
         output = "output" if i == len(parts) - 1 else f"{path}.output"
@@ -133,6 +135,12 @@ def _submodule(module: nn.Module, path: str) -> nn.Module:
         raise ConfigurationError(
             f"Streaming(stages=[... {path!r} ...]) names no submodule of {type(module).__name__}; its children are {known}."
         ) from None
+
+
+def _first_inputs(part: nn.Module, inputs: tuple[str, ...]) -> tuple[str, ...]:
+    # By name where the names agree; else the leading ones, as many as the stage takes.
+    names = argument_names(part)
+    return names if set(names) <= set(inputs) else inputs[: len(names)]
 
 
 def _with_model_inputs(
@@ -230,8 +238,8 @@ def look_ahead(module: nn.Module, inputs: Values, streaming: Streaming, geometry
     before, after = run(module, inputs)[0], run(module, changed)[0]
     if start == 0 or geometry.axis is None:
         return 0
-    differs = (before - after).abs().transpose(0, geometry.axis).flatten(1).amax(dim=1) > 1e-6 * before.abs().max().clamp(min=1)
+    gap = (before - after).abs().transpose(0, geometry.axis).flatten(1).amax(dim=1)
+    differs = gap > 1e-6 * before.abs().max().clamp(min=1)
     earliest = int(differs.nonzero()[0]) if bool(differs.any()) else len(differs)
     allowed = (earliest // geometry.up + 1) * geometry.stride - 1 + geometry.trim
     return max(0, start - allowed)
-

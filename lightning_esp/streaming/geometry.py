@@ -114,9 +114,18 @@ def _sliced(inputs: Values, axis: int, frames: int, held: set[str]) -> Values:
     return {name: v if name in held else v.narrow(axis, 0, frames) for name, v in inputs.items()}
 
 
-def _held_by_shape(inputs: Values, axis: int) -> set[str]:
-    # Without a word from the user the first input is a stream, and so is every other one of its length.
-    frames = next(iter(inputs.values())).shape[axis]
+def _lead(inputs: Values, streaming: Streaming) -> Tensor:
+    # Without a word from the user the first input is a stream.
+    told = streaming.inputs or {}
+    for name, value in inputs.items():
+        if told.get(name) != "held":
+            return value
+    raise ConfigurationError(f"Streaming(inputs={told}) holds every input; at least one must be a 'stream'.")
+
+
+def _held_by_shape(inputs: Values, axis: int, lead: Tensor) -> set[str]:
+    # So is every other one of its length.
+    frames = lead.shape[axis]
     return {name for name, value in inputs.items() if value.ndim <= axis or value.shape[axis] != frames}
 
 
@@ -135,7 +144,7 @@ def resolve_time(module: nn.Module, inputs: Values, streaming: Streaming) -> Str
     if unknown:
         raise ConfigurationError(f"Streaming(inputs=...) names {unknown}, but forward takes {list(inputs)}.")
     axis = streaming.time_axis if streaming.time_axis is not None else _find_time_axis(module, inputs, streaming)
-    first = next(iter(inputs.values()))
+    first = _lead(inputs, streaming)
     if not 1 <= axis < first.ndim:
         raise ConfigurationError(
             f"Streaming(time_axis={axis}) is not an axis of the input {list(first.shape)}; axis 0 is the batch, so use "
@@ -148,12 +157,14 @@ def resolve_time(module: nn.Module, inputs: Values, streaming: Streaming) -> Str
 
 def _held(inputs: Values, axis: int, streaming: Streaming) -> set[str]:
     told = streaming.inputs or {}
-    held = _held_by_shape(inputs, axis) - {name for name, kind in told.items() if kind == "stream"}
+    held = _held_by_shape(inputs, axis, _lead(inputs, streaming)) - {
+        name for name, kind in told.items() if kind == "stream"
+    }
     return held | {name for name, kind in told.items() if kind == "held"}
 
 
 def _find_time_axis(module: nn.Module, inputs: Values, streaming: Streaming) -> int:
-    first = next(iter(inputs.values()))
+    first = _lead(inputs, streaming)
     # [batch, channels, time] and [batch, channels, time, bins] are the common layouts, so axis 2 is asked first.
     for axis in sorted(range(1, first.ndim), key=lambda a: (a != 2, a)):
         frames, held = first.shape[axis], _held(inputs, axis, streaming)

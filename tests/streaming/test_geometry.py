@@ -84,9 +84,13 @@ def test_what_the_user_says_is_kept() -> None:
 
 def test_an_unknown_input_is_refused() -> None:
     module, example = CASES["stateless"].module(), {"x": torch.randn(1, 8, 10)}
-    with pytest.raises(ConfigurationError, match=r"Streaming\(inputs=\.\.\.\) names \['y'\], but forward takes \['x'\]"):
+    with pytest.raises(
+        ConfigurationError, match=r"Streaming\(inputs=\.\.\.\) names \['y'\], but forward takes \['x'\]"
+    ):
         resolve_time(module, example, Streaming(inputs={"y": "held"}))
-    with pytest.raises(ConversionError, match=r"example has the inputs \['y'\], but forward takes \['x'\]; rename them"):
+    with pytest.raises(
+        ConversionError, match=r"example has the inputs \['y'\], but forward takes \['x'\]; rename them"
+    ):
         name_example(module, {"y": torch.randn(8, 10)})
 
 
@@ -115,7 +119,7 @@ def test_an_example_on_which_forward_fails_is_refused() -> None:
 
 
 def test_an_output_without_time_is_refused() -> None:
-    with pytest.raises(ConversionError, match="one axis must follow time.*pool over time after it"):
+    with pytest.raises(ConversionError, match=r"one axis must follow time.*pool over time after it"):
         find_output_axis(torch.zeros(1, 4), torch.zeros(1, 4), "output")
 
 
@@ -123,3 +127,9 @@ def test_an_output_without_time_is_refused() -> None:
 def test_an_output_that_is_no_tensor_is_refused(result: object) -> None:
     with pytest.raises(ConversionError, match=rf"returned a {type(result).__name__}; return a tensor or a tuple of"):
         as_tuple(result)
+
+
+def test_some_input_must_be_a_stream() -> None:
+    module, example = CASES["stateless"].module(), {"x": torch.randn(1, 8, 10)}
+    with pytest.raises(ConfigurationError, match="holds every input; at least one must be a 'stream'"):
+        resolve_time(module, example, Streaming(inputs={"x": "held"}))
