@@ -1,0 +1,70 @@
+"""Random changes to whole batches of training audio and features; all use torch's global random state."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def shift_in_time(waveforms: Tensor, most: int) -> Tensor:
+    """Move every waveform by up to `most` samples in either direction; zeros follow."""
+    offsets = torch.randint(-most, most + 1, (len(waveforms), 1), device=waveforms.device)
+    index = torch.arange(waveforms.shape[1], device=waveforms.device) + offsets
+    inside = (index >= 0) & (index < waveforms.shape[1])
+    return waveforms.gather(1, index.clamp(0, waveforms.shape[1] - 1)) * inside
+
+
+def mix_noise(waveforms: Tensor, noise: Tensor, decibels: tuple[float, float], share: float) -> Tensor:
+    """Add a random stretch of `noise` [samples] at a random signal-to-noise ratio to a share of the waveforms.
+
+    A waveform of zeros, an example of silence, always gets noise, at a level between -70 and -20 dB of full scale.
+    """
+    count, length = waveforms.shape
+    start = torch.randint(0, len(noise) - length + 1, (count, 1))
+    added = noise[start + torch.arange(length)].to(waveforms) / 2**15
+    random = torch.rand(3, count, 1, device=waveforms.device)
+    loudness = waveforms.square().mean(1, keepdim=True).sqrt()
+    silent = loudness < 1e-5
+    wanted = torch.where(
+        silent,
+        10 ** (-3.5 + 2.5 * random[0]),
+        loudness * 10 ** (-(decibels[0] + (decibels[1] - decibels[0]) * random[1]) / 20),
+    )
+    gain = wanted / added.square().mean(1, keepdim=True).sqrt().clamp(min=1e-4)
+    return waveforms + added * gain * ((random[2] < share) | silent)
+
+
+def warp(features: Tensor, stretch: float) -> Tensor:
+    """Scale features [batch, bands, frames] by up to `stretch` along time and half of it along frequency."""
+    theta = torch.zeros(len(features), 2, 3, device=features.device)
+    theta[:, 0, 0] = 1 + stretch * (2 * torch.rand(len(features)) - 1).to(features)
+    theta[:, 1, 1] = 1 + stretch / 2 * (2 * torch.rand(len(features)) - 1).to(features)
+    grid = F.affine_grid(theta, [len(features), 1, *features.shape[1:]], align_corners=False)
+    return F.grid_sample(features[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+
+
+def mask(features: Tensor, most: int, dim: int) -> Tensor:
+    """Set up to `most` neighbouring bands (`dim=1`) or frames (`dim=2`) of each example to zero (SpecAugment)."""
+    size = features.shape[dim]
+    width = torch.rand(len(features), 1, device=features.device) * most
+    start = torch.rand(len(features), 1, device=features.device) * (size - width)
+    position = torch.arange(size, device=features.device)
+    kept = (position < start) | (position >= start + width)
+    return features * kept.unsqueeze(3 - dim)
+
+
+def equalize(features: Tensor, most: float) -> Tensor:
+    """Add a random gain and a random tilt over the bands, of up to `most` each, to normalised features."""
+    gain, tilt = most * (2 * torch.rand(2, len(features), 1, 1, device=features.device) - 1)
+    slope = torch.linspace(-1, 1, features.shape[1], device=features.device)[:, None]
+    equalized: Tensor = features + gain + tilt * slope
+    return equalized
+
+
+def augment_features(features: Tensor) -> Tensor:
+    """Change normalised features [batch, bands, frames] as other speakers, rooms and microphones would."""
+    features = equalize(warp(features, 0.15), 0.5)
+    for dim, most in ((1, 6), (1, 6), (2, 15), (2, 15)):
+        features = mask(features, most, dim)
+    return features

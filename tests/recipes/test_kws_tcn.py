@@ -1,0 +1,202 @@
+"""The keyword recipe: its network streams, its data load, its command line works."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / "recipes" / "kws_tcn.py"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def recipes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(RECIPE.parent))
+    import kws_tcn
+
+    return kws_tcn
+
+
+@pytest.fixture
+def spotter(recipes: ModuleType) -> Any:
+    torch.manual_seed(0)
+    spotter = recipes.KeywordSpotter([f"word_{n}" for n in range(12)]).eval()
+    for module in spotter.network.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            for values, low, high in (
+                (module.weight, 0.5, 1.5),
+                (module.bias, -0.5, 0.5),
+                (module.running_mean, -0.5, 0.5),
+                (module.running_var, 0.5, 2.0),
+            ):
+                nn.init.uniform_(values, low, high)
+    return spotter
+
+
+def run_recipe(folder: Path, *arguments: str) -> str:
+    command = [sys.executable, str(RECIPE), *arguments]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_network_has_at_most_75_thousand_parameters(spotter: Any) -> None:
+    count = sum(parameter.numel() for parameter in spotter.network.parameters())
+    assert count <= 75_000
+    assert count == sum(parameter.numel() for parameter in spotter.parameters())
+
+
+def test_an_output_frame_depends_on_no_later_input_frame(spotter: Any) -> None:
+    features = torch.randn(1, 32, 40, requires_grad=True)
+    spotter.network(features)[0, :, 20].square().sum().backward()
+    assert features.grad is not None
+    assert features.grad[0, :, 21:].abs().max() == 0
+    assert features.grad[0, :, 20].abs().max() > 0
+    assert features.grad[0, :, 0].abs().max() > 0
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 8])
+def test_streaming_equals_offline(spotter: Any, window: int) -> None:
+    network = spotter.network.double()
+    features = torch.randn(1, 32, 48, dtype=torch.float64)
+    caches = [torch.zeros(1, *shape, dtype=torch.float64) for shape in network.streaming_caches().values()]
+    outputs = []
+    with torch.no_grad():
+        for part in features.split(window, dim=2):
+            output, *caches = network.streaming_forward(part, *caches)
+            outputs.append(output)
+        offline = network(features)
+    assert offline.std() > 0.1
+    assert (torch.cat(outputs, dim=2) - offline).abs().max() <= 1e-10
+
+
+def test_caches_keep_their_declared_shapes(spotter: Any) -> None:
+    shapes = spotter.network.streaming_caches()
+    caches = [torch.randn(1, *shape) for shape in shapes.values()]
+    _, *new_caches = spotter.network.streaming_forward(torch.randn(1, 32, 1), *caches)
+    assert [tuple(cache.shape[1:]) for cache in new_caches] == list(shapes.values())
+
+
+def test_the_front_end_makes_a_frame_every_period_and_normalises_it(recipes: ModuleType) -> None:
+    frontend = recipes.LogMel(32, frame_period=0.01)
+    waveforms = torch.randn(4, 16_000, generator=torch.Generator().manual_seed(1)) * 0.1
+    frontend.measure(waveforms)
+    features = frontend(waveforms)
+    assert features.shape == (4, 32, 97)
+    assert features.mean((0, 2)).abs().max() < 1e-3
+    assert (features.std((0, 2)) - 1).abs().max() < 1e-3
+
+
+def write_clip(path: Path, seconds: float, rate: int = 16_000) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = np.random.default_rng(len(str(path))).normal(0, 0.1, int(seconds * rate))
+    soundfile.write(path, samples, rate, subtype="PCM_16")
+
+
+def test_any_folder_with_an_index_and_noise_beside_it_loads(recipes: ModuleType, tmp_path: Path) -> None:
+    root = tmp_path / "words"
+    rows = ["path,label,speaker,split,duration_s"]
+    for speaker in range(12):
+        write_clip(root / f"{speaker}.wav", 0.4 + 0.1 * speaker, rate=8_000)
+        rows.append(f"{speaker}.wav,{'ab'[speaker % 2]},s{speaker:02},{'test' if speaker > 10 else 'train'},1")
+    (root / "index.csv").write_text("\n".join(rows) + "\n")
+    write_clip(tmp_path / "noise" / "rain.wav", 0.3)
+    (tmp_path / "noise" / "index.csv").write_text("path,label,speaker,split,duration_s\nrain.wav,rain,,train,0.3\n")
+    data = recipes.SpeechData(root, batch_size=4)
+    assert data.labels == ["_silence_", "a", "b"]
+    # Every tenth of the eleven training speakers is held out for validation.
+    assert [len(data.dataset(split)) for split in ("train", "val", "test")] == [9 + 3, 2, 1]
+    assert data.sample_waveforms(100).shape == (9, 16_000)
+    waveforms, labels = next(iter(data.train_dataloader()))
+    assert waveforms.shape == (4, 16_000)
+    assert waveforms.dtype == torch.float32
+    assert labels.shape == (4,)
+    assert len(data.noise) > 16_000
+
+
+def test_noise_files_are_those_of_the_training_split(recipes: ModuleType, tmp_path: Path) -> None:
+    index = "path,label,speaker,split,duration_s\nrain.wav,rain,,train,0.3\nwind.wav,wind,,test,0.3\n"
+    (tmp_path / "index.csv").write_text(index)
+    assert recipes.SpeechData(noise_root=tmp_path).noise_files == [tmp_path / "rain.wav"]
+    assert {path.parent.name for path in recipes.SpeechData().noise_files} == {"_silence_"}
+
+
+def test_speech_commands_loads_from_its_own_folders(recipes: ModuleType, tmp_path: Path) -> None:
+    folder = tmp_path / "SpeechCommands" / "speech_commands_v0.02"
+    for word in ("yes", "no", "cat", "dog", "bird", "tree"):
+        for speaker in ("a1", "b2", "c3"):
+            write_clip(folder / word / f"{speaker}_nohash_0.wav", 0.9)
+    (folder / "validation_list.txt").write_text("yes/b2_nohash_0.wav\nno/b2_nohash_0.wav\ndog/b2_nohash_0.wav\n")
+    (folder / "testing_list.txt").write_text("".join(f"{word}/c3_nohash_0.wav\n" for word in ("yes", "no", "cat")))
+    write_clip(folder / "_background_noise_" / "tap.wav", 2.0)
+    data = recipes.SpeechData(tmp_path, keywords=["yes", "no"])
+    assert data.labels == ["_silence_", "_unknown_", "no", "yes"]
+    kept = [clip for clip in data.clips if clip.split == "train" and clip.label == "_unknown_"]
+    # Two clips of two keywords are left for training, and ten of other words: one is kept, as of a keyword on average.
+    assert len(kept) == 1
+    assert [len(data.dataset(split)) for split in ("val", "test")] == [3, 3]
+    assert data.noise_files == [folder / "_background_noise_" / "tap.wav"]
+
+
+def test_noise_is_mixed_at_the_wanted_ratio(recipes: ModuleType) -> None:
+    from augmentation import mix_noise
+
+    torch.manual_seed(2)
+    waveforms = torch.cat([torch.randn(64, 16_000) * 0.1, torch.zeros(8, 16_000)])
+    noise = (torch.randn(40_000) * 1000).short()
+    mixed = mix_noise(waveforms, noise, (5.0, 15.0), share=0.5)
+    added = (mixed - waveforms).square().mean(1)
+    ratio = 10 * torch.log10(waveforms[:64].square().mean(1) / added[:64])
+    noisy = added[:64] > 0
+    assert 16 < noisy.sum() < 48
+    assert ratio[noisy].min() > 4.9
+    assert ratio[noisy].max() < 15.1
+    assert added[64:].min() > 0
+
+
+def test_shifted_waveforms_move_and_gain_zeros(recipes: ModuleType) -> None:
+    from augmentation import shift_in_time
+
+    torch.manual_seed(3)
+    waveforms = torch.arange(1.0, 101.0).repeat(50, 1)
+    moved = shift_in_time(waveforms, 10)
+    starts = set()
+    for row in moved:
+        offset = int((row == 50).nonzero()[0, 0]) - 49
+        starts.add(offset)
+        expected = [value if 1 <= value <= 100 else 0 for value in range(1 - offset, 101 - offset)]
+        assert row.tolist() == expected
+    assert min(starts) < -5
+    assert max(starts) > 5
+
+
+def test_the_command_line_prints_its_defaults(tmp_path: Path) -> None:
+    printed = run_recipe(tmp_path, "fit", "--print_config")
+    assert "monitor: val_acc" in printed
+    assert "default_root_dir: runs" in printed
+
+
+def test_two_steps_of_fit_then_a_test_of_the_checkpoint(tmp_path: Path) -> None:
+    quiet = ["--trainer.enable_progress_bar", "false"]
+    run_recipe(tmp_path, "fit", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", *quiet)
+    (checkpoint,) = tmp_path.glob("runs/kws_tcn/version_0/checkpoints/*.ckpt")
+    assert "test_acc" in run_recipe(tmp_path, "test", "--ckpt_path", str(checkpoint), *quiet)
