@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from lightning_esp.errors import DataError
-from lightning_esp.streaming.model import Recordings, StreamSpec, Values, as_named, pad_frames
+from lightning_esp.streaming.model import Recording, Recordings, StreamSpec, Values, as_named, pad_frames
 
 
 def check_recordings(spec: StreamSpec, recordings: Recordings) -> list[tuple[Values, int]]:
@@ -20,12 +20,21 @@ def check_recordings(spec: StreamSpec, recordings: Recordings) -> list[tuple[Val
         raise DataError("there are no recordings; give at least one to calibrate and verify the model with.")
     checked = []
     for index, recording in enumerate(recordings):
+        _check_names(spec, recording, index)
         values = {name: value.unsqueeze(0) for name, value in as_named(spec, recording).items()}
         _check_values(spec, values, index)
-        axis = spec.stream_inputs[0].time_axis
-        assert axis is not None
-        checked.append((values, values[spec.stream_inputs[0].name].shape[axis]))
+        checked.append((values, _check_frames(spec, values, index)))
     return checked
+
+
+def _check_names(spec: StreamSpec, recording: Recording, index: int) -> None:
+    names = [port.name for port in spec.inputs]
+    found = names[:1] if isinstance(recording, torch.Tensor) else list(recording)
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise DataError(
+            f"recording {index} has the inputs {found}, but not {missing}; give a mapping with a tensor for each of {names}."
+        )
 
 
 def _check_values(spec: StreamSpec, values: Values, index: int) -> None:
@@ -44,6 +53,18 @@ def _check_values(spec: StreamSpec, values: Values, index: int) -> None:
                 f"recording {index}: input {port.name!r} has {bad} NaN or infinite value(s); remove the recording, or mend "
                 "the features (a logarithm of zero wants a floor)."
             )
+
+
+def _check_frames(spec: StreamSpec, values: Values, index: int) -> int:
+    lead = spec.stream_inputs[0]
+    counts = {port.name: values[port.name].shape[port.time_axis or 0] for port in spec.stream_inputs}
+    for name, count in counts.items():
+        if count != counts[lead.name]:
+            raise DataError(
+                f"recording {index}: input {name!r} has {count} frames, but {lead.name!r} has {counts[lead.name]}; cut them to "
+                f"one length, or hold one for the whole recording with Streaming(inputs={{{name!r}: 'held'}})."
+            )
+    return counts[lead.name]
 
 
 def pad_recordings(
