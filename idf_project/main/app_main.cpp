@@ -32,7 +32,7 @@ static esp_err_t replay()
 
 extern "C" void app_main(void)
 {
-    if (const esp_err_t error = replay(); error == ESP_ERR_NOT_FOUND && bundled::kGolden.data == nullptr) {
+    if (const esp_err_t error = replay(); error == ESP_ERR_NOT_FOUND && bundled::kGolden.bytes == 0) {
         std::printf("This bundle holds no golden windows (Deployment(golden=False)); there is nothing to replay.\n");
     } else if (error != ESP_OK) {
         std::printf("FAIL %s\n", esp_err_to_name(error));

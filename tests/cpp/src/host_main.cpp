@@ -1,0 +1,7 @@
+// Runs app_main as ESP-IDF's main task does.
+extern "C" void app_main(void);
+
+int main()
+{
+    app_main();
+}

@@ -1,0 +1,134 @@
+"""The firmware on the host: bundles from the Python writer, run by the C++ of idf_project under the sanitizers."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lightning_esp.bundle import Bundle, write_bundle
+from lightning_esp.config import Deployment
+from tests.bundle import handmade
+from tests.cpp.host_build import build, copy_with_scripts, run
+from tests.cpp.script import forge_bytes, read_golden
+
+COMPILER = shutil.which("c++") or shutil.which("g++")
+needs_compiler = pytest.mark.skipif(
+    COMPILER is None or shutil.which("cmake") is None, reason="needs cmake and a C++20 compiler"
+)
+
+CASES = {
+    "kws": handmade.one_stage,
+    "vad": handmade.three_stages,
+    "int16": handmade.int16_stage,
+    "image": handmade.image_stage,
+}
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("host")
+    copies = []
+    for name, case in CASES.items():
+        result = case()
+        bundle = write_bundle({"esp32s3": result}, directory / "bundles" / name, Deployment(name=name, labels=("a",)))
+        copies.append(copy_with_scripts(bundle, "esp32s3", result[1].golden, directory / "scripts" / name))
+    quantized, verification = handmade.three_stages()
+    golden = replace(verification.golden, caches={n: v + 1 for n, v in verification.golden.caches.items()})
+    bundle = write_bundle(
+        {"esp32s3": (quantized, verification)}, directory / "bundles" / "wrong", Deployment(name="wrong")
+    )
+    copies.append(copy_with_scripts(bundle, "esp32s3", golden, directory / "scripts" / "wrong"))
+    without = write_bundle(
+        {"esp32s3": handmade.one_stage()}, directory / "bundles" / "silent", Deployment(golden=False)
+    )
+    copies.append(
+        copy_with_scripts(without, "esp32s3", handmade.one_stage()[1].golden, directory / "scripts" / "silent")
+    )
+    return build(directory / "build", copies)
+
+
+@needs_compiler
+def test_parts_without_a_model(programs):
+    done = run(programs / "units")
+    assert (done.returncode, done.stdout) == (0, "PASS units\n"), done.stdout + done.stderr
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", CASES)
+def test_the_firmware_replays_every_golden_window(programs, name):
+    done = run(programs / f"replay_{name}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("PASS 20 windows\n"), done.stdout
+    assert re.findall(r"(\d+) differ \((\d+) within tolerance\)", done.stdout) == [("0", "0")] * len(
+        CASES[name]()[0].stages
+    )
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", CASES)
+def test_the_pipeline_keeps_its_contract(programs, name):
+    done = run(programs / f"checks_{name}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAIL 20 windows" in done.stdout
+    assert re.search(r"first difference: window 3, tensor output(_1)?, index \d+: expected \S+, got \S+", done.stdout)
+    assert done.stdout.endswith("PASS checks\n")
+
+
+@needs_compiler
+def test_two_models_run_side_by_side(programs):
+    done = run(programs / "two_models")
+    assert (done.returncode, done.stdout) == (0, "PASS two models\n"), done.stdout + done.stderr
+
+
+@needs_compiler
+def test_a_pipeline_that_writes_state_straight_back_is_stopped(programs):
+    done = run(programs / "write_back", "write-back")
+    assert done.returncode != 0
+    assert re.search(r"FAKE stage_0: window 1: input block\.\S+ was fed", done.stderr)
+    assert run(programs / "write_back", "copy").stdout == "PASS copy\n"
+
+
+@needs_compiler
+def test_a_tensor_of_another_exponent_is_stopped(programs):
+    done = run(programs / "write_back", "requantize")
+    assert done.returncode != 0
+    assert "another shape, type or exponent" in done.stderr
+
+
+@needs_compiler
+def test_the_first_difference_of_every_stage_is_printed(programs):
+    done = run(programs / "replay_wrong")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("FAIL 20 windows\n")
+    differences = re.findall(r"stage (\S+): .*\n  first difference: window (\d+), CRC32 of cache (\S+), ", done.stdout)
+    assert differences == [("encoder", "0", "encoder.a"), ("head", "0", "head.past")]
+
+
+@needs_compiler
+def test_a_bundle_without_golden_windows_says_so(programs):
+    done = run(programs / "replay_silent")
+    assert done.returncode == 0, done.stderr
+    assert "holds no golden windows" in done.stdout
+
+
+def test_scripts_of_a_bundle_have_the_golden_checksums(tmp_path):
+    quantized, verification = handmade.three_stages()
+    bundle = write_bundle({"esp32s3": (quantized, verification)}, tmp_path / "kws")
+    assert isinstance(bundle, Bundle)
+    found, golden = read_golden(bundle, "esp32s3"), verification.golden
+    assert found.resets == golden.resets
+    assert all((found.inputs[name] == values).all() for name, values in golden.inputs.items())
+    assert all((found.outputs[name] == values).all() for name, values in golden.outputs.items())
+    for name, values in golden.caches.items():
+        assert [zlib.crc32(v.tobytes()) for v in found.caches[name]] == [zlib.crc32(v.tobytes()) for v in values]
+
+
+@pytest.mark.parametrize("count", [4, 5, 64])
+def test_forged_bytes_have_the_checksum(count):
+    for crc in (0, 1, 0xFFFFFFFF, 0xCBF43926):
+        assert zlib.crc32(forge_bytes(count, crc, seed=count)) == crc
