@@ -30,7 +30,8 @@ def configs_of(variable: Variable) -> list[TensorQuantizationConfig]:
     for operation in variable.dest_ops:
         if isinstance(operation, QuantableOperation):
             found += [c for c, v in zip(operation.input_quant_config, operation.inputs, strict=False) if v is variable]
-    return [config for config in found if config.state not in _OFF]
+    # A config without a scale (the cell state of an LSTM) gets one that esp-ppq fixes for all of its kind later on.
+    return [config for config in found if config.state not in _OFF and config.scale is not None]
 
 
 def merge(first: TensorQuantizationConfig, second: TensorQuantizationConfig, name: str) -> None:
