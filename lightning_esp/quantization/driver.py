@@ -6,6 +6,7 @@ Arguments and results are plain Python, numpy and bytes, since they cross a pipe
 from __future__ import annotations
 
 import io
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -35,6 +36,7 @@ from lightning_esp.errors import QuantizationError
 from lightning_esp.quantization.job import Array, ExportedStage, Job, Layout, NativeCache, StageNames
 from lightning_esp.quantization.layouts import own_slice_axes, preferred
 from lightning_esp.quantization.native import lower
+from lightning_esp.quantization.onnx_graph import module_path
 from lightning_esp.quantization.surgery import cut, dump_graph, load_graph
 from lightning_esp.quantization.ties import TiePass
 
@@ -50,11 +52,21 @@ def _errors_raised(what: str) -> Iterator[None]:
     for logger in initialized_loggers.values():
         for handler in logger._handlers.values():
             handler._fd = log
-    with redirect_stdout(log):
-        yield
-    lines = [line.strip() for line in log.getvalue().replace("\r", "\n").split("\n") if "[ERROR]" in line]
+    try:
+        with redirect_stdout(log):
+            yield
+    except Exception as error:
+        # The line says more than the exception that follows from it.
+        _raise_errors(log.getvalue(), what, error)
+        raise
+    _raise_errors(log.getvalue(), what, None)
+
+
+def _raise_errors(log: str, what: str, cause: Exception | None) -> None:
+    lines = re.findall(r"\[ERROR\][^\r\n]*", re.sub(r"\x1b\[[0-9;]*m", "", log))
     if lines:
-        raise QuantizationError(f"esp-ppq reported {len(lines)} error(s) while {what}:\n" + "\n".join(lines))
+        texts = [re.sub(r"^(\[[^\]]*\])+:\s*", "", line).strip() for line in lines]
+        raise QuantizationError(f"esp-ppq reported {len(texts)} error(s) while {what}: {'; '.join(texts)}.") from cause
 
 
 def _setting(job: Job) -> QuantizationSetting:
@@ -149,11 +161,14 @@ def _quantize_graph(job: Job) -> BaseGraph:
 
 
 def _dispatch_int16(job: Job, graph: BaseGraph, setting: QuantizationSetting) -> None:
+    modules = {name: module_path(name, [stage.name for stage in job.stages]) for name in graph.operations}
     for path in job.int16:
-        scope = path.replace(".", "/")
-        found = [n for n in graph.operations if scope in n.replace(".", "/")]
+        found = [name for name, module in modules.items() if f"{module}.".startswith(f"{path}.")]
         if not found:
-            raise QuantizationError(f"Quantization(int16=[... {path!r} ...]) names no module of the exported graph.")
+            raise QuantizationError(
+                f"Quantization(int16=[... {path!r} ...]) names no module of the exported graph; it has operators of "
+                f"{sorted(set(modules.values()))}."
+            )
         for name in found:
             setting.dispatching_table.append(name, _platform(job, "int16"))
 

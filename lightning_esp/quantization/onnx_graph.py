@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -74,24 +75,26 @@ def to_onnx(model: StreamingModel) -> bytes:
         raise ConversionError(f"the streaming form cannot be written as ONNX: {error}") from error
 
 
-def module_path(operator: str, spec: StreamSpec) -> str:
+def module_path(operator: str, stages: Sequence[str]) -> str:
     """The module in the user's model that an operator of the graph came from.
 
     Args:
         operator: name that torch gave it, such as `/stages.0/blocks.1/conv/conv.0/Conv`.
-        spec: the spec with the stage names.
+        stages: names of the stages.
 
     Returns:
-        Its path, such as `blocks.1.conv.0`; with the stage's name in front where there are several.
+        Its path, such as `blocks.1.conv.0`, which begins with the stage's where that is a path too; the name of the stage
+        for an operator outside all modules.
     """
     parts = [part for part in operator.split("/") if part]
     if not parts or not parts[0].startswith("stages."):
         return operator
-    stage = spec.stages[int(parts[0].split(".")[1])].name
+    index = int(parts[0].split(".")[1])
     scopes: list[str] = []
     for part in parts[1:-1]:
         if scopes and part.startswith(f"{scopes[-1]}."):
             scopes[-1] = part
         else:
             scopes.append(part)
-    return ".".join([stage, *scopes] if len(spec.stages) > 1 else scopes) or stage
+    prefix = [] if stages[index] == f"stage_{index}" else [stages[index]]
+    return ".".join([*prefix, *scopes]) or stages[index]

@@ -108,8 +108,12 @@ def with_modules(message: str, model: StreamingModel) -> str:
     found = []
     for operator in operators:
         name = operator[operator.index("/stages.") :].split("(")[0]
-        found.append(f"{name} comes from module {module_path(name, model.spec)!r}")
-    return message if not found else message + "\n" + "; ".join(dict.fromkeys(found)) + "."
+        module = module_path(name, [stage.name for stage in model.spec.stages])
+        found.append(f"{name} comes from module {module!r}")
+    if not found:
+        return message
+    head, *trace = message.split("\n")
+    return "\n".join([head, f"{'; '.join(dict.fromkeys(found))}. Replace it by layers that ESP-DL has.", *trace])
 
 
 def _stage_file(stage: Stage, exported: ExportedStage) -> StageFile:

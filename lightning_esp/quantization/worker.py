@@ -32,7 +32,7 @@ def main() -> None:
         except LightningEspError as error:
             answer = ("error", error)
         except Exception as error:
-            text = "".join(traceback.format_exception(error)[-3:])
+            text = "".join(traceback.format_tb(error.__traceback__)[-2:])
             answer = (
                 "error",
                 QuantizationError(f"esp-ppq failed in {function}: {type(error).__name__}: {error}\n{text}"),
