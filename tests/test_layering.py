@@ -19,20 +19,37 @@ RESULTS = {"quantization.model", "streaming.model", "verification.model"}
 # Every room may also know these two.
 EVERYWHERE = {"config", "errors"}
 
+# Rooms that the design has and the package may not have yet.
+PLANNED = {"cli", "evaluation", "frontend", "report"}
+
 # Room: the rooms, or modules of a room, that it may import.
 MAY_KNOW: dict[str, set[str]] = {
-    "__init__": {"bundle", "calibration", "callback", "export", "quantization", "streaming", "verification"},
-    "callback": {"bundle", "export", "streaming", "task_metrics", "training", "verification.model"},
-    "task_metrics": {"simulation", "streaming", "training", "verification.model"},
+    "__init__": {
+        "bundle",
+        "calibration",
+        "callback",
+        "export",
+        "quantization",
+        "simulation",
+        "streaming",
+        "verification",
+    },
+    "callback": {"bundle", "export", "streaming", "task_metrics", "training"},
+    "task_metrics": {"integers", "training", "verification"},
     "training": {"streaming"},
-    "export": {"bundle", "calibration", "quantization", "simulation", "streaming", "verification"},
+    "cli": {"bundle", "export", "report", "simulation"},
+    "export": {"bundle", "calibration", "integers", "quantization", "streaming", "verification"},
+    "simulation": {"bundle", "frontend", "integers", "streaming"},
+    "report": RESULTS,
     "bundle": RESULTS,
-    "verification": {"espdl", "quantization", "simulation", "streaming"},
-    "simulation": {"espdl", "quantization.job", "quantization.model", "quantization.values", "streaming"},
+    "verification": {"espdl", "integers", "quantization", "streaming"},
+    "integers": {"espdl", "quantization.job", "quantization.model", "quantization.values", "streaming"},
     "quantization": {"calibration", "espdl", "streaming"},
     "calibration": {"streaming"},
     "espdl": set(),
     "streaming": set(),
+    "frontend": set(),
+    "evaluation": set(),
     "config": set(),
     "errors": set(),
 }
@@ -45,14 +62,19 @@ MAY_USE: dict[str, set[str]] = {
     "callback": {"torch", *LIGHTNING},
     "task_metrics": {"torch", *LIGHTNING},
     "training": {"numpy", "torch", *LIGHTNING},
+    "cli": {"jsonargparse", "torch"},
     "export": {"torch"},
+    "report": {"matplotlib", "numpy"},
     "bundle": {"numpy"},
     "verification": {"numpy", "torch"},
-    "simulation": {"numpy", "torch"},
+    "integers": {"numpy", "torch"},
+    "simulation": {"torch"},
     "quantization": {"esp_ppq", "numpy", "onnx", "onnxsim", "torch"},
     "calibration": {"torch"},
     "espdl": {"numpy"},
     "streaming": {"torch"},
+    "frontend": {"numpy", "torch"},
+    "evaluation": {"numpy", "torch", "torchmetrics"},
     "config": set(),
     "errors": set(),
 }
@@ -96,8 +118,8 @@ def modules() -> list[tuple[str, Path]]:
 
 def test_every_room_has_its_row() -> None:
     rooms = {room for room, _ in modules()}
-    assert rooms == set(MAY_KNOW), "a room and its row come and go together, here and in docs/design.md"
-    assert rooms == set(MAY_USE)
+    assert rooms | PLANNED == set(MAY_KNOW), "a room and its row come and go together, here and in docs/design.md"
+    assert set(MAY_KNOW) == set(MAY_USE)
 
 
 def test_the_table_has_no_circle() -> None:
