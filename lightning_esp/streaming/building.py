@@ -23,16 +23,15 @@ class Builder(Nodes):
     Args:
         trace: what `forward` does.
         window: input frames per inference; None while the stride is still unknown.
-        example: a tensor of the model's dtype.
         lookahead: input frames that the output may wait for.
     """
 
-    def __init__(self, trace: Trace, window: int | None, example: Tensor, lookahead: int = 0) -> None:
+    def __init__(self, trace: Trace, window: int | None, lookahead: int = 0) -> None:
         super().__init__(trace, window)
         self.streams: list[Stream] = []
         self.layers: list[Layer] = []
         self.lookahead = lookahead
-        self.example = example
+        self.example = torch.empty(0, dtype=trace.dtype)
         longest = max(trace.frames)
         self.lengths = torch.arange(longest + max(longest, 64))
         self.valid = torch.ones(len(self.lengths), dtype=torch.bool)
@@ -112,8 +111,8 @@ class Builder(Nodes):
         fields: dict[str, Any] = {
             "pace": first.pace,
             "lag": first.lag,
-            "frames": torch.stack([s.frames for s in moving]).amin(0),
-            "exact": torch.stack([s.exact for s in moving]).amin(0),
+            "frames": _least([s.frames for s in moving]),
+            "exact": _least([s.exact for s in moving]),
             "blame": next((s.blame for s in moving if s.blame), ""),
             "reads": tuple((s, _same_frame) for s in moving),
         }
@@ -130,6 +129,10 @@ class Builder(Nodes):
                     f"gives {found} frames for recordings of {list(self.trace.frames)}, where {expected} were expected",
                     "write streaming_forward and streaming_caches() for this module by hand",
                 )
+        if stream.time_axis is not None:
+            now = int(stream.frames[self.trace.frames[0]])
+            shape = tuple(now if i == stream.time_axis else n for i, n in enumerate(stream.shape))
+            stream = replace(stream, shape=shape)
         ahead = self.ahead(stream)
         blame = (stream.blame or f"{self.call.where}: {self.call.name}") if ahead > 0 else ""
         stream = replace(stream, blame=blame)
@@ -138,7 +141,7 @@ class Builder(Nodes):
 
     def ahead(self, stream: Stream) -> Fraction:
         """Input frames after the end of the recording that a stream would need to give all offline frames."""
-        if stream.time_axis is None or not len(stream.frames):
+        if stream.time_axis is None or stream.frames is stream.exact:
             return Fraction(0)
         known = self.valid & (stream.frames > 0)
         return int((stream.frames - stream.exact)[known].max()) * stream.pace if bool(known.any()) else Fraction(0)
@@ -163,7 +166,8 @@ class Builder(Nodes):
             paces = " and ".join(str(p) for p in sorted({s.pace for s in moving}))
             self.refuse(f"joins tensors of {paces} input frames per frame", "bring them to one rate first")
         for other in moving[1:]:
-            self.valid = self.valid & (other.frames == moving[0].frames)
+            if other.frames is not moving[0].frames:
+                self.valid = self.valid & (other.frames == moving[0].frames)
         lag = max(s.lag for s in moving)
         return [self.delay(s, lag - s.lag) if s.moving else s for s in streams]
 
@@ -224,7 +228,8 @@ class Builder(Nodes):
             rest = self.example.new_full(shape, value)
         elif rest is None or not bool((rest == value).all()):
             self.refuse("pads frames that are already padded with another value", "pad once, with one value")
-        padded = replace(x, lag=x.lag - left, frames=x.frames + left, exact=x.exact + left, rest=rest, steady=False)
+        frames, exact = _both(x, lambda n: n + left)
+        padded = replace(x, lag=x.lag - left, frames=frames, exact=exact, rest=rest, steady=False)
         return self.finish(replace(padded, reads=_through(x)))
 
     def _refuse_late_padding(self, x: Stream) -> NoReturn:
@@ -242,7 +247,7 @@ class Builder(Nodes):
     def cut(self, x: Stream, frames: int) -> Stream:
         """Drop the first offline frames."""
         reads = _through(x)
-        left, exact = x.frames - frames, x.exact - frames
+        left, exact = _both(x, lambda n: n - frames)
         return self.finish(replace(x, lag=x.lag + frames, frames=left, exact=exact, reads=reads))
 
     def slide(self, x: Stream, extent: int, stride: int) -> tuple[Slide, fx.Node]:
@@ -260,11 +265,12 @@ class Builder(Nodes):
             first = place.stride * j - place.history
             return first, first + place.extent - 1
 
+        frames, exact = _both(x, lambda n: torch.div(n - place.extent, place.stride, rounding_mode="floor") + 1)
         return {
             "pace": x.pace * place.stride,
             "lag": place.lag,
-            "frames": _positions(x.frames, place),
-            "exact": _positions(x.exact, place),
+            "frames": frames,
+            "exact": exact,
             "reads": ((x, reads),),
         }
 
@@ -295,5 +301,12 @@ def _through(x: Stream) -> Reads:
     return ((x, _same_frame),)
 
 
-def _positions(frames: Tensor, place: Slide) -> Tensor:
-    return torch.div(frames - place.extent, place.stride, rounding_mode="floor") + 1
+def _least(lengths: Sequence[Tensor]) -> Tensor:
+    others = [n for n in lengths if n is not lengths[0]]
+    return torch.stack([lengths[0], *others]).amin(0) if others else lengths[0]
+
+
+def _both(x: Stream, change: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    # One object for both says at no cost that nothing looks ahead.
+    frames = change(x.frames)
+    return frames, frames if x.exact is x.frames else change(x.exact)

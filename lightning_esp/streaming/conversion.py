@@ -49,26 +49,31 @@ def convert_offline(module: nn.Module, inputs: Mapping[str, Tensor], streaming: 
         UnsupportedOperatorError: an operator has no streaming form; the message names the module and what to do.
         WindowError: the window does not fit the stride.
     """
+    return convert_trace(record(module, inputs, streaming), streaming)
+
+
+def record(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Streaming) -> Trace:
+    """The first half of `convert_offline`: what `forward` does, for any window."""
     kinds = streaming.inputs or {}
     axes = {name: None if kinds.get(name) == "held" else streaming.time_axis for name in inputs}
-    recorded = trace(module, inputs, axes)
-    example = next((p for p in module.parameters() if p.is_floating_point()), next(iter(inputs.values())))
+    return trace(module, inputs, axes)
+
+
+def convert_trace(recorded: Trace, streaming: Streaming) -> StreamingModel:
+    """The second half of `convert_offline`."""
     # The stride follows from the rules, and the window from the stride: hence two passes.
-    stride = _stride(_flow(recorded, axes, None, example, streaming))
+    stride = _stride(_flow(recorded, None, streaming))
     count = streaming.stages if isinstance(streaming.stages, int) else 1
     window = choose_window(streaming, stride, count)
-    flowed = _flow(recorded, axes, window, example, streaming)
-    return _assemble(flowed, stride, window, streaming)
+    return _assemble(_flow(recorded, window, streaming), stride, window, streaming)
 
 
-def _flow(
-    recorded: Trace, axes: Mapping[str, int | None], window: int | None, example: Tensor, streaming: Streaming
-) -> _Flowed:
-    build = Builder(recorded, window, example, streaming.lookahead)
+def _flow(recorded: Trace, window: int | None, streaming: Streaming) -> _Flowed:
+    build = Builder(recorded, window, streaming.lookahead)
     values: dict[int, Any] = {}
-    for i, (name, axis) in enumerate(axes.items()):
+    for i, (name, axis) in enumerate(recorded.inputs.items()):
         values[i] = build.add_input(name, recorded.shapes[i][0], axis)
-    inputs = dict(zip(axes, values.values(), strict=True))
+    inputs = dict(zip(recorded.inputs, values.values(), strict=True))
     for call in recorded.calls:
         build.call = call
         before = len(build.caches)
@@ -138,9 +143,10 @@ def _stride(flowed: _Flowed) -> int:
 def _assemble(flowed: _Flowed, stride: int, window: int, streaming: Streaming) -> StreamingModel:
     build = flowed.build
     build.graph.output((*(s.node for s in flowed.outputs), *build.next_values))
+    for node in reversed(build.graph.nodes):
+        if not node.users and node.op not in ("placeholder", "output"):
+            build.graph.erase_node(node)
     module = fx.GraphModule(build.root, build.graph, class_name="Streamed")
-    module.graph.eliminate_dead_code()
-    module.recompile()
     inputs = tuple(_port(name, stream, build) for name, stream in flowed.inputs.items())
     trim = _fit(build, flowed.outputs[0], stride)[1]
     delay = flowed.outputs[0].lag

@@ -87,12 +87,16 @@ class Trace:
         shapes: for each value, its shape in every run: base, two other lengths, another batch.
         outputs: numbers of the values that `forward` returns.
         frames: recording length in the base run and in the runs of other length.
+        inputs: time axis of each input by name; None for one that is held.
+        dtype: floating-point type of the model.
     """
 
     calls: tuple[Call, ...]
     shapes: tuple[tuple[Shape, ...], ...]
     outputs: tuple[int, ...]
     frames: tuple[int, ...]
+    inputs: dict[str, int | None]
+    dtype: torch.dtype
 
 
 def flatten(value: Any) -> Iterator[Any]:

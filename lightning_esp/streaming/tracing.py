@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -200,7 +201,9 @@ def trace(module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, in
             f"forward of {type(module).__name__} runs on a batch of 2 but not of 3: {batch}. Take the batch size from "
             "the input's shape."
         )
-    return _merge([base, *others, batch], (frames, *lengths), len(inputs))
+    merged = _merge([base, *others, batch], (frames, *lengths))
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), next(iter(inputs.values())).dtype)
+    return replace(merged, inputs=dict(axes), dtype=dtype)
 
 
 def _try(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[_Recorder, tuple[Any, ...]] | Exception:
@@ -229,7 +232,7 @@ def _run_longer(
     )
 
 
-def _merge(runs: Sequence[tuple[_Recorder, tuple[Any, ...]]], frames: tuple[int, ...], inputs: int) -> Trace:
+def _merge(runs: Sequence[tuple[_Recorder, tuple[Any, ...]]], frames: tuple[int, ...]) -> Trace:
     first = runs[0][0]
     for recorder, _ in runs[1:]:
         check_same_calls(first.calls, recorder.calls)
@@ -243,4 +246,4 @@ def _merge(runs: Sequence[tuple[_Recorder, tuple[Any, ...]]], frames: tuple[int,
                 "input; return tensors computed from the input, alone or as a tuple."
             )
         outputs.append(value.index)
-    return Trace(needed(calls, outputs), shapes, tuple(outputs), frames)
+    return Trace(needed(calls, outputs), shapes, tuple(outputs), frames, {}, torch.float32)

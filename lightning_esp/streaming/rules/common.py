@@ -29,6 +29,11 @@ def per_frame(build: Builder, function: Callable[..., Any] | nn.Module, *args: A
     return build.result(node, [aligned[id(s)] for s in streams], rest=rest)
 
 
+def bare(kind: type[nn.Module]) -> type[Any]:
+    """A layer class that makes no weights of its own, since those of the user's layer are copied in."""
+    return type(kind.__name__, (kind,), {"reset_parameters": lambda self: None})
+
+
 def axes_of(dim: Any, ndim: int) -> tuple[int, ...]:
     """Axes from an argument `dim`, counted from the front; all of them for None."""
     if dim is None or dim == ():

@@ -11,11 +11,11 @@ from torch import nn
 from lightning_esp.streaming.building import Builder
 from lightning_esp.streaming.flow import Stream
 from lightning_esp.streaming.nodes import Frame
-from lightning_esp.streaming.rules.common import Rule, per_frame, spatial
+from lightning_esp.streaming.rules.common import Rule, bare, per_frame, spatial
 from lightning_esp.streaming.trace import Constant
 
-_CONVS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d}
-_TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
+_CONVS: dict[int, Any] = {1: bare(nn.Conv1d), 2: bare(nn.Conv2d)}
+_TRANSPOSED: dict[int, Any] = {1: bare(nn.ConvTranspose1d), 2: bare(nn.ConvTranspose2d)}
 
 
 @dataclass(frozen=True)

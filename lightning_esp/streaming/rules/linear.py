@@ -16,6 +16,9 @@ from lightning_esp.streaming.trace import Constant
 class _Pointwise(nn.Conv1d):
     """A linear layer on `[batch, time, channels]`; as a 3-D Linear the runtime cannot load it."""
 
+    def reset_parameters(self) -> None:
+        """Its weights are copied in."""
+
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input.transpose(1, 2)).transpose(1, 2)
 

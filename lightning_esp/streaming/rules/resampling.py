@@ -69,6 +69,8 @@ def _upsampled(build: Builder, x: Stream, node: Any, rest: Any, up: int) -> Stre
     if rest is not None:
         rest = rest.narrow(x.time, 0, 1)
     fields: dict[str, Any] = {"pace": x.pace / up, "lag": x.lag * up, "frames": x.frames * up, "exact": x.exact * up}
+    if x.exact is x.frames:
+        fields["exact"] = fields["frames"]
     return build.result(node, [x], rest=rest, reads=((x, reads),), **fields)
 
 
