@@ -1,0 +1,106 @@
+"""How far the integer stream is from the float network while the user's step runs on it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from lightning_esp.streaming.geometry import as_tuple
+from lightning_esp.training.capture import tensor_arguments
+from lightning_esp.training.lengths import iterate_tensors
+
+
+class Comparison:
+    """Takes the place of a module in a copy of the user's LightningModule: integers go on, floats are compared with them.
+
+    Args:
+        module: the float module, whose `forward` is replaced on the instance.
+        stream: the integer stream.
+    """
+
+    def __init__(self, module: nn.Module, stream: nn.Module) -> None:
+        self.recordings = 0
+        self._signal, self._noise = 0.0, 0.0
+        self._same, self._frames = 0, 0
+        self._classes = False
+        self._stream = stream
+        self._forward = module.forward
+        self._signature = inspect.signature(module.forward)
+        vars(module)["forward"] = self._integer_forward
+
+    def start_batch(self, batch: Any) -> None:
+        """Learn from the batch whether outputs are scores of classes: then it holds class indices."""
+        self._classes = any(not t.is_floating_point() and t.dtype is not torch.bool for t in iterate_tensors(batch))
+
+    @property
+    def noise_ratio(self) -> float | None:
+        """Signal-to-noise ratio of the output in dB; None where nothing differs or nothing was computed."""
+        return 10 * math.log10(self._signal / self._noise) if self._signal and self._noise else None
+
+    @property
+    def frame_agreement(self) -> float | None:
+        """Share of output frames whose largest score is that of the same class; None where outputs are no scores."""
+        return self._same / self._frames if self._frames else None
+
+    def _integer_forward(self, *args: Any, **kwargs: Any) -> Any:
+        tensors = tensor_arguments(self._signature, args, kwargs)
+        integer, floating = self._stream(**tensors), self._forward(*args, **kwargs)
+        self.recordings += len(next(iter(tensors.values())))
+        for a, b in zip(as_tuple(floating), as_tuple(integer), strict=True):
+            self._signal += float(a.double().square().sum())
+            self._noise += float((a.double() - b.double()).square().sum())
+        self._count_frames(as_tuple(floating)[0], as_tuple(integer)[0])
+        return integer
+
+    def _count_frames(self, floating: Tensor, integer: Tensor) -> None:
+        axis = _class_axis(self._stream, floating)
+        if self._classes and floating.ndim == 3 and floating.shape[axis] > 1:
+            same = floating.argmax(axis) == integer.argmax(axis)
+            self._same += int(same.sum())
+            self._frames += same.numel()
+
+
+def _class_axis(stream: nn.Module, output: Tensor) -> int:
+    quantized: Any = getattr(stream, "quantized", None)
+    return output.ndim - 1 if quantized is not None and quantized.spec.outputs[0].time_axis == 1 else 1
+
+
+def record_decisions(module: nn.Module) -> list[Tensor]:
+    """Keep the classes that the user's own torchmetrics are given from now on, in the list returned.
+
+    Args:
+        module: a copy of the LightningModule; metrics in it are wrapped.
+    """
+    decisions: list[Tensor] = []
+    for metric in module.modules():
+        if isinstance(metric, Metric):
+            _wrap_update(metric, decisions)
+    return decisions
+
+
+def _wrap_update(metric: Metric, decisions: list[Tensor]) -> None:
+    update = metric.update
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        predicted = args[0] if args else kwargs.get("preds")
+        target = args[1] if len(args) > 1 else kwargs.get("target")
+        if isinstance(predicted, Tensor) and isinstance(target, Tensor):
+            if not predicted.is_floating_point():
+                decisions.append(predicted.flatten().cpu())
+            elif predicted.ndim == target.ndim + 1:
+                decisions.append(predicted.argmax(1).flatten().cpu())
+        return update(*args, **kwargs)
+
+    vars(metric)["update"] = wrapped
+
+
+def decision_agreement(floating: list[Tensor], integer: list[Tensor]) -> float | None:
+    """Share of decisions that are the same; None where there are none to compare."""
+    if not floating or [len(d) for d in floating] != [len(d) for d in integer]:
+        return None
+    return float((torch.cat(floating) == torch.cat(integer)).double().mean())

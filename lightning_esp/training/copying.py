@@ -1,0 +1,92 @@
+"""Copies of what belongs to the user, made so that a training run never notices."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+STEPS = ("forward", "training_step", "validation_step", "test_step", "predict_step")
+
+
+@contextmanager
+def isolate_random(seed: int) -> Iterator[None]:
+    """Seed every global random state inside the block, and put all of them back behind it."""
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    # A process that trains on the CPU must not open a context on every GPU of the machine.
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+    try:
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+
+
+def copy_module(module: AnyModule) -> AnyModule:
+    """Return a deep copy in float32 on the CPU that shares nothing with `module`, neither graph nor compiled code.
+
+    Wrappers are still in place, so that the state dict has the names of the user's checkpoints; see `unwrap`.
+    """
+    memo: dict[int, Any] = {id(value): value.detach().clone() for value in _graph_tensors(module)}
+    compiled = getattr(module, "_compiler_ctx", None)
+    if compiled is not None:
+        memo[id(compiled)] = None
+    copied = copy.deepcopy(module, memo)
+    if compiled is not None:
+        # `trainer.fit(torch.compile(module))` binds compiled functions of the original to the instance.
+        for name in STEPS:
+            vars(copied).pop(name, None)
+    return copied.float().cpu()
+
+
+def _graph_tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Tensors with a graph behind them, which cannot be deep-copied: a loss that the user keeps, say."""
+    for child in module.modules():
+        for value in vars(child).values():
+            parts = list(value.values()) if isinstance(value, Mapping) else value
+            for part in parts if isinstance(parts, list | tuple) else [parts]:
+                if isinstance(part, Tensor) and not part.is_leaf:
+                    yield part
+
+
+def inner_module(module: nn.Module) -> nn.Module:
+    """Return what `torch.compile` or `AveragedModel` wraps, however often; a plain module itself."""
+    while True:
+        if isinstance(module, AveragedModel):
+            module = module.module
+        elif isinstance(original := getattr(module, "_orig_mod", None), nn.Module):
+            module = original
+        else:
+            return module
+
+
+def unwrap(module: nn.Module) -> None:
+    """Put every wrapped submodule of a copy in the place of its wrapper."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if (inner := inner_module(child)) is not child:
+                parent._modules[name] = inner
+
+
+def copy_shallow(holder: Any) -> Any:
+    """Return a copy of a datamodule that may be asked for loaders: its data are shared, its random generators are not."""
+    copied = copy.copy(holder)
+    for name, value in list(vars(copied).items()):
+        if isinstance(value, torch.Generator | np.random.Generator | np.random.RandomState | random.Random):
+            vars(copied)[name] = copy.deepcopy(value)
+    return copied

@@ -1,0 +1,157 @@
+"""Recordings for an export, captured from the user's own data by the user's own step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_esp.config import Calibration, Streaming
+from lightning_esp.errors import DataError, ModuleNotFoundInBatchError
+from lightning_esp.streaming import Recording
+from lightning_esp.training.capture import InputRecorder, split_recordings
+from lightning_esp.training.loaders import PrivateLoaders, UntilEnough, make_private, map_loaders
+from lightning_esp.training.replay import Replay
+from lightning_esp.training.sources import Source, is_user_defined, iterate_sources
+from lightning_esp.training.subject import Subject
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What the module to export was called with.
+
+    Args:
+        recordings: without batch dimension, padding cut off.
+        source: the data that they came from, in a few words.
+        failure: why the data could not be copied, so that the user's own were read; empty where they were copied.
+    """
+
+    recordings: list[Recording]
+    source: str
+    failure: str = ""
+
+
+def find_calibration(subject: Subject, limit: int, seed: int) -> tuple[Source, PrivateLoaders]:
+    """Return the data to calibrate with, and loaders of our own over them.
+
+    Raises:
+        DataError: the run has no data at all.
+    """
+    source = next(iterate_sources(subject.trainer, subject.copy_module(), subject.copy_datamodule()), None)
+    if source is None:
+        raise DataError(
+            f"there are no data to calibrate {subject.name} with: the trainer has neither a datamodule nor loaders. Give "
+            "the datamodule a calibration_dataloader() or val_dataloader(), and hand it over: export(trainer, module, "
+            "datamodule)."
+        )
+    return source, make_private(source.loaders, limit=limit, seed=seed)
+
+
+def capture_recordings(
+    subject: Subject, streaming: Streaming, calibration: Calibration, *, rehearsal: bool = False
+) -> Captured:
+    """Run the user's step over private loaders and keep what the module to export sees.
+
+    Args:
+        subject: what is exported.
+        streaming: the user's options, to cut padding with.
+        calibration: how many recordings to capture, and the seed of that choice.
+        rehearsal: run one batch only, and leave data alone that cannot be copied: no recordings are returned then.
+
+    Raises:
+        DataError: there are no data, or the loader is empty.
+        ModuleNotFoundInBatchError: the step never called the module with a tensor.
+    """
+    source, private = find_calibration(subject, calibration.max_recordings, calibration.seed)
+    if rehearsal and private.failure:
+        return Captured([], f"the {source.name} data", private.failure)
+    calls, seen, step = _record(subject, private.loaders, calibration, 1 if rehearsal else None)
+    _check_called(subject, calls.calls, seen, f"the {source.name} data", step)
+    recordings = split_recordings(subject.module, calls.calls, streaming, calibration.max_recordings)
+    return Captured(recordings, f"the {source.name} data", private.failure)
+
+
+def capture_shapes(subject: Subject, batch: Any, streaming: Streaming) -> Captured:
+    """Run `training_step` on one batch that training itself has drawn, and return one random input of the shape seen.
+
+    Args:
+        subject: what is exported.
+        batch: a batch as the step gets it, already transferred.
+        streaming: the user's options, to cut padding with.
+    """
+    module = subject.copy_module()
+    recorder = InputRecorder(module.get_submodule(subject.path))
+    seen = _Counter(recorder)
+    # The batch went through these hooks already.
+    for hook in ("on_before_batch_transfer", "on_after_batch_transfer"):
+        vars(module)[hook] = lambda batch, dataloader_idx: batch
+    Replay(subject.trainer, module, [[batch]], "training_step", on_batch=seen, limit=1).run()
+    _check_called(subject, recorder.calls, seen.batches, "the first training batch", "training_step")
+    first = split_recordings(subject.module, recorder.calls[:1], streaming, 1)[0]
+    generator = torch.Generator().manual_seed(0)
+    if isinstance(first, Tensor):
+        return Captured([_random_like(first, generator)], "random numbers")
+    return Captured([{name: _random_like(value, generator) for name, value in first.items()}], "random numbers")
+
+
+class _Counter:
+    """Counts batches, and tells the recorder of each."""
+
+    def __init__(self, recorder: InputRecorder) -> None:
+        self.batches = 0
+        self.recorder = recorder
+
+    def __call__(self, batch: Any) -> None:
+        self.batches += 1
+        self.recorder.start_batch(batch)
+
+
+def _record(
+    subject: Subject, loaders: Any, calibration: Calibration, batches: int | None
+) -> tuple[InputRecorder, int, str]:
+    module = subject.copy_module()
+    recorder = InputRecorder(module.get_submodule(subject.path))
+    seen = _Counter(recorder)
+    limited = map_loaders(
+        loaders, lambda loader: UntilEnough(loader, lambda: recorder.recordings >= calibration.max_recordings)
+    )
+    step = "validation_step" if is_user_defined(module, "validation_step") else "training_step"
+    Replay(
+        subject.trainer,
+        module,
+        limited,
+        step,
+        datamodule=subject.copy_datamodule(),
+        limit=batches,
+        seed=calibration.seed,
+        on_batch=seen,
+    ).run()
+    return recorder, seen.batches, step
+
+
+def _check_called(subject: Subject, calls: list[Any], batches: int, data: str, step: str) -> None:
+    owner = type(subject.original).__name__
+    if batches == 0:
+        raise DataError(
+            f"{data} gave no batch, so there is nothing to calibrate {subject.name} with. Check that the dataset is not "
+            "empty and that drop_last does not drop its only batch, or give the datamodule a calibration_dataloader()."
+        )
+    if not calls:
+        called = "with a tensor " if subject.path else ""
+        raise ModuleNotFoundInBatchError(
+            f"module {subject.name} was never called {called}while {owner}.{step} ran on {batches} batch(es) of {data}, so "
+            f"its inputs are not known. The step must call the module itself ({_call(subject)}), not parts of it or its "
+            "forward method; or name the module that it calls, EspStreamingExport(module=...)."
+        )
+
+
+def _call(subject: Subject) -> str:
+    return f"self.{subject.path}(x)" if subject.path else "self(x)"
+
+
+def _random_like(value: Tensor, generator: torch.Generator) -> Tensor:
+    if not value.is_floating_point():
+        return torch.zeros_like(value)
+    return torch.randn(value.shape, generator=generator)

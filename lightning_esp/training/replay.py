@@ -1,0 +1,165 @@
+"""Running the user's own step over private loaders, under a fresh trainer of the user's own class."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from torchmetrics import Metric
+
+from lightning_esp.training.copying import isolate_random
+from lightning_esp.training.package import package_of
+from lightning_esp.training.sources import is_user_defined
+
+TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One run of a step of the user over loaders.
+
+    Args:
+        trainer: the user's trainer; only its class and the package that it comes from are used.
+        module: a copy of the LightningModule, which is changed.
+        loaders: private loaders.
+        step: `"validation_step"`, `"test_step"` or `"training_step"`.
+        datamodule: a copy of the datamodule, which is changed: its batch transfer hooks are applied, and steps see it
+            in their trainer.
+        limit: batches, or share of them, per loader; None: all.
+        seed: seed of every global random state during the run; they are put back behind it.
+        on_batch: called with every batch before the step.
+    """
+
+    trainer: Trainer
+    module: LightningModule
+    loaders: Any
+    step: str
+    datamodule: Any = None
+    limit: float | None = None
+    seed: int = 0
+    on_batch: Callable[[Any], None] | None = None
+
+    def run(self) -> dict[str, float]:
+        """Run it and return the finite metrics by the name that the step logs."""
+        detach_from_world(self.module, self.datamodule, self.step)
+        if self.step == "training_step" and not self.module.automatic_optimization:
+            return self._fit()
+        if self.step == "training_step":
+            # Without an optimizer, and in evaluation mode: what matters is what the network sees.
+            vars(self.module)["validation_step"] = self.module.training_step
+        return self._test() if self.step == "test_step" else self._validate()
+
+    def _validate(self) -> dict[str, float]:
+        fresh = make_trainer(self.trainer, limit_val_batches=self.limit)
+        with self._alone(fresh, "on_validation_batch_start"):
+            fresh.validate(self.module, dataloaders=self.loaders, verbose=False)
+        return _finite(fresh)
+
+    def _test(self) -> dict[str, float]:
+        fresh = make_trainer(self.trainer, limit_test_batches=self.limit)
+        with self._alone(fresh, "on_test_batch_start"):
+            fresh.test(self.module, dataloaders=self.loaders, verbose=False)
+        return _finite(fresh)
+
+    def _fit(self) -> dict[str, float]:
+        """Manual optimization needs optimizers; the copy may well be trained by them."""
+        fresh = make_trainer(self.trainer, max_epochs=1, limit_train_batches=self.limit, limit_val_batches=0)
+        with self._alone(fresh, "on_train_batch_start"), torch.enable_grad():
+            fresh.fit(self.module, train_dataloaders=self.loaders)
+        return {}
+
+    @contextmanager
+    def _alone(self, fresh: Trainer, hook: str) -> Iterator[None]:
+        original = getattr(self.module, hook)
+
+        def listen(batch: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.on_batch is not None:
+                self.on_batch(batch)
+            return original(batch, *args, **kwargs)
+
+        vars(self.module)[hook] = listen
+        if self.datamodule is not None:
+            self.datamodule.trainer = fresh
+            vars(fresh)["datamodule"] = self.datamodule
+        with isolate_random(self.seed), quiet(), torch.inference_mode(False):
+            yield
+
+
+def _finite(trainer: Trainer) -> dict[str, float]:
+    values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def make_trainer(trainer: Trainer, **options: Any) -> Trainer:
+    """Make a silent trainer for one CPU process, of the same class as the user's.
+
+    A subclass whose constructor takes other arguments is replaced by the Trainer of its package.
+    """
+    package = package_of(trainer)
+    options |= {
+        "accelerator": "cpu",
+        "devices": 1,
+        # Steps call `self.logger.experiment.add_...`; this logger takes anything and keeps nothing.
+        "logger": importlib.import_module(f"{package}.loggers.logger").DummyLogger(),
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+        # A tensor made in inference mode could not be used for anything afterwards.
+        "inference_mode": False,
+        # In a cluster job or under DDP, the trainer would otherwise look for the other processes.
+        "plugins": [importlib.import_module(f"{package}.plugins.environments").LightningEnvironment()],
+    }
+    with quiet():
+        try:
+            return type(trainer)(**options)
+        except TypeError:
+            base: type[Trainer] = importlib.import_module(package).Trainer
+            return base(**options)
+
+
+def detach_from_world(module: LightningModule, datamodule: Any, step: str) -> None:
+    """Make copies of what is the user's fit for a run of their own."""
+    # The fresh trainer finds them again; the copied names would still lead to metrics of the original.
+    module._metric_attributes = None
+    for child in module.modules():
+        if isinstance(child, Metric):
+            # Under DDP the process group is still up, and no other process takes part in this run.
+            child.distributed_available_fn = lambda: False
+            child.reset()
+    # Both were set up by the user's trainer. To build layers again would lose the weights, to tear down may delete data;
+    # but what only a test needs was not made by `fit`.
+    for holder in (module, datamodule):
+        own = {} if holder is None else vars(holder)
+        own |= {"teardown": lambda stage: None, "prepare_data": lambda: None, "on_exception": lambda exception: None}
+        if holder is datamodule or step != "test_step":
+            own["setup"] = lambda stage: None
+    vars(module).update(configure_model=lambda: None, configure_callbacks=lambda: [])
+    for hook in TRANSFER_HOOKS:
+        if is_user_defined(datamodule, hook):
+            vars(module)[hook] = getattr(datamodule, hook)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's hints on workers, devices and checkpoints to the user's own runs."""
+    names = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,57 @@
+"""Options that the run itself knows, options as code, and figures for the run's loggers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from pytorch_lightning import Trainer
+
+from lightning_esp.config import Deployment, Streaming
+from lightning_esp.training.subject import Subject
+
+
+def fill_streaming(streaming: Streaming, subject: Subject) -> Streaming:
+    """Take the frame period from the datamodule or the front end, where they have one and the user gave none."""
+    for holder in (subject.datamodule, *subject.original.modules()):
+        period = getattr(holder, "frame_period", None)
+        if streaming.frame_period is None and isinstance(period, float) and period > 0:
+            return replace(streaming, frame_period=period)
+    return streaming
+
+
+def fill_deployment(deployment: Deployment, subject: Subject) -> Deployment:
+    """Take the labels from the datamodule or the LightningModule, where they have them and the user gave none."""
+    for holder in (subject.datamodule, subject.original):
+        for name in ("labels", "classes", "class_names"):
+            labels = getattr(holder, name, None)
+            if deployment.labels is None and _are_names(labels):
+                return replace(deployment, labels=tuple(labels))
+    return deployment
+
+
+def _are_names(labels: object) -> TypeGuard[Sequence[str]]:
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        return False
+    return len(labels) > 0 and all(isinstance(label, str) for label in labels)
+
+
+def describe_arguments(arguments: Mapping[str, Any]) -> str:
+    """Write arguments as code; paths become strings."""
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
+    return ", ".join(f"{name}={value!r}" for name, value in plain.items())
+
+
+def log_figures(trainer: Trainer, path: Path, manifest: Mapping[str, Any]) -> None:
+    """Give the metrics of a bundle and its path to the loggers of the run."""
+    metrics = manifest.get("metrics", {})
+    figures = {f"export/float/{name}": value for name, value in metrics.get("float", {}).items()}
+    for target, values in metrics.get("quantized", {}).items():
+        figures |= {f"export/{target}/{name}": value for name, value in values.items()}
+    for logger in trainer.loggers:
+        if figures:
+            logger.log_metrics(figures, step=trainer.global_step)
+        logger.log_hyperparams({"export_bundle": str(path)})
+        logger.save()
