@@ -7,6 +7,8 @@
 
 #include "bundled_model.hpp"
 #include "expect.hpp"
+#include "readme_block.hpp"
+#include "streaming/golden.hpp"
 #include "streaming/pipeline.hpp"
 #include "streaming/replay.hpp"
 
@@ -235,6 +237,34 @@ static void test_nothing_is_allocated_after_start()
     EXPECT(sink.has_passed());
 }
 
+// The function of the README, on a model with one input and one output, gives what the pipeline gives.
+static void test_readme_block()
+{
+    const auto &input = bundled::kInputs[0];
+    if (kConfig.inputs.size() != 1 || kConfig.outputs.size() != 1) {
+        return;
+    }
+    streaming::Golden golden;
+    EXPECT(golden.init(kConfig, bundled::kGolden) == ESP_OK);
+    EXPECT(pipeline.init(kConfig, bundled::kFiles) == ESP_OK);
+    const auto geometry = streaming::FrameGeometry::of(input);
+    std::vector<std::uint8_t> frame(geometry.frame_bytes());
+    const std::size_t element = input.type == streaming::DataType::kInt8 ? 1 : 2;
+    const std::size_t output_element = kConfig.outputs[0].type == streaming::DataType::kFloat32 ? 4 : element;
+    std::vector<float> features(frame.size() / element);
+    std::vector<float> scores(kConfig.outputs[0].bytes / output_element);
+    std::vector<float> expected(scores.size());
+    bool has_output = false;
+    for (int step = 0; step < kConfig.window + kStages - 1; ++step) {
+        geometry.gather(golden.input(step / kConfig.window, 0), step % kConfig.window, frame.data());
+        streaming::dequantize(frame.data(), input, features);
+        has_output = on_frame(features, scores);
+        EXPECT(has_output == (step == kConfig.window + kStages - 2));
+    }
+    streaming::dequantize(golden.output(0, kStages - 1, 0), kConfig.outputs[0], expected);
+    EXPECT(scores == expected);
+}
+
 // The sink tells a wrong value and a missing window.
 static void test_a_difference_is_seen()
 {
@@ -265,6 +295,7 @@ int main()
     test_configuration_of_another_model();
     test_files_that_do_not_load();
     test_nothing_is_allocated_after_start();
+    test_readme_block();
     test_a_difference_is_seen();
     std::printf("PASS checks\n");
 }
