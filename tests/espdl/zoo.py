@@ -95,6 +95,13 @@ def lstm() -> Network:
     )
 
 
+def wide() -> Network:
+    """A layer whose product sums leave 20 bits: many inputs, all weights positive."""
+    layer = nn.Linear(512, 16)
+    layer.weight.data.abs_()
+    return Network(layer, {"x": (1, 512)})
+
+
 def mean_pool(parts: nn.ModuleDict, x: Tensor) -> Tensor:
     return parts["head"](parts["conv"](x).mean(2))
 
@@ -147,6 +154,7 @@ ZOO: dict[str, Callable[[], Network]] = {
     "streamed": streamed,
     "gru": gru,
     "lstm": lstm,
+    "wide": wide,
     "grouped": lambda: sequence(nn.Conv1d(8, 16, 3, groups=2)),
     "matmul": lambda: two(lambda p, x, z: torch.matmul(x, z.transpose(1, 2)) + 0.5),
     "glu": lambda: of(lambda p, x: F.glu(p["a"](x), 1), a=nn.Conv1d(8, 12, 1)),
