@@ -102,6 +102,34 @@ def wide() -> Network:
     return Network(layer, {"x": (1, 512)})
 
 
+def native() -> Network:
+    """Two convolutions, the second depthwise, each behind a StreamingCache that it alone reads."""
+    layers = nn.Sequential(nn.Conv1d(8, 16, 3, dilation=2), nn.ReLU(), nn.Conv1d(16, 16, 3, groups=16), nn.SiLU())
+    table = [
+        {"x": {"window_size": 5, "op_name": "/0/Conv", "frame_axis": 1}},
+        {"/1/Relu_output_0": {"window_size": 3, "op_name": "/2/Conv", "frame_axis": 1}},
+    ]
+    return Network(layers, {"x": (1, 8, 16)}, options={"streaming_table": table})
+
+
+def native_single() -> Network:
+    """One convolution behind a StreamingCache."""
+    table = [{"x": {"window_size": 5, "op_name": "/0/Conv", "frame_axis": 1}}]
+    layers = nn.Sequential(nn.Conv1d(8, 16, 5), nn.SiLU())
+    return Network(layers, {"x": (1, 8, 16)}, options={"streaming_table": table})
+
+
+def twice_read() -> Network:
+    """A cache that two operators read, so that windows must be stepped."""
+
+    def run(parts: nn.ModuleDict, x: Tensor, a: Tensor) -> tuple[Tensor, ...]:
+        joined = torch.cat((a, x), dim=2)
+        return parts["first"](joined) + parts["last"](a)[:, :, :3], joined[:, :, -4:]
+
+    parts = {"first": nn.Conv1d(8, 6, 3, dilation=2), "last": nn.Conv1d(8, 6, 1)}
+    return Network(Lambda(run, **parts), {"x": (1, 8, 3), "a": (1, 8, 4)}, ("y", "a_next"), {"a": "a_next"})
+
+
 def mean_pool(parts: nn.ModuleDict, x: Tensor) -> Tensor:
     return parts["head"](parts["conv"](x).mean(2))
 
@@ -154,6 +182,9 @@ ZOO: dict[str, Callable[[], Network]] = {
     "streamed": streamed,
     "gru": gru,
     "lstm": lstm,
+    "native": native,
+    "native_single": native_single,
+    "twice_read": twice_read,
     "wide": wide,
     "grouped": lambda: sequence(nn.Conv1d(8, 16, 3, groups=2)),
     "matmul": lambda: two(lambda p, x, z: torch.matmul(x, z.transpose(1, 2)) + 0.5),
