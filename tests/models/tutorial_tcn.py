@@ -42,7 +42,9 @@ class Depthwise(nn.Module):
         self.prev_conv = nn.Conv1d(channels, channels, 1)
         self.expand = nn.Sequential(nn.Conv1d(channels, expanded, 1), nn.BatchNorm1d(expanded), nn.SiLU())
         self.conv = nn.Sequential(
-            nn.Conv1d(expanded, expanded, kernel, dilation=dilation, groups=expanded), nn.BatchNorm1d(expanded), nn.SiLU()
+            nn.Conv1d(expanded, expanded, kernel, dilation=dilation, groups=expanded),
+            nn.BatchNorm1d(expanded),
+            nn.SiLU(),
         )
         self.gate = SqueezeExcite(expanded, 32)
         self.project = nn.Conv1d(expanded, channels, 1)

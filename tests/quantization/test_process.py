@@ -1,0 +1,54 @@
+"""The worker process: it answers, raises what was raised there, and its death is an exception here."""
+
+import io
+import os
+import signal
+
+import pytest
+
+from lightning_esp.errors import QuantizationError
+from lightning_esp.quantization import Worker
+from lightning_esp.quantization.process import receive, send
+
+
+def test_messages_arrive_whole() -> None:
+    stream = io.BytesIO()
+    send(stream, {"a": bytes(100_000)})
+    send(stream, "second")
+    stream.seek(0)
+    assert receive(stream) == {"a": bytes(100_000)}
+    assert receive(stream) == "second"
+    with pytest.raises(EOFError, match="the other process has ended"):
+        receive(stream)
+
+
+def test_an_exception_in_the_worker_is_raised_here_and_the_worker_lives(worker: Worker) -> None:
+    for _ in range(2):
+        with pytest.raises(QuantizationError, match="esp-ppq failed in quantize: AttributeError: 'int' object has no"):
+            worker.call("quantize", 3)
+
+
+def test_a_function_that_is_not_there_is_an_error(worker: Worker) -> None:
+    with pytest.raises(QuantizationError, match="esp-ppq failed in fly: AttributeError"):
+        worker.call("fly")
+
+
+def test_the_death_of_the_worker_is_an_exception() -> None:
+    with Worker() as dying:
+        os.kill(dying._process.pid, signal.SIGKILL)
+        with pytest.raises(QuantizationError, match="the esp-ppq process ended while it ran quantize"):
+            dying.call("quantize", 3)
+
+
+def test_the_process_ends_with_the_worker() -> None:
+    with Worker() as closed:
+        process = closed._process
+    assert process.poll() is not None
+
+
+def test_the_worker_does_not_depend_on_the_directory(
+    tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Worker() as elsewhere, pytest.raises(QuantizationError, match="esp-ppq failed in fly"):
+        elsewhere.call("fly")
