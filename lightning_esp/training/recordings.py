@@ -13,7 +13,7 @@ from lightning_esp.errors import DataError, ModuleNotFoundInBatchError
 from lightning_esp.streaming import Recording
 from lightning_esp.training.capture import InputRecorder, split_recordings
 from lightning_esp.training.loaders import PrivateLoaders, UntilEnough, make_private, map_loaders
-from lightning_esp.training.replay import Replay
+from lightning_esp.training.replay import Replay, combine
 from lightning_esp.training.sources import Source, is_user_defined, iterate_sources
 from lightning_esp.training.subject import Subject
 
@@ -67,7 +67,8 @@ def capture_recordings(
     source, private = find_calibration(subject, calibration.max_recordings, calibration.seed)
     if rehearsal and private.failure:
         return Captured([], f"the {source.name} data", private.failure)
-    calls, seen, step = _record(subject, private.loaders, calibration, 1 if rehearsal else None)
+    loaders = combine(subject.trainer, private.loaders) if source.name == "training" else private.loaders
+    calls, seen, step = _record(subject, loaders, calibration, 1 if rehearsal else None)
     _check_called(subject, calls.calls, seen, f"the {source.name} data", step)
     recordings = split_recordings(subject.module, calls.calls, streaming, calibration.max_recordings)
     return Captured(recordings, f"the {source.name} data", private.failure)
@@ -87,7 +88,8 @@ def capture_shapes(subject: Subject, batch: Any, streaming: Streaming) -> Captur
     # The batch went through these hooks already.
     for hook in ("on_before_batch_transfer", "on_after_batch_transfer"):
         vars(module)[hook] = lambda batch, dataloader_idx: batch
-    Replay(subject.trainer, module, [[batch]], "training_step", on_batch=seen, limit=1).run()
+    alone = UntilEnough([batch], lambda: False)
+    Replay(subject.trainer, module, alone, "training_step", on_batch=seen, limit=1).run()
     _check_called(subject, recorder.calls, seen.batches, "the first training batch", "training_step")
     first = split_recordings(subject.module, recorder.calls[:1], streaming, 1)[0]
     generator = torch.Generator().manual_seed(0)

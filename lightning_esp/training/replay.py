@@ -126,6 +126,13 @@ def make_trainer(trainer: Trainer, **options: Any) -> Trainer:
             return base(**options)
 
 
+def combine(trainer: Trainer, loaders: Any) -> Any:
+    """Make training loaders give what `training_step` gets: one batch of each at once, where there are several."""
+    if not isinstance(loaders, list | dict):
+        return loaders
+    return importlib.import_module(f"{package_of(trainer)}.utilities").CombinedLoader(loaders, "max_size")
+
+
 def detach_from_world(module: LightningModule, datamodule: Any, step: str) -> None:
     """Make copies of what is the user's fit for a run of their own."""
     # The fresh trainer finds them again; the copied names would still lead to metrics of the original.

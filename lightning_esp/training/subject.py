@@ -75,7 +75,7 @@ def make_subject(
         copied.on_load_checkpoint(checkpoint)
         copied.load_state_dict(checkpoint["state_dict"], strict=copied.strict_loading)
     unwrap(copied)
-    copied.eval().requires_grad_(False)
+    copied.eval()
     held = datamodule if datamodule is not None else getattr(trainer, "datamodule", None)
     return Subject(trainer, copied, _inner_path(copied, found), held)
 
