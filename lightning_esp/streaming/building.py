@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, fx, nn
 
-from lightning_esp.errors import NotCausalError
 from lightning_esp.streaming.flow import Reads, Slide, Stream, slide
 from lightning_esp.streaming.model import Layer
 from lightning_esp.streaming.nodes import Frame, Nodes
@@ -23,14 +22,14 @@ class Builder(Nodes):
     Args:
         trace: what `forward` does.
         window: input frames per inference; None while the stride is still unknown.
-        lookahead: input frames that the output may wait for.
+        strict: refuse what is exact only inside a recording, away from its ends.
     """
 
-    def __init__(self, trace: Trace, window: int | None, lookahead: int = 0) -> None:
+    def __init__(self, trace: Trace, window: int | None, strict: bool = True) -> None:
         super().__init__(trace, window)
         self.streams: list[Stream] = []
         self.layers: list[Layer] = []
-        self.lookahead = lookahead
+        self.strict = strict
         self.example = torch.empty(0, dtype=trace.dtype)
         longest = max(trace.frames)
         self.lengths = torch.arange(longest + max(longest, 64))
@@ -220,7 +219,7 @@ class Builder(Nodes):
         return x
 
     def _pad_left(self, x: Stream, left: int, value: float) -> Stream:
-        if x.lag > 0 and not self.lookahead:
+        if x.lag > 0 and self.strict:
             self._refuse_late_padding(x)
         rest = x.rest
         if x.lag >= 0:
@@ -233,12 +232,6 @@ class Builder(Nodes):
         return self.finish(replace(padded, reads=_through(x)))
 
     def _refuse_late_padding(self, x: Stream) -> NoReturn:
-        if x.blame:
-            self.refuse(
-                f"follows a layer that looks ahead ({x.blame})",
-                "pad that layer only on the left, F.pad(x, ((kernel - 1) * dilation, 0)), or allow Streaming(lookahead=...)",
-                NotCausalError,
-            )
         self.refuse(
             f"pads on the left after {x.lag} frame(s) were dropped by a layer without padding",
             "pad in front of every layer, or of none",

@@ -69,7 +69,8 @@ def convert_trace(recorded: Trace, streaming: Streaming) -> StreamingModel:
 
 
 def _flow(recorded: Trace, window: int | None, streaming: Streaming) -> _Flowed:
-    build = Builder(recorded, window, streaming.lookahead)
+    # The first pass goes through to the end, so that a look-ahead is refused with the frames of the whole model.
+    build = Builder(recorded, window, strict=window is not None and streaming.lookahead == 0)
     values: dict[int, Any] = {}
     for i, (name, axis) in enumerate(recorded.inputs.items()):
         values[i] = build.add_input(name, recorded.shapes[i][0], axis)

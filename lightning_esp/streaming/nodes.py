@@ -157,7 +157,8 @@ class Nodes:
 
     def _place_module(self, module: nn.Module) -> str:
         # A module that the user calls twice is placed once.
-        key = (type(module), repr(module), tuple(id(p) for p in (*module.parameters(), *module.buffers())))
+        tensors = (*module.parameters(), *module.buffers())
+        key = (type(module), repr(module), tuple(t.data_ptr() for t in tensors))
         if key not in self._modules:
             path = self._free(self.call.path or self.call.name)
             owner, leaf = self._owner(path)

@@ -49,6 +49,7 @@ class _Recorder(TorchFunctionMode):
         self._paths = {id(m): path for path, m in reversed(list(module.named_modules()))}
         named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
         self._names = {id(tensor): name for name, tensor in reversed(named)}
+        self._constants: dict[int, tuple[Tensor, Constant]] = {}
         # Tensors are kept, since an id is only unique among the living.
         self._known: dict[int, tuple[Tensor, int, int]] = {}
 
@@ -81,6 +82,8 @@ class _Recorder(TorchFunctionMode):
         tensors = [t for t in flatten(result) if isinstance(t, Tensor)]
         if tensors:
             self._record(name, func, *frozen, tensors)
+        elif name == "__setitem__":
+            raise self._refusal("__setitem__ writes into a tensor", "build a new one with torch.cat over the channels")
         elif name in _READS:
             raise self._refusal(
                 f"{name} reads the values of a tensor, so the next steps may depend on the data",
@@ -109,12 +112,17 @@ class _Recorder(TorchFunctionMode):
         """Replace the tensors in an argument."""
         if isinstance(value, Tensor):
             index = self.index(value)
-            return Constant(value.detach(), self._names.get(id(value), "")) if index is None else Ref(index)
+            return self._constant(value) if index is None else Ref(index)
         if isinstance(value, slice):
             return slice(self.freeze(value.start), self.freeze(value.stop), self.freeze(value.step))
         if isinstance(value, tuple | list):
             return tuple(self.freeze(item) for item in value)
         return value
+
+    def _constant(self, value: Tensor) -> Constant:
+        # One object per tensor, so that a layer called twice is recognised.
+        name = self._names.get(id(value), "")
+        return self._constants.setdefault(id(value), (value, Constant(value.detach(), name)))[1]
 
     def enter(self, module: nn.Module, _: Any) -> None:
         """Note that a module starts."""

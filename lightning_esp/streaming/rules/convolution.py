@@ -155,7 +155,7 @@ def _narrowed(rest: torch.Tensor | None, axis: int) -> torch.Tensor | None:
 def _check_start(build: Builder, x: Stream, past: int) -> None:
     if x.lag < 0 and (x.rest is None or bool((x.rest != 0).any())):
         build.refuse("follows left padding that is not zero", "pad with zeros, or after it")
-    if x.lag > 0 and past and not build.lookahead:
+    if x.lag > 0 and past and build.strict:
         build.refuse(
             f"follows a layer that drops its first {x.lag} frame(s), and adds up past frames that do not exist offline",
             "pad the layers before it on the left, F.pad(x, ((kernel - 1) * dilation, 0))",

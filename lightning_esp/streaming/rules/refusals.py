@@ -44,5 +44,4 @@ RULES: dict[str, Rule] = {
     ),
     "roll": _refusal("moves the end of the recording to its start", "shift by left padding, F.pad(x, (n, -n))"),
     "unfold": _refusal("takes windows of frames apart", "use nn.Conv1d, or F.avg_pool1d for a moving average"),
-    "__setitem__": _refusal("writes into a tensor", "build a new tensor with torch.cat over the channels"),
 }
