@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_esp.training.comparison import Comparison, decision_agreement, record_decisions
+from lightning_esp.training.comparison import Comparison, DecisionRecorder, decision_agreement
 from lightning_esp.training.loaders import make_private
 from lightning_esp.training.replay import Replay
 from lightning_esp.training.sources import find_source, is_user_defined
@@ -103,7 +103,13 @@ class TaskMetrics:
         if private is None or (self._rehearsal and private.failure):
             return None, None
         comparison = None if stream is None else Comparison(module.get_submodule(self._subject.path), stream)
-        decisions = record_decisions(module)
+        recorder = DecisionRecorder(module)
+
+        def start_batch(batch: Any) -> None:
+            recorder.start_batch()
+            if comparison is not None:
+                comparison.start_batch(batch)
+
         metrics = Replay(
             trainer,
             module,
@@ -112,9 +118,9 @@ class TaskMetrics:
             datamodule=data,
             limit=limit,
             seed=self._seed,
-            on_batch=None if comparison is None else comparison.start_batch,
+            on_batch=start_batch,
         ).run()
-        return Run(metrics, decisions), comparison
+        return Run(metrics, recorder.decisions), comparison
 
     def _prove(self, floating: Mapping[str, float], integer: Mapping[str, float], recordings: int) -> tuple[Proof, ...]:
         monitor = find_monitor(self._subject.trainer)

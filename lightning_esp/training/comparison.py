@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -70,33 +71,42 @@ def _class_axis(stream: nn.Module, output: Tensor) -> int:
     return output.ndim - 1 if quantized is not None and quantized.spec.outputs[0].time_axis == 1 else 1
 
 
-def record_decisions(module: nn.Module) -> list[Tensor]:
-    """Keep the classes that the user's own torchmetrics are given from now on, in the list returned.
+class DecisionRecorder:
+    """Keeps the classes that the user's own torchmetrics are given.
 
     Args:
-        module: a copy of the LightningModule; metrics in it are wrapped.
+        module: a copy of the LightningModule; metrics in it are wrapped when the first batch comes.
     """
-    decisions: list[Tensor] = []
-    for metric in module.modules():
-        if isinstance(metric, Metric):
-            _wrap_update(metric, decisions)
-    return decisions
 
+    def __init__(self, module: nn.Module) -> None:
+        self.decisions: list[Tensor] = []
+        self._module = module
+        self._started = False
 
-def _wrap_update(metric: Metric, decisions: list[Tensor]) -> None:
-    update = metric.update
+    def start_batch(self) -> None:
+        """Wrap the metrics; `setup` has made all of them by now."""
+        if self._started:
+            return
+        self._started = True
+        for metric in self._module.modules():
+            if isinstance(metric, Metric):
+                vars(metric)["update"] = self._wrap(metric.update)
 
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        predicted = args[0] if args else kwargs.get("preds")
-        target = args[1] if len(args) > 1 else kwargs.get("target")
-        if isinstance(predicted, Tensor) and isinstance(target, Tensor):
-            if not predicted.is_floating_point():
-                decisions.append(predicted.flatten().cpu())
-            elif predicted.ndim == target.ndim + 1:
-                decisions.append(predicted.argmax(1).flatten().cpu())
-        return update(*args, **kwargs)
+    def _wrap(self, update: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            predicted = args[0] if args else kwargs.get("preds")
+            target = args[1] if len(args) > 1 else kwargs.get("target")
+            if isinstance(predicted, Tensor) and isinstance(target, Tensor):
+                self._keep(predicted, target)
+            return update(*args, **kwargs)
 
-    vars(metric)["update"] = wrapped
+        return wrapped
+
+    def _keep(self, predicted: Tensor, target: Tensor) -> None:
+        if not predicted.is_floating_point():
+            self.decisions.append(predicted.flatten().cpu())
+        elif predicted.ndim == target.ndim + 1:
+            self.decisions.append(predicted.argmax(1).flatten().cpu())
 
 
 def decision_agreement(floating: list[Tensor], integer: list[Tensor]) -> float | None:

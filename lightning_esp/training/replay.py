@@ -81,6 +81,8 @@ class Replay:
         original = getattr(self.module, hook)
 
         def listen(batch: Any, *args: Any, **kwargs: Any) -> Any:
+            # Here, not earlier: `setup("test")` may have made metrics.
+            _keep_local(self.module)
             if self.on_batch is not None:
                 self.on_batch(batch)
             return original(batch, *args, **kwargs)
@@ -139,8 +141,6 @@ def detach_from_world(module: LightningModule, datamodule: Any, step: str) -> No
     module._metric_attributes = None
     for child in module.modules():
         if isinstance(child, Metric):
-            # Under DDP the process group is still up, and no other process takes part in this run.
-            child.distributed_available_fn = lambda: False
             child.reset()
     # Both were set up by the user's trainer. To build layers again would lose the weights, to tear down may delete data;
     # but what only a test needs was not made by `fit`.
@@ -153,6 +153,13 @@ def detach_from_world(module: LightningModule, datamodule: Any, step: str) -> No
     for hook in TRANSFER_HOOKS:
         if is_user_defined(datamodule, hook):
             vars(module)[hook] = getattr(datamodule, hook)
+
+
+def _keep_local(module: LightningModule) -> None:
+    """Under DDP the process group is still up, and no other process takes part in this run."""
+    for child in module.modules():
+        if isinstance(child, Metric):
+            child.distributed_available_fn = lambda: False
 
 
 @contextmanager
