@@ -14,14 +14,14 @@ from lightning_esp.verification.model import Proof
 Results = Sequence[Mapping[str, Array]]
 
 
-def boundaries(quantized: QuantizedModel, results: Results) -> Proof:
-    """Proof 2: names, shapes, dtypes and exponents, read from the files; layouts, against a run.
+def boundaries(quantized: QuantizedModel, results: Results = ()) -> Proof:
+    """Proof 2: names, shapes, dtypes, exponents and layouts, read from the files; layouts, against a run as well.
 
     Args:
         quantized: the model.
         results: outputs of a run, which must have the shapes that the layouts promise.
     """
-    wrong = [*_file_mismatches(quantized), *_run_mismatches(quantized, results)]
+    wrong = [*_file_mismatches(quantized), *_layout_mismatches(quantized), *_run_mismatches(quantized, results)]
     return Proof(
         "boundaries agree",
         len(wrong),
@@ -40,14 +40,34 @@ def _file_mismatches(quantized: QuantizedModel) -> list[str]:
             wrong += _against_file(stage.name, tensor, tensor.name, file.tensors)
         for cache in stage.caches:
             wrong += _against_file(stage.name, cache.tensor, cache.next, file.tensors)
-        expected = {t.name for t in stage.inputs} | {c.tensor.name for c in stage.caches}
-        if set(file.inputs) != expected:
-            wrong.append(f"stage {stage.name!r} has the inputs {sorted(file.inputs)}, not {sorted(expected)}")
+        inputs = {t.name for t in stage.inputs} | {c.tensor.name for c in stage.caches}
+        outputs = {t.name for t in stage.outputs} | {c.next for c in stage.caches}
+        for kind, found, expected in (("inputs", file.inputs, inputs), ("outputs", file.outputs, outputs)):
+            if set(found) != expected:
+                wrong.append(f"stage {stage.name!r} has the {kind} {sorted(found)}, not {sorted(expected)}")
         for tensor in stage.inputs:
             before = written.get(tensor.name, tensor)
             if before != tensor:
                 wrong.append(f"stage {stage.name!r} reads {tensor}, an earlier stage wrote {before}")
         written |= {tensor.name: tensor for tensor in stage.outputs}
+    return wrong
+
+
+def _layout_mismatches(quantized: QuantizedModel) -> list[str]:
+    wrong = []
+    for stage, file in zip(quantized.spec.stages, quantized.stages, strict=True):
+        ports = {port.name: (port.shape, port.time_axis) for port in (*stage.inputs, *stage.outputs)}
+        caches: dict[str, tuple[tuple[int, ...], int | None]] = {c.name: (c.shape, None) for c in stage.caches}
+        explicit = [cache.tensor for cache in file.caches]
+        for tensor in (*file.inputs, *file.outputs, *explicit, *file.native_caches):
+            shape, axis = (ports | caches)[tensor.name]
+            turned = tuple(shape[i] for i in tensor.layout)
+            time = None if axis is None else tensor.layout.index(axis)
+            if (turned, time) != (tensor.shape, tensor.time_axis):
+                wrong.append(
+                    f"stage {file.name!r}, tensor {tensor.name!r}: torch's {shape} in the layout {tensor.layout} is {turned}, "
+                    f"time on axis {time}; the manifest says {tensor.shape}, {tensor.time_axis}"
+                )
     return wrong
 
 
@@ -62,7 +82,7 @@ def _against_file(stage: str, tensor: TensorInfo, name: str, tensors: Mapping[st
 
 def _run_mismatches(quantized: QuantizedModel, results: Results) -> list[str]:
     wrong = []
-    for stage in quantized.stages:
+    for stage in quantized.stages if results else ():
         for tensor in stage.outputs:
             shape = results[0][tensor.name].shape[1:]
             if shape != tensor.shape[1:]:
@@ -84,7 +104,8 @@ def integer_parity(name: str, first: Results, second: Results, steps: int, next_
     counts: dict[str, int] = {}
     largest, total, where = 0.0, 0, ""
     for index, (ours, theirs) in enumerate(zip(first, second, strict=True)):
-        for tensor in sorted(ours.keys() & theirs.keys()):
+        # In the order of data flow, so that the first tensor named is where it begins.
+        for tensor in (name for name in ours if name in theirs):
             gap = np.abs(ours[tensor].astype(np.float64) - theirs[tensor].astype(np.float64))
             total += gap.size
             if gap.any():

@@ -106,6 +106,8 @@ def require(proofs: Sequence[Proof]) -> tuple[Proof, ...]:
 
 
 def _integers(quantized: QuantizedModel, recordings: Recordings, worker: Worker) -> tuple[tuple[Proof, ...], Golden]:
+    # A file whose tensors are not what they are taken for cannot even run.
+    require([boundaries(quantized)])
     batch, lengths = pad_recordings(quantized.spec, recordings)
     counts = [quantized.spec.windows(frames) for frames in lengths]
     windows = integer_windows(quantized, batch)
