@@ -184,7 +184,8 @@ def activated(r: Random, c: int) -> Piece:
 
 
 def channel_norm(r: Random, c: int) -> Piece:
-    return Piece(Function(lambda m, x: m.norm(x.transpose(1, 2)).transpose(1, 2), norm=nn.LayerNorm(c)), c)
+    norm = r.choice((nn.LayerNorm, nn.RMSNorm))(c)
+    return Piece(Function(lambda m, x: m.norm(x.transpose(1, 2)).transpose(1, 2), norm=norm), c)
 
 
 def linear(r: Random, c: int) -> Piece:
@@ -220,13 +221,14 @@ def gated(r: Random, c: int) -> Piece:
 
 
 def channels_only(r: Random, c: int) -> Piece:
-    return Piece(Function(lambda m, x: x.softmax(dim=1) - x.mean(1, keepdim=True) + F.normalize(x, dim=1)), c)
+    return Piece(Function(lambda m, x: x.softmax(dim=1) - x.mean(1, keepdim=True) + F.normalize(x.cumsum(1), dim=1)), c)
 
 
 def arithmetic(r: Random, c: int) -> Piece:
     def forward(m: nn.Module, x: Tensor) -> Tensor:
         y = 2 - x * m.scale + m.shift
-        y += x
+        y += x.to(x.dtype)
+        y = y + x[:, :1].expand(-1, x.shape[1], -1)
         return torch.clamp(y / 3, -4, 4) + x[:, :1] * 0.5 + x.unsqueeze(1).squeeze(1)
 
     scale, shift = nn.Parameter(torch.ones(c, 1)), nn.Parameter(torch.ones(1, c, 1))
@@ -292,6 +294,29 @@ def recurrent(r: Random, c: int) -> Piece:
 def transposed_2d(r: Random, c: int) -> Piece:
     conv = nn.ConvTranspose2d(1, 1, (3, 3), stride=(1, 1), padding=(1, 0))
     return Piece(Function(lambda m, x: m.conv(x.unsqueeze(1))[..., : x.shape[-1]].squeeze(1), conv=conv), c)
+
+
+class HandWritten(nn.Module):
+    """A module that brings its own streaming form, inside a model that does not."""
+
+    def __init__(self, channels: int, frames: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels, channels, frames + 1)
+        self.shape = (channels, frames)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.conv(F.pad(x, (self.shape[1], 0)))) + x
+
+    def streaming_forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        whole = torch.cat([past, x], dim=2)
+        return torch.tanh(self.conv(whole)) + x, whole[:, :, -self.shape[1] :]
+
+    def streaming_caches(self) -> dict[str, tuple[int, ...]]:
+        return {"past": self.shape}
+
+
+def hand_written(r: Random, c: int) -> Piece:
+    return Piece(HandWritten(c, r.choice((1, 2, 5))), c)
 
 
 # Combinations of pieces.
@@ -416,7 +441,9 @@ LAYERS: tuple[Maker, ...] = (
     causal_subclass, functional_pad, pad_layer, chomped, prepended, depthwise, strided, weight_normed, raw_function,
     transposed, down_and_up, upsampled, up_and_down, pooled, subsampled, batch_normed, activated, channel_norm, linear,
     mixed, squeeze_excitation, gated, channels_only, arithmetic, sliced, shifted, stacked, largest_bin, section_2d,
-    pooled_bins, recurrent, transposed_2d, residual, strided_residual, parallel, dense,
+    pooled_bins, recurrent, transposed_2d, hand_written, residual, strided_residual, parallel, dense,
+    # Twice, since they choose between several operators.
+    linear, gated, upsampled, recurrent, channel_norm,
 )  # fmt: skip
 VALID: tuple[Maker, ...] = (valid, cropped_residual, delayed_branch)
 REFUSED: tuple[Maker, ...] = (
@@ -450,7 +477,7 @@ def draw(seed: int) -> Architecture:
     channels = _width(r)
     piece = sequence(r, channels, r.choice((1, 2, 3, 4)))
     modules, width, refused = [piece.module], piece.channels, ""
-    if r.random() < 0.15:
+    if r.random() < 0.15 and piece.stride <= 2 * piece.up:
         for _ in range(r.choice((1, 2))):
             last = r.choice(VALID)(r, width)
             modules.append(last.module)

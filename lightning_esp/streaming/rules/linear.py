@@ -73,6 +73,5 @@ def _einsum(equation: str, *operands: Tensor) -> Tensor:
     return torch.einsum(equation, *operands)
 
 
-RULES: dict[str, Rule] = {"linear": linear, "matmul": matmul, "__matmul__": matmul, "__rmatmul__": lambda b, x, o: matmul(b, o, x),
-         "bmm": matmul, "mm": matmul, "einsum": einsum, "scaled_dot_product_attention": matmul,
+RULES: dict[str, Rule] = {"linear": linear, "matmul": matmul, "__matmul__": matmul,          "bmm": matmul, "mm": matmul, "einsum": einsum, "scaled_dot_product_attention": matmul,
          "multi_head_attention_forward": matmul}  # fmt: skip
