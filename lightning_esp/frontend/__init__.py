@@ -1,0 +1,7 @@
+"""Audio features as torch modules whose numbers are those of ESP-DL's `dl::audio`."""
+
+from lightning_esp.frontend.config import FeatureConfig, WindowType
+from lightning_esp.frontend.features import FrontEnd, LogMel, Mfcc, Spectrogram
+from lightning_esp.frontend.stream import FeatureStream
+
+__all__ = ["FeatureConfig", "FeatureStream", "FrontEnd", "LogMel", "Mfcc", "Spectrogram", "WindowType"]
