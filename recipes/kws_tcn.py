@@ -2,6 +2,7 @@
 
     python recipes/kws_tcn.py fit                             # the tiny set that ships with the project
     python recipes/kws_tcn.py fit --data.root FOLDER          # a folder with an index.csv, or Speech Commands
+    python recipes/kws_tcn.py fit --export.output_dir OUT --export.target esp32p4 --export.streaming.window 3
     python recipes/kws_tcn.py test --ckpt_path runs/kws_tcn/version_0/checkpoints/...
 
 Defaults stand in `kws_tcn.yaml`; `fit --help` lists all options.
@@ -24,6 +25,8 @@ from tcn import KeywordTcn
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
+
+from lightning_esp import EspStreamingExport
 
 
 class KeywordSpotter(pl.LightningModule):
@@ -98,9 +101,10 @@ class KeywordSpotter(pl.LightningModule):
 
 
 class RecipeCLI(LightningCLI):
-    """LightningCLI that takes the labels from the data."""
+    """LightningCLI that exports at the end of `fit` and takes the labels from the data."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(EspStreamingExport, "export")
         parser.link_arguments("data.labels", "model.labels", apply_on="instantiate")
 
 

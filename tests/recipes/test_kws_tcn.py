@@ -1,5 +1,6 @@
 """The keyword recipe: its network streams, its data load, its command line works."""
 
+import json
 import os
 import subprocess
 import sys
@@ -190,13 +191,29 @@ def test_shifted_waveforms_move_and_gain_zeros(recipes: ModuleType) -> None:
 
 
 def test_the_command_line_prints_its_defaults(tmp_path: Path) -> None:
-    printed = run_recipe(tmp_path, "fit", "--print_config")
-    assert "monitor: val_acc" in printed
+    printed = run_recipe(tmp_path, "fit", "--export.streaming.window", "3", "--print_config")
+    assert "monitor: val_loss" in printed
     assert "default_root_dir: runs" in printed
+    assert "    window: 3" in printed
 
 
-def test_two_steps_of_fit_then_a_test_of_the_checkpoint(tmp_path: Path) -> None:
+def test_two_steps_of_fit_export_a_bundle_and_leave_a_checkpoint_to_test(tmp_path: Path) -> None:
     quiet = ["--trainer.enable_progress_bar", "false"]
-    run_recipe(tmp_path, "fit", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", *quiet)
+    short = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--export.dry_run", "false"]
+    # Decisions after two steps are close to guesses, in integers still more so.
+    export = [
+        "--export.output_dir",
+        "bundle",
+        "--export.streaming.window",
+        "3",
+        "--export.quantization.tolerance",
+        "0.3",
+    ]
+    run_recipe(tmp_path, "fit", *short, *export, *quiet)
+    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
+    assert manifest["streaming"]["window"] == 3
+    assert manifest["streaming"]["frame_period"] == 0.01
+    assert set(manifest["metrics"]["float"]) == {"val_acc", "val_loss", "test_acc"}
+    assert all(proof["passed"] for proof in manifest["proofs"])
     (checkpoint,) = tmp_path.glob("runs/kws_tcn/version_0/checkpoints/*.ckpt")
     assert "test_acc" in run_recipe(tmp_path, "test", "--ckpt_path", str(checkpoint), *quiet)
