@@ -1,5 +1,7 @@
 """lightning_esp: from a PyTorch Lightning training run to a verified streaming model on an ESP32."""
 
+from typing import TYPE_CHECKING
+
 from lightning_esp.bundle import Bundle, read_bundle, write_bundle
 from lightning_esp.calibration import CalibrationSet, calibrate
 from lightning_esp.config import Calibration, Deployment, Quantization, Streaming
@@ -9,11 +11,15 @@ from lightning_esp.simulation import simulate
 from lightning_esp.streaming import StreamingModel, convert
 from lightning_esp.verification import Verification, verify
 
+if TYPE_CHECKING:
+    from lightning_esp.callback import EspStreamingExport
+
 __all__ = [
     "Bundle",
     "Calibration",
     "CalibrationSet",
     "Deployment",
+    "EspStreamingExport",
     "Quantization",
     "QuantizedModel",
     "Streaming",
@@ -28,3 +34,12 @@ __all__ = [
     "verify",
     "write_bundle",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Lightning takes seconds to import, and the esp-ppq worker, `simulate` and the command line do without it.
+    if name == "EspStreamingExport":
+        from lightning_esp.callback import EspStreamingExport
+
+        return EspStreamingExport
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
