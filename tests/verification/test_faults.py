@@ -249,7 +249,7 @@ def test_a_cache_that_starts_elsewhere_fails_integer_parity(build: Build, worker
     *rest, last = built.quantized.stages
     started = replace(last, caches=(replace(last.caches[0], initial=9),))
     wrong = replace(built.quantized, stages=(*rest, started))
-    with pytest.raises(ProofError, match=r"files window by window .*tensor 'output' from window 0 on"):
+    with pytest.raises(ProofError, match=r"files window by window .*tensor 'stage2\.cache\.next' from window 0 on"):
         prove_integers(wrong, built.recordings, worker)
 
 

@@ -1,0 +1,134 @@
+"""Proof 1 on models that pass it: what is compared, and what is not."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_esp import Streaming, convert
+from lightning_esp.errors import DataError
+from lightning_esp.streaming import StreamingModel
+from lightning_esp.verification.parity import LIMITS, comparable, float_parity
+from tests.models.contracts import CASES, Skip, Strided, Valid
+from tests.models.tutorial_tcn import TutorialTcn, shake
+
+
+def model_of(name: str) -> tuple[nn.Module, StreamingModel]:
+    case = CASES[name]
+    module = case.module()
+    return module, convert(module, case.recordings(40)[0], case.streaming)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_model_passes_in_both_precisions(name: str) -> None:
+    module, model = model_of(name)
+    proofs, notes = float_parity(module, model, CASES[name].recordings(40, 41, 7, 40, 1))
+    assert [(proof.name, proof.limit) for proof in proofs] == [
+        ("float parity, float32", 1e-5),
+        ("float parity, float64", 1e-10),
+    ]
+    assert all(proof.passed and proof.figure <= proof.limit for proof in proofs)
+    assert notes == ()
+
+
+def test_the_tutorial_at_its_full_size() -> None:
+    torch.manual_seed(0)
+    module, recordings = shake(TutorialTcn()), [torch.randn(64, n) for n in (50, 31)]
+    model = convert(module, recordings[0], Streaming(window=3, stages=["stage0", "stage1", "stage2"]))
+    assert [proof.passed for proof in float_parity(module, model, recordings)[0]] == [True, True]
+
+
+class Two(nn.Module):
+    """Two stages."""
+
+    def __init__(self, low: nn.Module, high: nn.Module) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.high(self.low(x))
+
+
+PARTS = {"skip": Skip, "valid": Valid, "strided": Strided}
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [("skip", "valid"), ("skip", "strided"), ("strided", "skip"), ("valid", "valid"), ("strided", "strided")],
+)
+def test_stages_may_run_at_different_paces(low: str, high: str) -> None:
+    torch.manual_seed(0)
+    # Whole strides only: what a layer inside pads behind a broken one, no stream can know.
+    module, recordings = shake(Two(PARTS[low](), PARTS[high]())), [torch.randn(8, n) for n in (40, 44, 52)]
+    model = convert(module, recordings[0], Streaming(window=4, stages=["low", "high"]))
+    proofs, _ = float_parity(module, model, recordings)
+    assert [proof.where for proof in proofs if not proof.passed] == []
+
+
+def test_padding_behind_a_layer_without_it_cannot_be_streamed() -> None:
+    # The stream hands on what the first layer makes of the zeros before the start; offline, the second one pads zeros.
+    torch.manual_seed(0)
+    module, recordings = shake(Two(Valid(), Skip())), [torch.randn(8, 40)]
+    model = convert(module, recordings[0], Streaming(window=4, stages=["low", "high"]))
+    proofs, _ = float_parity(module, model, recordings)
+    assert not proofs[0].passed
+    assert proofs[0].where == "stage 'high', output 'output', from frame 0 of 38"
+
+
+def test_recordings_without_an_output_frame_are_left_out() -> None:
+    module, model = model_of("valid")
+    with pytest.raises(
+        DataError, match="the longest has 2 frames, and the model consumes 2 before its first one; give"
+    ):
+        float_parity(module, model, CASES["valid"].recordings(2, 1))
+    # The advice.
+    assert float_parity(module, model, CASES["valid"].recordings(2, 3))[0][0].passed
+
+
+def test_a_forward_with_float32_tensors_of_its_own_gets_a_note() -> None:
+    class Fixed(Skip):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.conv1d(super().forward(x), torch.ones(8, 8, 1))
+
+        def streaming_forward(self, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+            output, after = super().streaming_forward(x, cache)
+            return F.conv1d(output, torch.ones(8, 8, 1)), after
+
+    module, recordings = shake(Fixed()), [torch.randn(8, 30)]
+    proofs, notes = float_parity(module, convert(module, recordings[0], Streaming(window=2)), recordings)
+    assert [proof.name for proof in proofs] == ["float parity, float32"]
+    assert len(notes) == 1
+    assert notes[0].startswith(
+        "float parity, float64 was not compared, since forward makes float32 tensors of its own: "
+    )
+
+
+def test_a_large_output_is_judged_relative_to_its_size() -> None:
+    class Loud(Skip):
+        def forward(self, x: Tensor) -> Tensor:
+            return 1e6 * super().forward(x)
+
+        def streaming_forward(self, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+            output, after = super().streaming_forward(x, cache)
+            return 1e6 * output, after
+
+    module, recordings = shake(Loud()), [torch.randn(8, 30)]
+    proofs, _ = float_parity(module, convert(module, recordings[0], Streaming(window=2)), recordings)
+    assert proofs[0].figure <= LIMITS[torch.float32]
+
+
+def test_the_module_is_left_as_it_was() -> None:
+    module, model = model_of("tutorial")
+    module.train()
+    float_parity(module, model, CASES["tutorial"].recordings(20))
+    assert module.training
+    assert {value.dtype for value in module.parameters()} == {torch.float32}
+    assert {value.dtype for stage in model.stages for value in stage.parameters()} == {torch.float32}
+    assert not any(part._forward_hooks for part in module.modules())
+
+
+def test_a_causal_model_is_compared_from_the_first_to_the_last_frame() -> None:
+    _, model = model_of("two_caches")
+    assert comparable(model, 40) == (0, 40)
+    _, late = model_of("valid")
+    assert comparable(late, 38) == (0, 38)
