@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
+from lightning_esp import Bundle, export
 from lightning_esp.quantization import Worker
 from tests.models.built import Built, build_case
+from tests.models.contracts import CASES
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,3 +36,11 @@ def build(worker: Worker) -> Callable[..., Built]:
         return found[key]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The small tutorial model, exported for two chips; read only."""
+    case = CASES["tutorial"]
+    path = tmp_path_factory.mktemp("bundles") / "tutorial"
+    return export(case.module(), case.recordings(40, 41, 24, 7), path, ("esp32s3", "esp32p4"), case.streaming)

@@ -1,0 +1,74 @@
+"""Options refuse what cannot work, by name and value, when they are made."""
+
+import dataclasses
+import re
+from collections.abc import Callable
+
+import pytest
+
+from lightning_esp import Calibration, Deployment, Quantization, Streaming
+from lightning_esp.config import TARGETS, check_target
+from lightning_esp.errors import ConfigurationError, LightningEspError, UnknownTargetError
+
+REFUSED: list[tuple[Callable[[], object], str]] = [
+    (lambda: Streaming(window=0), "Streaming(window=0) must be at least 1 frame."),
+    (lambda: Streaming(window=-3), "Streaming(window=-3) must be at least 1 frame."),
+    (lambda: Streaming(stages=0), "Streaming(stages=0) must be at least 1."),
+    (lambda: Streaming(stages=[]), "Streaming(stages=[]) names no stage; give submodule paths, or leave it out."),
+    (lambda: Streaming(stages=["a", "a"]), "Streaming(stages=['a', 'a']) names a submodule twice."),
+    (lambda: Streaming(lookahead=-1), "Streaming(lookahead=-1) must be 0 frames or more."),
+    (lambda: Streaming(caches="both"), "Streaming(caches='both') must be 'auto', 'native' or 'explicit'."),  # type: ignore[arg-type]
+    (lambda: Streaming(frame_period=0), "Streaming(frame_period=0) must be a positive number of seconds."),
+    (lambda: Calibration(max_recordings=0), "Calibration(max_recordings=0) must be at least 1."),
+    (lambda: Calibration(max_windows=0), "Calibration(max_windows=0) must be at least 1."),
+    (lambda: Quantization(precision="int4"), "Quantization(precision='int4') must be 'int8' or 'int16'."),  # type: ignore[arg-type]
+    (lambda: Quantization(method="best"), "Quantization(method='best') must be 'kl', 'percentile', 'mse' or 'minmax'."),  # type: ignore[arg-type]
+    (lambda: Quantization(tolerance=-0.1), "Quantization(tolerance=-0.1) must be 0 or more."),
+    (lambda: Deployment(name="2fast"), "Deployment(name='2fast') becomes a C++ namespace: use lower-case letters"),
+    (lambda: Deployment(name="class"), "Deployment(name='class') becomes a C++ namespace: "),
+    (lambda: Deployment(name="dl"), "Deployment(name='dl') becomes a C++ namespace: "),
+    (lambda: Deployment(name="Kws"), "Deployment(name='Kws') becomes a C++ namespace: "),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED, ids=[message[:40] for _, message in REFUSED])
+def test_a_value_that_cannot_work_is_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}"):
+        make()
+
+
+def test_values_at_the_edge_are_taken() -> None:
+    assert Streaming(window=1, stages=1, lookahead=0, frame_period=1e-6).window == 1
+    assert Streaming(stages=["a", "a.b"]).stages == ["a", "a.b"]
+    assert Calibration(max_recordings=1, max_windows=1).max_windows == 1
+    assert Quantization(tolerance=0).tolerance == 0
+    assert Deployment(name="kws_2").name == "kws_2"
+
+
+@pytest.mark.parametrize("options", [Streaming(), Calibration(), Quantization(), Deployment()])
+def test_options_are_frozen_but_not_slotted(options: object) -> None:
+    # LightningCLI reads `vars()` of each.
+    assert set(vars(options)) == {field.name for field in dataclasses.fields(options)}  # type: ignore[arg-type]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(options, next(iter(vars(options))), None)
+    assert options == type(options)()
+    assert type(options).__doc__
+    assert all(f"{name}: " in str(type(options).__doc__) for name in vars(options))
+
+
+def test_nine_targets_are_known() -> None:
+    assert len(set(TARGETS)) == 9
+    assert [check_target(target) for target in TARGETS] == list(TARGETS)
+
+
+@pytest.mark.parametrize("target", ["esp32h2", "ESP32S3", "", "esp32-s3"])
+def test_another_target_is_refused_and_all_are_named(target: str) -> None:
+    with pytest.raises(UnknownTargetError) as raised:
+        check_target(target)
+    assert str(raised.value).startswith(f"target={target!r} is not a chip that ESP-DL supports; use one of ")
+    assert all(known in str(raised.value) for known in TARGETS)
+
+
+def test_a_wrong_option_is_a_value_error_and_ours() -> None:
+    assert issubclass(ConfigurationError, ValueError)
+    assert issubclass(UnknownTargetError, LightningEspError)
