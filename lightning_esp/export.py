@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
 
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_esp.bundle import Bundle, check_output_dir, write_bundle
 from lightning_esp.calibration import Progress, calibrate
@@ -16,7 +16,7 @@ from lightning_esp.config import Calibration, Deployment, Quantization, Streamin
 from lightning_esp.errors import ConfigurationError, DataError, EnvironmentMismatchError
 from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import QuantizedModel, Worker, check_environment, quantize
-from lightning_esp.streaming import Recordings, convert
+from lightning_esp.streaming import Recording, Recordings, convert
 from lightning_esp.verification import TaskResult, Verification
 from lightning_esp.verification.verify import prove_float, prove_integers, require
 
@@ -62,6 +62,7 @@ def export(
         raise DataError("export got no recordings; give at least one to calibrate and verify the model with.")
     notify = progress or (lambda phase, done, total: None)
     module = copy.deepcopy(module).float().cpu().eval()
+    recordings = [_plain(recording) for recording in recordings]
     quantization = quantization or Quantization()
     # The worker imports esp-ppq while the model is converted and calibrated.
     with Worker() as worker:
@@ -80,6 +81,13 @@ def export(
                 notify("evaluate", index + 1, len(targets))
             results[chip] = (quantized, verification)
     return write_bundle(results, output_dir, deployment or Deployment())
+
+
+def _plain(recording: Recording) -> Recording:
+    # Training may run in half precision, in double, or on a GPU; the export is float32 on the CPU.
+    if isinstance(recording, Tensor):
+        return recording.detach().float().cpu()
+    return {name: value.detach().float().cpu() for name, value in recording.items()}
 
 
 def check_targets(target: str | Sequence[str]) -> tuple[str, ...]:

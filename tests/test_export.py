@@ -1,0 +1,403 @@
+"""`export`: from a module to a bundle, or an exception that says what to do and an older bundle that is still there."""
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_esp import Bundle, Calibration, Deployment, Quantization, Streaming, export, read_bundle, simulate
+from lightning_esp.errors import (
+    ConfigurationError,
+    ConversionError,
+    DataError,
+    EnvironmentMismatchError,
+    NotCausalError,
+    OutputDirectoryError,
+    ProofError,
+    QuantizationError,
+    UnknownTargetError,
+    WindowError,
+)
+from lightning_esp.quantization import Worker
+from lightning_esp.verification import Proof, TaskResult
+from tests.models.contracts import CASES, Skip
+from tests.models.tutorial_tcn import shake
+
+MODULE = importlib.import_module("lightning_esp.export")
+CASE = CASES["tutorial"]
+
+
+@pytest.fixture
+def quick(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports of this test share the worker of the session."""
+    monkeypatch.setattr(MODULE, "Worker", lambda: nullcontext(worker))
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
+
+
+def test_a_bundle_appears_for_every_target(bundle: Bundle) -> None:
+    assert set(bundle.targets) == {"esp32s3", "esp32p4"}
+    assert read_bundle(bundle.path).manifest == bundle.manifest
+    for target in bundle.targets:
+        stages = bundle.manifest["targets"][target]["stages"]
+        assert [stage["name"] for stage in stages] == ["stage0", "stage1", "stage2"]
+        assert all((bundle.path / stage["file"]).read_bytes()[:4] == b"EDL2" for stage in stages)
+    assert bundle.manifest["proofs"]
+    assert (bundle.path / "CMakeLists.txt").is_file()
+
+
+ONCE = """
+import sys
+from lightning_esp import export
+from tests.models.contracts import CASES
+case = CASES["tutorial"]
+export(case.module(), case.recordings(40, 41, 24, 7), sys.argv[1], ("esp32s3", "esp32p4"), case.streaming)
+"""
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_the_same_weights_give_the_same_bytes(bundle: Bundle, tmp_path: Path, seed: str) -> None:
+    root = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    path = tmp_path / "elsewhere" / "again"
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ONCE, path],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
+    assert contents(path) == contents(bundle.path)
+    assert (result.stdout, result.stderr) == (b"", b"")
+
+
+@pytest.mark.usefixtures("quick")
+def test_other_weights_replace_an_older_bundle(tmp_path: Path) -> None:
+    path = tmp_path / "bundle"
+    first = export(CASE.module(), CASE.recordings(40, 24), path, streaming=CASE.streaming)
+    before = contents(path)
+    second = export(CASE.module(seed=5), CASE.recordings(40, 24), path, streaming=CASE.streaming)
+    assert first.path == second.path
+    assert contents(path).keys() == before.keys()
+    assert contents(path) != before
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_module_is_left_as_it_was(tmp_path: Path, dtype: torch.dtype) -> None:
+    module = CASE.module().to(dtype).train()
+    module.stage1.eval()
+    module.stage0.prev_conv.weight.requires_grad_(False)
+    module.stage2.conv.bias.grad = torch.ones(8, dtype=dtype)
+    modes = {name: part.training for name, part in module.named_modules()}
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    random = torch.get_rng_state()
+    recordings = [recording.to(dtype) for recording in CASE.recordings(40, 24)]
+    copies = [recording.clone() for recording in recordings]
+    export(module, recordings, tmp_path / "bundle", streaming=CASE.streaming)
+    assert {name: part.training for name, part in module.named_modules()} == modes
+    after = module.state_dict()
+    assert all(torch.equal(after[name], value) and after[name].dtype == value.dtype for name, value in before.items())
+    assert not module.stage0.prev_conv.weight.requires_grad
+    assert module.stage1.layers[0].weight.requires_grad
+    assert torch.equal(module.stage2.conv.bias.grad, torch.ones(8, dtype=dtype))
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+    assert all(torch.equal(a, b) for a, b in zip(recordings, copies, strict=True))
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.usefixtures("quick")
+def test_training_leftovers_in_recordings_are_taken(tmp_path: Path) -> None:
+    first, second = CASE.recordings(40, 24)
+    export(CASE.module(), [first.half().float(), second], tmp_path / "plain", streaming=CASE.streaming)
+    export(CASE.module(), [first.half(), second.clone().requires_grad_()], tmp_path / "mixed", streaming=CASE.streaming)
+    assert contents(tmp_path / "plain") == contents(tmp_path / "mixed")
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("name", ["two_inputs", "two_outputs", "recurrent", "conv2d", "strided", "valid"])
+def test_every_kind_of_model_becomes_a_bundle(tmp_path: Path, name: str) -> None:
+    case = CASES[name]
+    module, recordings = case.module(), case.recordings(40, 24)
+    bundle = export(module, recordings, tmp_path / "bundle", streaming=case.streaming)
+    with torch.no_grad():
+        named = recordings[0] if isinstance(recordings[0], dict) else {"x": recordings[0]}
+        offline = module(**{key: value.unsqueeze(0) for key, value in named.items()})
+    found = simulate(bundle, recordings[0])
+    shapes = [list(value.shape[1:]) for value in (offline if isinstance(offline, tuple) else (offline,))]
+    assert [list(value.shape) for value in (found if isinstance(found, tuple) else (found,))] == shapes
+
+
+@pytest.mark.usefixtures("quick")
+def test_options_reach_their_verbs(tmp_path: Path) -> None:
+    bundle = export(
+        CASE.module(),
+        CASE.recordings(40, 24),
+        tmp_path / "bundle",
+        "esp32p4",
+        replace(CASE.streaming, frame_period=0.016),
+        Calibration(max_windows=5),
+        Quantization(precision="int16"),
+        Deployment(labels=tuple("abcdefgh"), name="kws"),
+    )
+    assert (bundle.name, bundle.labels, bundle.targets) == ("kws", tuple("abcdefgh"), ("esp32p4",))
+    assert bundle.manifest["streaming"]["frame_period"] == 0.016
+    assert bundle.manifest["targets"]["esp32p4"]["stages"][0]["inputs"][0]["dtype"] == "int16"
+
+
+@pytest.mark.usefixtures("quick")
+def test_progress_goes_from_phase_to_phase(tmp_path: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    export(
+        CASE.module(),
+        CASE.recordings(12),
+        tmp_path / "bundle",
+        ["esp32s3", "esp32p4", "esp32s3"],
+        CASE.streaming,
+        evaluate=lambda module: TaskResult({}, {}),
+        progress=lambda *step: seen.append(step),
+    )
+    assert list(dict.fromkeys(phase for phase, _, _ in seen)) == ["calibrate", "quantize", "evaluate"]
+    assert [step for step in seen if step[0] == "quantize"] == [("quantize", i, 2) for i in (0, 1, 1, 2)]
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_users_own_metrics_judge_every_target(tmp_path: Path) -> None:
+    outputs: list[Tensor] = []
+
+    def evaluate(module: nn.Module) -> TaskResult:
+        outputs.append(module(CASE.recordings(40)[0].unsqueeze(0)))
+        return TaskResult(
+            {"accuracy": 0.9}, {"accuracy": 0.89}, (Proof("decisions agree", 0.0, 0.02, True),), ("a note",)
+        )
+
+    arguments = (CASE.module(), CASE.recordings(40, 24), tmp_path / "bundle", ["esp32s3", "esp32p4"], CASE.streaming)
+    bundle = export(*arguments, evaluate=evaluate)
+    assert [output.shape for output in outputs] == [(1, 8, 40)] * 2
+    assert bundle.manifest["metrics"]["float"] == {"accuracy": 0.9}
+    assert bundle.manifest["metrics"]["quantized"]["esp32p4"] == {"accuracy": 0.89}
+    before = contents(bundle.path)
+    failed = TaskResult({}, {}, (Proof("decisions agree", 0.5, 0.02, False, "recording 3", "Train longer."),))
+    with pytest.raises(
+        ProofError, match=r"decisions agree: 0\.5, but at most 0\.02 is allowed\. recording 3\. Train longer"
+    ):
+        export(*arguments, evaluate=lambda module: failed)
+    assert contents(bundle.path) == before
+
+
+class Wrong(Skip):
+    """Streams something else."""
+
+    def streaming_forward(self, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+        output, after = super().streaming_forward(x, cache)
+        return output + 0.01, after
+
+
+class Padded(Skip):
+    """Looks ahead."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(self.conv(F.pad(x, (1, 1)))) + x
+
+
+class Refused(nn.Module):
+    """esp-ppq has no such operator."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.atan(x)
+
+    def streaming_forward(self, x: Tensor) -> Tensor:
+        return self.forward(x)
+
+
+@pytest.fixture
+def older(tmp_path: Path, quick: None) -> Iterator[Path]:
+    """A bundle that must be there, and be the only thing there, after the test."""
+    path = tmp_path / "bundle"
+    export(CASES["stateless"].module(), [torch.randn(8, 20)], path)
+    before = contents(path)
+    yield path
+    assert contents(path) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize(
+    ("module", "error"),
+    [(Wrong(), ProofError), (Padded(), NotCausalError), (Refused(), QuantizationError)],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_a_failure_leaves_the_older_bundle(older: Path, module: nn.Module, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        export(shake(module), [torch.randn(8, 40)], older)
+
+
+def test_a_failing_evaluation_leaves_the_older_bundle(older: Path) -> None:
+    def evaluate(module: nn.Module) -> TaskResult:
+        raise KeyError("the user's own mistake")
+
+    with pytest.raises(KeyError, match="the user's own mistake"):
+        export(shake(Skip()), [torch.randn(8, 40)], older, evaluate=evaluate)
+
+
+# Bad input. What a message advises is followed, and exports.
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_stream_that_differs_is_refused(tmp_path: Path) -> None:
+    message = r"float parity, float32: 0\.00\d+, but at most 1e-05 is allowed\. stage 'stage_0', output 'output', from frame 0"
+    with pytest.raises(ProofError, match=message):
+        export(shake(Wrong()), [torch.randn(8, 40)], tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
+    assert export(shake(Skip()), [torch.randn(8, 40)], tmp_path / "bundle").path.is_dir()
+
+
+@pytest.mark.usefixtures("quick")
+def test_padding_that_looks_ahead_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        NotCausalError, match=r"Padded looks ahead by 1 frame.*Pad only on the left, F\.pad\(x, \(\(kernel - 1\)"
+    ):
+        export(shake(Padded()), [torch.randn(8, 40)], tmp_path / "bundle")
+
+    class Left(Skip):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.silu(self.conv(F.pad(x, ((3 - 1) * 1, 0)))) + x
+
+    assert export(shake(Left()), [torch.randn(8, 40)], tmp_path / "bundle").path.is_dir()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_window_that_does_not_fit_the_stride_is_refused(tmp_path: Path) -> None:
+    module, recordings = CASES["strided"].module(), CASES["strided"].recordings(40)
+    with pytest.raises(WindowError, match=r"Streaming\(window=3\) is not a multiple of .* 2 frames; use 2 or 4"):
+        export(module, recordings, tmp_path / "bundle", streaming=Streaming(window=3))
+    assert export(module, recordings, tmp_path / "two", streaming=Streaming(window=2)).path.is_dir()
+    assert export(module, recordings, tmp_path / "four", streaming=Streaming(window=4)).path.is_dir()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_window_shorter_than_the_stages_is_refused(tmp_path: Path) -> None:
+    short = replace(CASE.streaming, window=2)
+    with pytest.raises(WindowError, match=r"Streaming\(window=2\) is shorter than the 3 stages.*use 3"):
+        export(CASE.module(), CASE.recordings(40), tmp_path / "bundle", streaming=short)
+    assert export(CASE.module(), CASE.recordings(40), tmp_path / "bundle", streaming=replace(short, window=3))
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_esp_ppq_cannot_do_is_refused_by_module(tmp_path: Path) -> None:
+    class Outer(nn.Module):
+        def __init__(self, act: nn.Module) -> None:
+            super().__init__()
+            self.conv, self.act = nn.Conv1d(8, 8, 1), act
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.act(self.conv(x))
+
+        def streaming_forward(self, x: Tensor) -> Tensor:
+            return self.forward(x)
+
+    with pytest.raises(QuantizationError, match=r"Atan comes from module 'act'\. Replace it by layers that ESP-DL has"):
+        export(shake(Outer(Refused())), [torch.randn(8, 40)], tmp_path / "bundle")
+    assert export(shake(Outer(nn.Tanh())), [torch.randn(8, 40)], tmp_path / "bundle").path.is_dir()
+
+
+@pytest.mark.parametrize("target", ["esp8266", ["esp32s3", "esp8266"]])
+def test_an_unknown_target_is_refused(tmp_path: Path, target: str | list[str]) -> None:
+    with pytest.raises(
+        UnknownTargetError, match=r"target='esp8266' is not a chip that ESP-DL supports; use one of esp32s3, "
+    ):
+        export(CASE.module(), CASE.recordings(40), tmp_path / "bundle", target, CASE.streaming)
+
+
+def test_no_target_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"target=\[\] names no chip; give one, 'esp32s3' say"):
+        export(CASE.module(), CASE.recordings(40), tmp_path / "bundle", [], CASE.streaming)
+
+
+@pytest.mark.parametrize("recordings", [[], ()])
+def test_no_recordings_are_refused(tmp_path: Path, recordings: list[Tensor]) -> None:
+    with pytest.raises(DataError, match="export got no recordings; give at least one to calibrate and verify"):
+        export(CASE.module(), recordings, tmp_path / "bundle", streaming=CASE.streaming)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("index", [0, 1])
+def test_values_that_are_not_finite_are_refused(tmp_path: Path, index: int, value: float) -> None:
+    recordings = CASE.recordings(40, 24, 30)
+    recordings[index][3, 5] = value
+    message = rf"recording {index}: input 'x' has 1 NaN or infinite value\(s\); remove the recording"
+    with pytest.raises(DataError, match=message):
+        export(CASE.module(), recordings, tmp_path / "bundle", streaming=CASE.streaming)
+    del recordings[index]
+    assert export(CASE.module(), recordings, tmp_path / "bundle", streaming=CASE.streaming).path.is_dir()
+
+
+@pytest.mark.usefixtures("quick")
+def test_recordings_shorter_than_a_window_are_refused(tmp_path: Path) -> None:
+    short = replace(CASE.streaming, window=30)
+    message = (
+        r"all 2 calibration recordings are shorter than one window of 30 frames \(the longest has 12\); give longer rec"
+    )
+    with pytest.raises(DataError, match=message):
+        export(CASE.module(), CASE.recordings(12, 9), tmp_path / "bundle", streaming=short)
+    assert export(CASE.module(), CASE.recordings(12, 31), tmp_path / "longer", streaming=short).path.is_dir()
+    smaller = replace(short, window=6)
+    assert export(CASE.module(), CASE.recordings(12, 9), tmp_path / "smaller", streaming=smaller).path.is_dir()
+
+
+@pytest.mark.usefixtures("quick")
+def test_recordings_of_another_shape_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"recording 1: input 'x' has shape \[7, 40\], but the model takes \[8, 40\]"):
+        export(CASE.module(), [torch.randn(8, 40), torch.randn(7, 40)], tmp_path / "bundle", streaming=CASE.streaming)
+    with pytest.raises(ConversionError, match=r"forward of TutorialTcn does not run on the example \{'x': \[7, 40\]\}"):
+        export(CASE.module(), [torch.randn(7, 40)], tmp_path / "bundle", streaming=CASE.streaming)
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_output_directory_that_is_not_ours_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    file, full = tmp_path / "file", tmp_path / "full"
+    file.write_text("notes")
+    full.mkdir()
+    (full / "thesis.tex").write_text("years of work")
+    for path, message in ((file, "is a file; a bundle is a directory"), (full, r"other files in it \(.*thesis\.tex")):
+        with pytest.raises(OutputDirectoryError, match=message):
+            # No recordings either: the directory is looked at first.
+            export(CASE.module(), [], path, streaming=CASE.streaming)
+    assert file.read_text() == "notes"
+    assert [p.name for p in full.iterdir()] == ["thesis.tex"]
+    # One that does not exist, and one that is empty.
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "new", tmp_path / "empty"):
+        assert export(CASE.module(), CASE.recordings(20), path, streaming=CASE.streaming).path == path
+
+
+@pytest.mark.parametrize("version", [(3, 9), (3, 13)])
+def test_a_python_that_esp_ppq_does_not_support_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(MODULE.sys, "version_info", (*version, 0))
+    message = (
+        rf"Python {version[0]}\.{version[1]} runs, but esp-ppq supports 3\.10 to 3\.12; make an environment with one"
+    )
+    with pytest.raises(EnvironmentMismatchError, match=message):
+        export(CASE.module(), CASE.recordings(40), tmp_path / "bundle", streaming=CASE.streaming)
+
+
+def test_another_esp_ppq_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_esp.quantization.quantizer.version", lambda name: "1.2.0")
+    with pytest.raises(
+        EnvironmentMismatchError, match=r"esp-ppq 1\.2\.0 is installed, .* Run: pip install esp-ppq==1\.3\.12"
+    ):
+        export(CASE.module(), CASE.recordings(40), tmp_path / "bundle", streaming=CASE.streaming)
