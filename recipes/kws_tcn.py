@@ -54,7 +54,7 @@ class KeywordSpotter(pl.LightningModule):
         kernel: int = 5,
         dilations: Sequence[int] = (1, 2, 4, 8, 1, 2, 4, 8),
         decision_seconds: float = 0.25,
-        learning_rate: float = 1e-2,
+        learning_rate: float = 7e-3,
         weight_decay: float = 1e-2,
         label_smoothing: float = 0.1,
     ) -> None:

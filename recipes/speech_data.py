@@ -116,7 +116,7 @@ class SpeechData(pl.LightningDataModule):
     def __init__(
         self,
         root: Path = TINY_SET,
-        batch_size: int = 64,
+        batch_size: int = 32,
         noise_root: Path | None = None,
         noise_decibels: tuple[float, float] = (0.0, 30.0),
         noise_share: float = 0.7,
