@@ -1,24 +1,24 @@
 """The exceptions of lightning_esp. Each message names the argument or module, the value, the rule and the next step.
 
-    LightningEspError
-    ├── ConfigurationError (ValueError)      an option has a value that cannot work
-    │   ├── UnknownTargetError               a chip that esp-dl does not know
-    │   ├── WindowError                      window not a multiple of the stride, or shorter than the stages
-    │   └── OutputDirectoryError             a file, or a directory that is not a bundle of ours
-    ├── EnvironmentMismatchError             Python or esp-ppq of a version that cannot work
-    ├── ConversionError                      the module has no streaming form
-    │   ├── NotCausalError                   it looks ahead in time
-    │   ├── UnsupportedOperatorError         no rule for an operator, and no hand-written `streaming_forward`
-    │   └── ContractError                    a hand-written `streaming_forward` breaks its contract
-    ├── DataError                            recordings that cannot calibrate or verify a model
-    ├── ModuleNotFoundInBatchError           the exported module or its input was not found in a run of the user's step
-    ├── QuantizationError                    esp-ppq reported an error or failed
-    ├── DeviceSafetyError                    ESP-DL cannot compute the graph rightly
-    ├── ProofError                           a proof failed; the bundle was not written
-    ├── BundleError                          a bundle cannot be read, or was changed after it was written
-    └── EspdlError                           an `.espdl` file cannot be read or computed
-        ├── EspdlFormatError                 truncated, encrypted, foreign or newer file
-        └── EspdlOperatorError               an operator that the interpreter does not know, or that ESP-DL gets wrong
+LightningEspError
+├── ConfigurationError (ValueError)      an option has a value that cannot work
+│   ├── UnknownTargetError               a chip that esp-dl does not know
+│   ├── WindowError                      window not a multiple of the stride, or shorter than the stages
+│   └── OutputDirectoryError             a file, or a directory that is not a bundle of ours
+├── EnvironmentMismatchError             Python or esp-ppq of a version that cannot work
+├── ConversionError                      the module has no streaming form
+│   ├── NotCausalError                   it looks ahead in time
+│   ├── UnsupportedOperatorError         no rule for an operator, and no hand-written `streaming_forward`
+│   └── ContractError                    a hand-written `streaming_forward` breaks its contract
+├── DataError                            recordings that cannot calibrate or verify a model
+├── ModuleNotFoundInBatchError           the exported module or its input was not found in a run of the user's step
+├── QuantizationError                    esp-ppq reported an error or failed
+├── DeviceSafetyError                    ESP-DL cannot compute the graph rightly
+├── ProofError                           a proof failed; the bundle was not written
+├── BundleError                          a bundle cannot be read, or was changed after it was written
+└── EspdlError                           an `.espdl` file cannot be read or computed
+    ├── EspdlFormatError                 truncated, encrypted, foreign or newer file
+    └── EspdlOperatorError               an operator that the interpreter does not know, or that ESP-DL gets wrong
 """
 
 from __future__ import annotations
