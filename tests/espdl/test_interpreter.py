@@ -86,6 +86,14 @@ class TestInt16:
                 assert (difference != 0).mean() <= 0.02
 
 
+class TestMixedPrecision:
+    def test_one_int16_layer_in_an_int8_network(self, quantize):
+        for item in quantize(["mixed"]):
+            kinds = [operator.attributes["quant_type"] for operator in item.model.operators if operator.type == "Conv"]
+            assert kinds == ["S8", "S16", "S8"]
+            assert count_differences(item) == 0
+
+
 class TestRandomNetworks:
     def test_sixty(self, quantize):
         items = [item for target in ("esp32s3", "esp32p4", "esp32c3") for item in self.draw(quantize, target, 20)]

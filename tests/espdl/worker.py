@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from esp_ppq.api import espdl_quantize_onnx
+from esp_ppq.api import espdl_quantize_onnx, get_target_platform
 from esp_ppq.executor import TorchExecutor
 from esp_ppq.parser.espdl.espdl_typedef import ExporterPatternInfo
 from zoo import ZOO, Network, random_network
@@ -52,6 +52,10 @@ def quantize(job: dict[str, object], network: Network, path: Path) -> TorchExecu
     torch.manual_seed(int(job["seed"]))
     randomize(network.module)
     network.module.eval()
+    options = dict(network.options)
+    if "int16" in options:
+        wide = get_target_platform(str(job["target"]), "w16a16")
+        options["dispatching_override"] = dict.fromkeys(options.pop("int16"), wide)
     example = tuple(torch.randn(shape) for shape in network.inputs.values())
     with tempfile.TemporaryDirectory() as folder:
         source = str(Path(folder) / "model.onnx")
@@ -72,7 +76,7 @@ def quantize(job: dict[str, object], network: Network, path: Path) -> TorchExecu
             export_config=False,
             export_test_values=True,
             metadata_props={"network": str(job["network"])},
-            **network.options,
+            **options,
         )
     return TorchExecutor(graph, device="cpu")
 

@@ -130,6 +130,12 @@ def twice_read() -> Network:
     return Network(Lambda(run, **parts), {"x": (1, 8, 3), "a": (1, 8, 4)}, ("y", "a_next"), {"a": "a_next"})
 
 
+def mixed() -> Network:
+    """An int8 network with one convolution in int16."""
+    layers = nn.Sequential(nn.Conv1d(8, 16, 3), nn.ReLU(), nn.Conv1d(16, 12, 3), nn.Conv1d(12, 6, 1))
+    return Network(layers, {"x": (1, 8, 16)}, options={"int16": ["/2/Conv"]})
+
+
 def mean_pool(parts: nn.ModuleDict, x: Tensor) -> Tensor:
     return parts["head"](parts["conv"](x).mean(2))
 
@@ -185,6 +191,12 @@ ZOO: dict[str, Callable[[], Network]] = {
     "native": native,
     "native_single": native_single,
     "twice_read": twice_read,
+    "prelu": lambda: sequence(nn.Conv1d(8, 16, 3), nn.PReLU(16)),
+    "linear_3d": lambda: Network(nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 5)), {"x": (1, 6, 8)}),
+    "padded_both": lambda: sequence(
+        nn.Conv1d(8, 16, 3, padding=1), nn.ReLU(), nn.Conv1d(16, 8, 5, padding=2, stride=2)
+    ),
+    "mixed": mixed,
     "wide": wide,
     "grouped": lambda: sequence(nn.Conv1d(8, 16, 3, groups=2)),
     "matmul": lambda: two(lambda p, x, z: torch.matmul(x, z.transpose(1, 2)) + 0.5),
