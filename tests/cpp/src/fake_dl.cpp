@@ -159,19 +159,20 @@ bool Model::starts_recording(std::size_t window)
 // After a reset any recording may begin: the next one in the script whose first window is what was fed.
 void Model::find_recording()
 {
-    std::string difference = "no recording";
+    std::string difference;
     for (std::size_t i = 0; i < m_windows; ++i) {
         const std::size_t window = (m_next + i) % m_windows;
         if (!starts_recording(window)) {
             continue;
         }
-        difference = find_difference(window);
-        if (difference.empty()) {
+        const std::string found = find_difference(window);
+        if (found.empty()) {
             m_next = window;
             return;
         }
+        difference = difference.empty() ? found : difference;
     }
-    fail(m_name, difference);
+    fail(m_name, "no recording starts like this; " + difference);
 }
 
 void Model::run(runtime_mode_t)
