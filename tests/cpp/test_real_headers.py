@@ -44,8 +44,9 @@ def test_every_call_exists_in_esp_dl(tmp_path, source):
     for name, text in STUBS.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"#pragma once\n{text}")
-    for name in ("esp_err.h", "esp_log.h"):
+    for name in ("esp_err.h", "esp_log.h", "esp_timer.h"):
         shutil.copy(SOURCE / "fake" / name, tmp_path)
+    shutil.copytree(SOURCE / "fake/freertos", tmp_path / "freertos")
     system = [
         argument for folder in (tmp_path, *(Path(ESP_DL) / i for i in INCLUDES)) for argument in ("-isystem", folder)
     ]
