@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from lightning_esp.config import Streaming
-from lightning_esp.errors import ConversionError, NotCausalError
+from lightning_esp.errors import ConversionError, NotCausalError, UnsupportedOperatorError
 from lightning_esp.streaming.assembly import choose_window
 from lightning_esp.streaming.building import Builder
 from lightning_esp.streaming.flow import Refused, Stream, reach
@@ -62,7 +62,7 @@ def record(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Streaming
 def convert_trace(recorded: Trace, streaming: Streaming) -> StreamingModel:
     """The second half of `convert_offline`."""
     # The stride follows from the rules, and the window from the stride: hence two passes.
-    stride = _stride(_flow(recorded, None, streaming))
+    stride = _stride_of(_flow(recorded, None, streaming).build)
     count = streaming.stages if isinstance(streaming.stages, int) else 1
     window = choose_window(streaming, stride, count)
     return _assemble(_flow(recorded, window, streaming), stride, window, streaming)
@@ -124,7 +124,7 @@ def _finish(build: Builder, outputs: list[Stream], streaming: Streaming) -> list
 
 def _check_lookahead(build: Builder, outputs: list[Stream], streaming: Streaming) -> None:
     for stream in outputs:
-        ahead = ceil(build.ahead(stream))
+        ahead = _look_ahead(build, stream)
         if ahead <= streaming.lookahead:
             continue
         period = streaming.frame_period
@@ -137,8 +137,20 @@ def _check_lookahead(build: Builder, outputs: list[Stream], streaming: Streaming
         )
 
 
-def _stride(flowed: _Flowed) -> int:
-    return lcm(*(stream.pace.numerator for stream in flowed.build.streams))
+def _look_ahead(build: Builder, stream: Stream) -> int:
+    """Input frames after the end of a whole number of strides that the last output frame waits for."""
+    if not build.ahead(stream):
+        return 0
+    whole = (build.lengths % _stride_of(build) == 0) & build.valid & (stream.frames > 0)
+    ends = build.lengths[whole]
+    # How long the recording would have to be for the stream to give what offline gives for `ends` frames.
+    needed = torch.searchsorted(stream.exact.cummax(0).values, stream.frames[whole])
+    inside = needed < len(build.lengths)
+    return int((needed - ends)[inside].max()) if bool(inside.any()) else ceil(build.ahead(stream))
+
+
+def _stride_of(build: Builder) -> int:
+    return lcm(*(stream.pace.numerator for stream in build.streams))
 
 
 def _assemble(flowed: _Flowed, stride: int, window: int, streaming: Streaming) -> StreamingModel:
@@ -200,7 +212,10 @@ def _fit(build: Builder, stream: Stream, stride: int) -> tuple[int, int]:
             fitted = -torch.div(trim - build.lengths, step, rounding_mode="floor") * up
             if torch.equal(fitted[known], stream.frames[known]):
                 return step, trim
-    raise ConversionError(
-        f"the output {list(stream.shape)} has {int(stream.frames[last])} frames for a recording of {last}, which no stride "
-        "and trim describe; cut the output to a multiple of the input, y[..., : x.shape[-1]]."
+    up = max(1, int(1 / stream.pace))
+    raise UnsupportedOperatorError(
+        f"the output {list(stream.shape)} has {int(stream.frames[last])} frames for a recording of {last}, which is no whole "
+        f"number of frames per stride. To stream it, pad every layer behind an upsampling on the left, F.pad(x, ((kernel - "
+        f"1) * dilation, 0)), so that an input frame gives {up} output frame(s), and cut what is longer, y[..., : {up} * "
+        "x.shape[-1]]."
     )

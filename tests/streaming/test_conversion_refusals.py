@@ -265,6 +265,15 @@ def test_an_output_without_time_is_refused() -> None:
         convert(module, torch.randn(1, 3, 30))
 
 
+def test_a_length_between_whole_strides_is_refused_and_the_advice_streams() -> None:
+    up, conv = nn.Upsample(scale_factor=2), nn.Conv1d(3, 2, 2)
+    with pytest.raises(
+        UnsupportedOperatorError, match=r"pad every layer behind an upsampling on the left.*2 output frame"
+    ):
+        streams(randomise(nn.Sequential(up, conv), 0))
+    streams(randomise(nn.Sequential(up, nn.ConstantPad1d((1, 0), 0.0), conv), 0))
+
+
 def test_a_forward_for_one_length_is_refused() -> None:
     class Fixed(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
