@@ -143,6 +143,36 @@ def test_training_data_are_used_where_there_is_no_validation(tmp_path: Path, fak
     assert torch.equal(fake.calls[-1].recordings[8], Clips(20, 1).x[0])
 
 
+class Waves(Spotter):
+    """A front end that makes a frame of 10 samples stands before the network; batches are padded mappings."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.scores(batch).square().mean()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.scores(batch).square().mean())
+
+    def scores(self, batch: Any) -> Tensor:
+        return self.net(batch["waves"].unfold(2, 10, 10).mean(3))
+
+    @staticmethod
+    def collate(items: Any) -> Any:
+        lengths = [40 + 10 * label for _, label in items]
+        waves = torch.ones(len(items), BANDS, 100)
+        for wave, length in zip(waves, lengths, strict=True):
+            wave[:, length:] = 0
+        return {"waves": waves, "lengths": torch.tensor(lengths)}
+
+
+def test_padding_stays_out(tmp_path: Path, fake: FakeExport) -> None:
+    loader = DataLoader(Clips(9), 4, collate_fn=Waves.collate)
+    fit(tmp_path, EspStreamingExport(), module=Waves(), train_dataloaders=loader, val_dataloaders=loader)
+    for call in fake.calls:
+        shapes = [tuple(recording.shape) for recording in call.recordings]
+        assert shapes == ([(BANDS, 4), (BANDS, 5), (BANDS, 6)] * 3)[: len(shapes)]
+        assert all(bool((recording == 1).all()) for recording in call.recordings)
+
+
 class Endless(IterableDataset[Any]):
     """A stream without end or length."""
 

@@ -98,8 +98,9 @@ def split_recordings(module: nn.Module, calls: Sequence[Call], streaming: Stream
         DataError: lengths of a batch do not belong to what the module was called with.
     """
     recordings: list[Recording] = []
+    padded = all(call.lengths is not None for call in calls)
     for call in calls:
-        frames, axis, held = _real_frames(module, call, streaming)
+        frames, axis, held = _real_frames(module, call, streaming) if padded else (None, 0, set[str]())
         for index in range(min(call.batch, limit - len(recordings))):
             values = {name: value[index] for name, value in call.inputs.items()}
             if frames is not None:
@@ -110,8 +111,7 @@ def split_recordings(module: nn.Module, calls: Sequence[Call], streaming: Stream
 
 @torch.no_grad()
 def _real_frames(module: nn.Module, call: Call, streaming: Streaming) -> tuple[list[int] | None, int, set[str]]:
-    if call.lengths is None:
-        return None, 0, set()
+    assert call.lengths is not None
     lengths, padded = call.lengths
     if len(lengths) != call.batch:
         raise DataError(

@@ -18,6 +18,7 @@ def find_lengths(batch: Any) -> tuple[Tensor, int] | None:
 
     Lengths are a key or field `lengths` of the batch; or, in a plain tuple, a one-dimensional integer tensor whose largest
     value is the size of an axis of another tensor in the batch, which is what padding to the longest recording gives.
+    Labels may look like that by chance, but not in every batch: so let no batch without lengths stand beside one with.
 
     Args:
         batch: what the loader gave: a tensor, tuple, mapping or dataclass.
@@ -61,8 +62,7 @@ def _named_lengths(batch: Any) -> Tensor | None:
 def _may_be_lengths(value: Any) -> bool:
     if not isinstance(value, Tensor) or value.ndim != 1 or value.is_floating_point() or value.dtype is torch.bool:
         return False
-    # Equal numbers say nothing about padding; labels often are, and lengths that are equal need no cutting.
-    return len(value) > 1 and int(value.min()) >= 1 and int(value.min()) < int(value.max())
+    return len(value) > 0 and int(value.min()) >= 1
 
 
 def _time_sizes(tensors: list[Tensor], count: int) -> set[int]:

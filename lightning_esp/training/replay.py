@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from lightning_esp.training.package import package_of
 from lightning_esp.training.sources import is_user_defined
 
 TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+LIFECYCLE = ("prepare_data", "setup", "configure_model", "configure_callbacks", "teardown", "on_exception")
 
 
 @dataclass(frozen=True)
@@ -144,15 +146,24 @@ def detach_from_world(module: LightningModule, datamodule: Any, step: str) -> No
             child.reset()
     # Both were set up by the user's trainer. To build layers again would lose the weights, to tear down may delete data;
     # but what only a test needs was not made by `fit`.
-    for holder in (module, datamodule):
-        own = {} if holder is None else vars(holder)
-        own |= {"teardown": lambda stage: None, "prepare_data": lambda: None, "on_exception": lambda exception: None}
-        if holder is datamodule or step != "test_step":
-            own["setup"] = lambda stage: None
-    vars(module).update(configure_model=lambda: None, configure_callbacks=lambda: [])
+    for hook in LIFECYCLE:
+        if hook != "setup" or step != "test_step":
+            _inherit(module, hook)
+        _inherit(datamodule, hook)
     for hook in TRANSFER_HOOKS:
         if is_user_defined(datamodule, hook):
             vars(module)[hook] = getattr(datamodule, hook)
+
+
+def _inherit(holder: Any, hook: str) -> None:
+    """Give an instance Lightning's own hook in the place of the user's.
+
+    Lightning must take it for not overridden: before `prepare_data` it waits for all processes.
+    """
+    for cls in type(holder).__mro__:
+        if cls.__module__.startswith(("pytorch_lightning.", "lightning.pytorch.")) and hook in vars(cls):
+            vars(holder)[hook] = MethodType(vars(cls)[hook], holder)
+            return
 
 
 def _keep_local(module: LightningModule) -> None:
