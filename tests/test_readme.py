@@ -33,7 +33,8 @@ def test_no_block_is_missed() -> None:
     assert len(blocks()) == README.count("```python") >= 4
 
 
-# Lightning's advice about the size of the example, which is small on purpose.
+# Lightning's advice about the size of the example, which is small on purpose, and about a logger that it may lack.
+@pytest.mark.filterwarnings("ignore:.*`tensorboardX` has been removed")
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 @pytest.mark.filterwarnings("ignore:The number of training batches")
 @pytest.mark.parametrize(("code", "printed"), blocks())

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import weakref
+from contextlib import suppress
 from typing import IO, Any
 
 from lightning_esp.errors import LightningEspError, QuantizationError
@@ -95,8 +96,10 @@ class Worker:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream is not None:
-            stream.close()
     process.kill()
     process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        # What was written to a process that died before it read is still buffered, and closing tries to send it.
+        with suppress(BrokenPipeError):
+            if stream is not None:
+                stream.close()

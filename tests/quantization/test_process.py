@@ -40,6 +40,17 @@ def test_the_death_of_the_worker_is_an_exception() -> None:
             dying.call("quantize", 3)
 
 
+def test_a_message_that_was_never_read_does_not_hinder_the_end() -> None:
+    with Worker() as dying:
+        os.kill(dying._process.pid, signal.SIGKILL)
+        dying._process.wait()
+        with pytest.raises(QuantizationError, match="the esp-ppq process ended while it ran quantize"):
+            dying.call("quantize", bytes(8))
+        assert dying._process.stdin is not None
+        assert not dying._process.stdin.closed
+    assert dying._process.stdin.closed
+
+
 def test_the_process_ends_with_the_worker() -> None:
     with Worker() as closed:
         process = closed._process
