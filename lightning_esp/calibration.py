@@ -104,20 +104,27 @@ def _collect(
     batch = _batch(spec, [values for values, _ in used], counts[0] * spec.window)
     masks = _keep_masks(counts, calibration)
     caches = model.initial_caches(len(used), next(iter(batch.values())))
-    kept: list[Values] = []
+    rows = sum(int(mask.sum()) for mask in masks)
+    like = {**batch, **caches}
+    shapes = {**{port.name: port.shape for port in spec.inputs}, **{cache.name: cache.shape for cache in spec.caches}}
+    # Written in place: collecting first and joining afterwards would copy and hold everything twice.
+    kept = {name: like[name].new_empty(rows, *shape[1:], dtype=torch.float32) for name, shape in shapes.items()}
+    start = 0
     for i, mask in enumerate(masks):
         running = len(mask)
         window = {
             port.name: _window(port.time_axis, port.frames, batch[port.name][:running], i) for port in spec.inputs
         }
         caches = {name: value[:running] for name, value in caches.items()}
-        if bool(mask.any()):
-            kept.append({name: value[mask] for name, value in {**window, **caches}.items()})
+        end = start + int(mask.sum())
+        for name, value in {**window, **caches}.items():
+            kept[name][start:end] = value if end - start == running else value[mask]
+        start = end
         values = model.step_values(window, caches)
         caches = {cache.name: values[cache.next] for cache in spec.caches}
         if progress is not None:
             progress("calibrate", i + 1, len(masks))
-    return {name: torch.cat([values[name] for values in kept]).float() for name in kept[0]}
+    return kept
 
 
 def _batch(spec: StreamSpec, recordings: Sequence[Mapping[str, Tensor]], frames: int) -> Values:
