@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -153,8 +154,12 @@ class FrontEnd(nn.Module):
         # Mixed precision would multiply powers by filters in half precision.
         with torch.autocast(waveform.device.type, enabled=False):
             samples = steps.convert_samples(waveform, self.window.dtype)
-            frames = steps.cut_frames(samples, self.config.frame_samples, self.config.hop_samples)
-            return self._convert_frames(frames)
+            *leading, length = samples.shape
+            frames = steps.cut_frames(
+                samples.reshape(math.prod(leading), length), self.config.frame_samples, self.config.hop_samples
+            )
+            features = steps.convert_in_blocks(self._convert_frames, frames)
+            return features.reshape(*leading, *features.shape[1:])
 
     def _convert_frames(self, frames: Tensor) -> Tensor:
         """Return `[..., frames, bands]` from `[..., frames, frame_samples]`."""
