@@ -125,14 +125,15 @@ class Quantization:
 
     Args:
         precision: `"int8"` or `"int16"` for the whole model.
-        method: esp-ppq's calibration algorithm for activations: `"kl"`, `"percentile"`, `"mse"` or `"minmax"`.
+        method: esp-ppq's calibration algorithm for activations: `"kl"` (its own default), `"percentile"`, `"mse"` or
+            `"minmax"`.
         tolerance: how much a metric may fall from float to integers before the export is reported as lossy, as a
             fraction (0.005 is half a point of accuracy).
         int16: paths of submodules that stay in int16 inside an int8 model.
     """
 
     precision: Literal["int8", "int16"] = "int8"
-    method: Literal["kl", "percentile", "mse", "minmax"] = "percentile"
+    method: Literal["kl", "percentile", "mse", "minmax"] = "kl"
     tolerance: float = 0.005
     int16: tuple[str, ...] = ()
 
