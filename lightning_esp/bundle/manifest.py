@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from lightning_esp.bundle.header import Names
 from lightning_esp.bundle.model import SCHEMA, Results
 from lightning_esp.bundle.naming import stage_path
-from lightning_esp.bundle.tensors import tensor_bytes
+from lightning_esp.bundle.tensors import cache_tensors, tensor_bytes
 from lightning_esp.config import Deployment
 from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
-from lightning_esp.streaming.model import StreamSpec
+from lightning_esp.streaming.model import Port, StreamSpec
 from lightning_esp.verification.model import Proof, Verification
 
 # Pinned in idf_project/components/streaming/idf_component.yml.
@@ -82,29 +82,40 @@ def _streaming(spec: StreamSpec) -> dict[str, Any]:
         "trim": spec.trim,
         "receptive_field": spec.receptive_field,
         "frame_period": spec.frame_period,
+        "caches": spec.cache_form,
         "inputs": [{"name": p.name, "kind": "held" if p.time_axis is None else "stream"} for p in spec.inputs],
         "outputs": [port.name for port in spec.outputs],
+        "paces": {port.name: pace for port in spec.outputs if (pace := _pace(port))},
     }
 
 
+def _pace(port: Port) -> dict[str, int]:
+    """What an output has of its own, where several outputs differ."""
+    found = {"stride": port.stride, "trim": port.trim, "delay": port.delay}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def _target(quantized: QuantizedModel, names: Names) -> dict[str, Any]:
+    order = [cache.name for cache in quantized.spec.caches]
     return {
         "precision": quantized.precision,
         "stages": [
-            _stage(stage, stage_path(quantized.target, names.model, names.stages[stage.name]))
+            _stage(stage, stage_path(quantized.target, names.model, names.stages[stage.name]), order)
             for stage in quantized.stages
         ],
     }
 
 
-def _stage(stage: StageFile, path: str) -> dict[str, Any]:
+def _stage(stage: StageFile, path: str, order: Sequence[str]) -> dict[str, Any]:
+    caches = [_explicit(cache) for cache in stage.caches]
+    caches += [{**_cache(tensor), "form": "native"} for tensor in stage.native_caches]
     return {
         "name": stage.name,
         "file": path,
         "sha256": sha256(stage.data),
         "inputs": [_tensor(tensor) for tensor in stage.inputs],
         "outputs": [_tensor(tensor) for tensor in stage.outputs],
-        "caches": [_cache(cache) for cache in stage.caches],
+        "caches": sorted(caches, key=lambda values: order.index(values["name"])),
     }
 
 
@@ -119,8 +130,12 @@ def _tensor(tensor: TensorInfo) -> dict[str, Any]:
     }
 
 
-def _cache(cache: CacheInfo) -> dict[str, Any]:
-    return {**_tensor(cache.tensor), "next": cache.next, "initial": cache.initial}
+def _explicit(cache: CacheInfo) -> dict[str, Any]:
+    return {**_cache(cache.tensor), "form": "explicit", "next": cache.next, "initial": cache.initial}
+
+
+def _cache(tensor: TensorInfo) -> dict[str, Any]:
+    return {**_tensor(tensor), "bytes": tensor_bytes(tensor)}
 
 
 def _proof(proof: Proof) -> dict[str, Any]:
@@ -145,7 +160,7 @@ def _report(quantized: QuantizedModel, verification: Verification) -> dict[str, 
         "golden_windows": verification.golden.windows,
         "bytes": {
             "files": {stage.name: len(stage.data) for stage in quantized.stages},
-            "caches": sum(tensor_bytes(cache.tensor) for stage in quantized.stages for cache in stage.caches),
+            "caches": sum(tensor_bytes(tensor) for tensor in cache_tensors(quantized)),
         },
     }
 

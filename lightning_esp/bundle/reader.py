@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,8 @@ def read_model(bundle: Bundle, target: str | None = None) -> QuantizedModel:
         )
     entry = bundle.manifest["targets"][target]
     stages = tuple(_stage_file(bundle.path, stage) for stage in entry["stages"])
-    spec = _spec(bundle.manifest["streaming"], stages)
+    order = [values["name"] for stage in entry["stages"] for values in stage["caches"]]
+    spec = _spec(bundle.manifest["streaming"], stages, order)
     return QuantizedModel(target, entry["precision"], spec, stages, dict(bundle.manifest["versions"]))
 
 
@@ -97,7 +100,12 @@ def _stage_file(directory: Path, entry: dict[str, Any]) -> StageFile:
         data=(directory / entry["file"]).read_bytes(),
         inputs=tuple(_tensor(values) for values in entry["inputs"]),
         outputs=tuple(_tensor(values) for values in entry["outputs"]),
-        caches=tuple(CacheInfo(_tensor(values), values["next"], values["initial"]) for values in entry["caches"]),
+        caches=tuple(
+            CacheInfo(_tensor(values), values["next"], values["initial"])
+            for values in entry["caches"]
+            if values["form"] == "explicit"
+        ),
+        native_caches=tuple(_tensor(values) for values in entry["caches"] if values["form"] == "native"),
     )
 
 
@@ -112,13 +120,13 @@ def _tensor(values: dict[str, Any]) -> TensorInfo:
     )
 
 
-def _spec(streaming: dict[str, Any], files: tuple[StageFile, ...]) -> StreamSpec:
+def _spec(streaming: dict[str, Any], files: tuple[StageFile, ...], order: Sequence[str]) -> StreamSpec:
     stages = tuple(
         Stage(
             file.name,
             tuple(_port(tensor) for tensor in file.inputs),
             tuple(_port(tensor) for tensor in file.outputs),
-            tuple(_float_cache(cache) for cache in file.caches),
+            tuple(sorted(_float_caches(file), key=lambda cache: order.index(cache.name))),
         )
         for file in files
     )
@@ -128,12 +136,13 @@ def _spec(streaming: dict[str, Any], files: tuple[StageFile, ...]) -> StreamSpec
         window=streaming["window"],
         stride=streaming["stride"],
         inputs=tuple(inputs[values["name"]] for values in streaming["inputs"]),
-        outputs=tuple(outputs[name] for name in streaming["outputs"]),
+        outputs=tuple(replace(outputs[name], **streaming["paces"].get(name, {})) for name in streaming["outputs"]),
         stages=stages,
         delay=streaming["delay"],
         trim=streaming["trim"],
         receptive_field=streaming["receptive_field"],
         frame_period=streaming["frame_period"],
+        cache_form=streaming["caches"],
     )
 
 
@@ -142,8 +151,11 @@ def _port(tensor: TensorInfo) -> Port:
     return Port(tensor.name, _torch_shape(tensor), time_axis)
 
 
-def _float_cache(cache: CacheInfo) -> Cache:
-    return Cache(cache.tensor.name, _torch_shape(cache.tensor), float(cache.initial) * 2.0**cache.tensor.exponent)
+def _float_caches(file: StageFile) -> Iterator[Cache]:
+    for cache in file.caches:
+        yield Cache(cache.tensor.name, _torch_shape(cache.tensor), float(cache.initial) * 2.0**cache.tensor.exponent)
+    for tensor in file.native_caches:
+        yield Cache(tensor.name, _torch_shape(tensor))
 
 
 def _torch_shape(tensor: TensorInfo) -> tuple[int, ...]:

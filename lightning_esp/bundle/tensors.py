@@ -28,6 +28,15 @@ def output_tensors(quantized: QuantizedModel) -> tuple[TensorInfo, ...]:
     return tuple(_get(found, port.name, "output") for port in quantized.spec.outputs)
 
 
+def cache_tensors(quantized: QuantizedModel) -> tuple[TensorInfo, ...]:
+    """All caches, those that the loop feeds back and those that a file keeps itself, stage by stage."""
+    return tuple(
+        tensor
+        for stage in quantized.stages
+        for tensor in (*(cache.tensor for cache in stage.caches), *stage.native_caches)
+    )
+
+
 def check_wiring(quantized: QuantizedModel) -> None:
     """Check that the stages fit together: every tensor has one source, and every reader sees it in one form.
 
@@ -39,7 +48,7 @@ def check_wiring(quantized: QuantizedModel) -> None:
     for stage in quantized.stages:
         for tensor in stage.inputs:
             _check_reader(stage.name, tensor, known)
-        for tensor in (*stage.inputs, *stage.outputs, *(cache.tensor for cache in stage.caches)):
+        for tensor in (*stage.inputs, *stage.outputs, *(cache.tensor for cache in stage.caches), *stage.native_caches):
             _check_form(stage.name, tensor)
         for tensor in stage.outputs:
             if tensor.name in known:

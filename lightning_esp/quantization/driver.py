@@ -197,14 +197,15 @@ class _Recorder(EspdlExporter):  # type: ignore[misc]
     Its metaclass makes one instance for the whole process, so what belongs to a file is set by `begin`.
     """
 
-    def begin(self, caches: tuple[tuple[str, str], ...], form: str) -> None:
+    def begin(self, caches: tuple[tuple[str, str], ...], form: str, initial: Mapping[str, float]) -> None:
         """Start a new file.
 
         Args:
             caches: name of each cache and of its new value.
             form: which of them become StreamingCache operators.
+            initial: start value of each cache.
         """
-        self._caches, self._form = caches, form
+        self._caches, self._form, self._initial = caches, form, initial
         self.layouts: dict[str, Layout] = {}
         self.native: tuple[NativeCache, ...] = ()
 
@@ -214,7 +215,7 @@ class _Recorder(EspdlExporter):  # type: ignore[misc]
         info = ExporterPatternInfo()
         self.layouts = {name: tuple(info.get_var_permute(name)) for name in [*graph.inputs, *graph.outputs]}
         if all(self.layouts[cache] == self.layouts[new] for cache, new in self._caches):
-            self.native = lower(graph, self._caches, self._form)
+            self.native = lower(graph, self._caches, self._form, self._initial)
         return graph
 
 
@@ -241,7 +242,7 @@ def _write(
     for name, layout in wanted.items():
         info.add_var_permute(name, list(layout))
     exporter = _Recorder()
-    exporter.begin(names.caches, job.cache_form)
+    exporter.begin(names.caches, job.cache_form, job.initial)
     graph = load_graph(dump_graph(graph))
     with tempfile.TemporaryDirectory() as folder, _errors_raised(f"writing stage {names.name!r}"):
         path = Path(folder) / "stage.espdl"

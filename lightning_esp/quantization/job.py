@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
@@ -23,7 +24,10 @@ class StageNames:
 
 @dataclass(frozen=True)
 class Job:
-    """All that quantization needs: an ONNX graph of one window, its calibration tensors, and how the graph is cut."""
+    """All that quantization needs: an ONNX graph of one window, its calibration tensors, and how the graph is cut.
+
+    `initial` holds the start value of each cache.
+    """
 
     onnx: bytes
     shapes: dict[str, tuple[int, ...]]
@@ -34,6 +38,7 @@ class Job:
     method: str
     int16: tuple[str, ...] = ()
     cache_form: str = "explicit"
+    initial: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -27,21 +27,36 @@ def channels_last(rank: int) -> Layout:
 
 
 def preferred(graph: BaseGraph, name: str) -> Layout:
-    """The layout that the nearest reader with a will of its own wants for a graph input."""
+    """The layout that the nearest operator with a will of its own wants for a graph input.
+
+    Readers come first. Where none of them has a will, as behind a branch that is only delayed and added, the operators
+    whose outputs it is joined with decide.
+    """
     variable = graph.variables[name]
-    rank, seen = len(variable.shape), set[str]()
-    pending = list(variable.dest_ops)
+    rank = len(variable.shape)
+    for both_ways in (False, True):
+        wants = _nearest_will(variable, both_ways)
+        if wants is not None:
+            return channels_last(rank) if wants else plain(rank)
+    return plain(rank)
+
+
+def _nearest_will(start: Variable, both_ways: bool) -> bool | None:
+    """Whether the nearest operator that cares wants channels last; None where none cares."""
+    seen, pending = set[str](), [*start.dest_ops]
     while pending:
         operation = pending.pop(0)
         if operation.name in seen:
             continue
         seen.add(operation.name)
         if operation.type in CONV_LAYOUT_OP_SET or operation.type == "Resize":
-            return channels_last(rank)
+            return True
         if operation.type in OTHER_OP_SET and operation.type not in _FOLLOWS:
-            return plain(rank)
+            return False
         pending += [reader for output in operation.outputs for reader in output.dest_ops]
-    return plain(rank)
+        if both_ways:
+            pending += [read.source_op for read in operation.inputs if read.source_op is not None]
+    return None
 
 
 def own_slice_axes(graph: BaseGraph) -> None:

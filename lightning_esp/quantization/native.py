@@ -7,7 +7,7 @@ stands, behind the layouts and exponents that esp-ppq has given it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from esp_ppq.core import DataType
 from esp_ppq.IR import BaseGraph, Operation, Variable
@@ -17,13 +17,16 @@ from lightning_esp.errors import QuantizationError
 from lightning_esp.quantization.job import NativeCache
 
 
-def lower(graph: BaseGraph, caches: Sequence[tuple[str, str]], form: str) -> tuple[NativeCache, ...]:
+def lower(
+    graph: BaseGraph, caches: Sequence[tuple[str, str]], form: str, initial: Mapping[str, float]
+) -> tuple[NativeCache, ...]:
     """Replace the caches that can be, in place.
 
     Args:
         graph: the prepared graph; every layout and exponent is settled.
         caches: name of each cache and of its new value.
         form: `"auto"` keeps what cannot be lowered explicit; `"native"` refuses it; `"explicit"` keeps all.
+        initial: start value of each cache.
 
     Returns:
         What was lowered.
@@ -33,7 +36,7 @@ def lower(graph: BaseGraph, caches: Sequence[tuple[str, str]], form: str) -> tup
     """
     lowered = []
     for cache, new in caches if form != "explicit" else ():
-        reason = _obstacle(graph, cache, new)
+        reason = _obstacle(graph, cache, new) if not initial[cache] else f"it starts at {initial[cache]:g}, not at zero"
         if reason is None:
             lowered.append(_lower_one(graph, cache, new))
         elif form == "native":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from lightning_esp.errors import ConversionError
 from lightning_esp.streaming.model import Port, StreamingModel, StreamSpec
+from lightning_esp.streaming.scopes import located
 
 OPSET = 18
 
@@ -36,8 +38,8 @@ class Pipeline(nn.Module):
 
     def __init__(self, model: StreamingModel) -> None:
         super().__init__()
-        self.model = model
-        self.stages = nn.ModuleList(model.stages)
+        self.stages = nn.ModuleList(located(stage) for stage in model.stages)
+        self.model = replace(model, stages=tuple(self.stages))
 
     def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
         """Map `graph_inputs` to `graph_outputs`."""

@@ -99,6 +99,7 @@ def _job(model: StreamingModel, calibration_set: CalibrationSet, quantization: Q
         method=quantization.method,
         int16=tuple(quantization.int16),
         cache_form=spec.cache_form,
+        initial={cache.name: cache.initial for cache in spec.caches},
     )
 
 

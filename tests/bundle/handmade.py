@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,25 @@ def int16_stage(target: str = "esp32s3", seed: int = 2) -> Result:
     return make_result((StageFile("stage_0", b"", (x, slow), (y,), ()),), window=4, target=target, seed=seed)
 
 
+def mixed_stage(target: str = "esp32s3", seed: int = 4) -> Result:
+    """A cache that the file keeps itself beside one that the loop feeds back, in the other order in the float model."""
+    x, y = tensor("x", (1, 3, 4)), tensor("output", (1, 3, 5))
+    native = tensor("conv.past", (1, 6, 4), time_axis=None)
+    stage = StageFile("stage_0", b"", (x,), (y,), (cache("rnn.h", (1, 1, 4)),), (native,))
+    model, verification = make_result((stage,), window=3, target=target, seed=seed)
+    (only,) = model.spec.stages
+    stages = (replace(only, caches=only.caches[::-1]),)
+    return replace(model, spec=replace(model.spec, stages=stages, cache_form="auto")), verification
+
+
+def paced_stage(target: str = "esp32s3", seed: int = 5) -> Result:
+    """Two outputs, one of which has a stride, a trim and a delay of its own."""
+    x, y, slow = tensor("x", (1, 4, 4)), tensor("output", (1, 4, 5)), tensor("output_1", (1, 2, 1))
+    model, verification = make_result((StageFile("stage_0", b"", (x,), (y, slow), ()),), 4, target, seed)
+    outputs = (model.spec.outputs[0], replace(model.spec.outputs[1], stride=2, trim=1, delay=0))
+    return replace(model, spec=replace(model.spec, outputs=outputs)), verification
+
+
 def image_stage(target: str = "esp32s3", seed: int = 3) -> Result:
     """A 2-D model with several channels, a float output, and a label per class."""
     x = tensor("x", (1, 2, 3, 2), layout=NHWC, time_axis=1)
@@ -80,10 +100,7 @@ def make_result(
 ) -> Result:
     """Wrap stages into a model with a spec, file bytes and golden windows of their own."""
     rng = np.random.default_rng(seed)
-    files = tuple(
-        StageFile(stage.name, b"EDL2" + rng.bytes(60 + 16 * index), stage.inputs, stage.outputs, stage.caches)
-        for index, stage in enumerate(stages)
-    )
+    files = tuple(replace(stage, data=b"EDL2" + rng.bytes(60 + 16 * index)) for index, stage in enumerate(stages))
     spec = make_spec(files, window)
     made = {info.name for stage in stages for info in stage.outputs}
     inputs = {info.name: info for stage in stages for info in stage.inputs if info.name not in made}
@@ -113,8 +130,12 @@ def make_spec(stages: Sequence[StageFile], window: int) -> StreamSpec:
                 stage.name,
                 tuple(ports[info.name] for info in stage.inputs),
                 tuple(ports[info.name] for info in stage.outputs),
-                tuple(
-                    Cache(c.tensor.name, port(c.tensor).shape, c.initial * 2.0**c.tensor.exponent) for c in stage.caches
+                (
+                    *(
+                        Cache(c.tensor.name, port(c.tensor).shape, c.initial * 2.0**c.tensor.exponent)
+                        for c in stage.caches
+                    ),
+                    *(Cache(tensor.name, port(tensor).shape) for tensor in stage.native_caches),
                 ),
             )
             for stage in stages

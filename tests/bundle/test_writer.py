@@ -18,7 +18,14 @@ from lightning_esp.verification.model import Proof
 from tests.bundle import handmade
 
 PROJECT = Path(__file__).parents[2] / "idf_project"
-CASES = [handmade.one_stage, handmade.three_stages, handmade.int16_stage, handmade.image_stage]
+CASES = [
+    handmade.one_stage,
+    handmade.three_stages,
+    handmade.int16_stage,
+    handmade.image_stage,
+    handmade.mixed_stage,
+    handmade.paced_stage,
+]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -87,6 +94,8 @@ def test_the_manifest_describes_every_tensor(tmp_path):
             "exponent": -5,
             "layout": [0, 2, 1],
             "time_axis": 1,
+            "bytes": 16,
+            "form": "explicit",
             "next": "head.past.next",
             "initial": -7,
         }
@@ -94,6 +103,27 @@ def test_the_manifest_describes_every_tensor(tmp_path):
     assert manifest["metrics"]["quantized"]["esp32s3"] == {"val_accuracy": 0.931640625}
     assert manifest["proofs"][1]["figure"] == "inf"
     assert set(manifest["files"]) == set(handmade.read_files(tmp_path / "kws")) - {"manifest.json"}
+
+
+def test_the_manifest_lists_native_caches_beside_the_others(tmp_path):
+    bundle = write_bundle({"esp32s3": handmade.mixed_stage()}, tmp_path / "kws")
+    native, explicit = bundle.manifest["targets"]["esp32s3"]["stages"][0]["caches"]
+    assert native == {
+        "name": "conv.past",
+        "form": "native",
+        "shape": [1, 6, 4],
+        "dtype": "int8",
+        "exponent": -4,
+        "layout": [0, 2, 1],
+        "time_axis": None,
+        "bytes": 24,
+    }
+    assert (explicit["name"], explicit["form"], explicit["bytes"]) == ("rnn.h", "explicit", 4)
+    assert bundle.report["targets"]["esp32s3"]["bytes"]["caches"] == 28
+    # The firmware feeds back the explicit one only.
+    header = (bundle.path / "components/model/esp32s3/model_config.hpp").read_text()
+    assert "rnn.h" in header
+    assert "conv.past" not in header
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):
