@@ -3,7 +3,7 @@
     python benchmarks/calibration.py
 
 The loop is the plain one: a recording after the other, a slice after the other, each noted with the caches that it
-meets (`loop_over_slices`, below). Both run under `inference_mode`, each with one or two torch threads, whichever suits
+meets (`loop_over_slices`, below), the network stepped by hand (`step`). Both run under `inference_mode`, each with one or two torch threads, whichever suits
 it better, on the network of `recipes/kws_tcn.py`; they take turns, and the fastest of each is compared.
 """
 
@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_esp import Calibration, Streaming, StreamingModel, calibrate, convert
 
@@ -28,17 +29,42 @@ LIMIT = 1e-5
 Values = dict[str, Tensor]
 
 
+def convs_of(network: KeywordTcn) -> dict[str, nn.Conv1d]:
+    """The convolutions that need past frames, by the name that the export gives to their caches."""
+    convs = {name: conv for name, conv in network.named_modules() if isinstance(conv, nn.Conv1d)}
+    return {f"{name}.cache": conv for name, conv in convs.items() if conv.kernel_size != (1,)}
+
+
+def convolve(conv: nn.Conv1d, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+    """Frames of a causal convolution, its past frames in front, and the past frames for the next ones."""
+    joined = torch.cat([cache, x], dim=2)
+    y = F.conv1d(joined, conv.weight, conv.bias, dilation=conv.dilation, groups=conv.groups)
+    return y, joined[:, :, -cache.shape[2] :]
+
+
+def step(network: KeywordTcn, x: Tensor, caches: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """The network's next frames, as one would write them by hand."""
+    x, new_cache = convolve(network.stem, x, caches[0])
+    x, new_caches = F.relu(network.norm(x)), [new_cache]
+    for block, cache in zip(network.blocks, caches[1:], strict=True):
+        y, new_cache = convolve(block.depthwise, x, cache)
+        x = F.relu(x + block.norm(block.pointwise(y)))
+        new_caches.append(new_cache)
+    return network.head(x), new_caches
+
+
 @torch.inference_mode()
 def loop_over_slices(network: KeywordTcn, recordings: list[Tensor], window: int) -> Values:
     """Collect slices and the caches that they meet, with a batch of one."""
-    shapes = network.streaming_caches()
-    collected: dict[str, list[Tensor]] = {"x": [], **{name: [] for name in shapes}}
+    convs = convs_of(network)
+    past = [(conv.kernel_size[0] - 1) * conv.dilation[0] for conv in convs.values()]
+    collected: dict[str, list[Tensor]] = {"x": [], **{name: [] for name in convs}}
     for recording in recordings:
-        caches = [torch.zeros(1, *shape) for shape in shapes.values()]
+        caches = [torch.zeros(1, conv.in_channels, n) for conv, n in zip(convs.values(), past, strict=True)]
         for piece in recording.unsqueeze(0).split(window, dim=2):
             for values, tensor in zip(collected.values(), [piece, *caches], strict=True):
                 values.append(tensor)
-            _, *caches = network.streaming_forward(piece, *caches)
+            _, caches = step(network, piece, caches)
     return {name: torch.cat(tensors) for name, tensors in collected.items()}
 
 

@@ -15,6 +15,8 @@ import soundfile
 import torch
 from torch import nn
 
+from lightning_esp import Streaming, convert
+
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "kws_tcn.py"
 
@@ -75,26 +77,25 @@ def test_an_output_frame_depends_on_no_later_input_frame(spotter: Any) -> None:
     assert features.grad[0, :, 0].abs().max() > 0
 
 
+def test_the_network_is_plain_offline_code_that_keeps_the_names_of_its_weights(spotter: Any) -> None:
+    assert not any(hasattr(module, "streaming_forward") for module in spotter.network.modules())
+    names = set(spotter.network.state_dict())
+    assert {"stem.weight", "norm.running_var", "blocks.0.depthwise.weight", "blocks.7.norm.bias", "head.bias"} <= names
+    assert len(names) == 1 + 5 + 8 * (2 + 5) + 2
+
+
 @pytest.mark.parametrize("window", [1, 2, 3, 8])
 def test_streaming_equals_offline(spotter: Any, window: int) -> None:
     network = spotter.network.double()
-    features = torch.randn(1, 32, 48, dtype=torch.float64)
-    caches = [torch.zeros(1, *shape, dtype=torch.float64) for shape in network.streaming_caches().values()]
-    outputs = []
+    features = torch.randn(2, 32, 50, dtype=torch.float64)
+    model = convert(network, features[:1], Streaming(window=window))
+    assert model.receptive_field == 123
+    assert [cache.shape[1:] for cache in model.spec.caches] == [(32, 2), *[(80, 4 * d) for d in 2 * (1, 2, 4, 8)]]
     with torch.no_grad():
-        for part in features.split(window, dim=2):
-            output, *caches = network.streaming_forward(part, *caches)
-            outputs.append(output)
-        offline = network(features)
+        offline, streamed = network(features), model.run(features)
+    assert isinstance(streamed, torch.Tensor)
     assert offline.std() > 0.1
-    assert (torch.cat(outputs, dim=2) - offline).abs().max() <= 1e-10
-
-
-def test_caches_keep_their_declared_shapes(spotter: Any) -> None:
-    shapes = spotter.network.streaming_caches()
-    caches = [torch.randn(1, *shape) for shape in shapes.values()]
-    _, *new_caches = spotter.network.streaming_forward(torch.randn(1, 32, 1), *caches)
-    assert [tuple(cache.shape[1:]) for cache in new_caches] == list(shapes.values())
+    assert (streamed - offline).abs().max() <= 1e-10
 
 
 def test_the_front_end_makes_a_frame_every_period_and_normalises_it(recipes: ModuleType) -> None:
