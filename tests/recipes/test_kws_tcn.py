@@ -99,7 +99,9 @@ def test_streaming_equals_offline(spotter: Any, window: int) -> None:
 
 
 def test_the_front_end_makes_a_frame_every_period_and_normalises_it(recipes: ModuleType) -> None:
-    frontend = recipes.LogMel(32, frame_period=0.01)
+    import log_mel
+
+    frontend = log_mel.LogMel(32, frame_period=0.01)
     waveforms = torch.randn(4, 16_000, generator=torch.Generator().manual_seed(1)) * 0.1
     frontend.measure(waveforms)
     features = frontend(waveforms)
@@ -115,6 +117,8 @@ def write_clip(path: Path, seconds: float, rate: int = 16_000) -> None:
 
 
 def test_any_folder_with_an_index_and_noise_beside_it_loads(recipes: ModuleType, tmp_path: Path) -> None:
+    import speech_data
+
     root = tmp_path / "words"
     rows = ["path,label,speaker,split,duration_s"]
     for speaker in range(12):
@@ -123,7 +127,7 @@ def test_any_folder_with_an_index_and_noise_beside_it_loads(recipes: ModuleType,
     (root / "index.csv").write_text("\n".join(rows) + "\n")
     write_clip(tmp_path / "noise" / "rain.wav", 0.3)
     (tmp_path / "noise" / "index.csv").write_text("path,label,speaker,split,duration_s\nrain.wav,rain,,train,0.3\n")
-    data = recipes.SpeechData(root, batch_size=4)
+    data = speech_data.SpeechData(root, batch_size=4)
     assert data.labels == ["_silence_", "a", "b"]
     # Every tenth of the eleven training speakers is held out for validation.
     assert [len(data.dataset(split)) for split in ("train", "val", "test")] == [9 + 3, 2, 1]
@@ -136,13 +140,17 @@ def test_any_folder_with_an_index_and_noise_beside_it_loads(recipes: ModuleType,
 
 
 def test_noise_files_are_those_of_the_training_split(recipes: ModuleType, tmp_path: Path) -> None:
+    import speech_data
+
     index = "path,label,speaker,split,duration_s\nrain.wav,rain,,train,0.3\nwind.wav,wind,,test,0.3\n"
     (tmp_path / "index.csv").write_text(index)
-    assert recipes.SpeechData(noise_root=tmp_path).noise_files == [tmp_path / "rain.wav"]
-    assert {path.parent.name for path in recipes.SpeechData().noise_files} == {"_silence_"}
+    assert speech_data.SpeechData(noise_root=tmp_path).noise_files == [tmp_path / "rain.wav"]
+    assert {path.parent.name for path in speech_data.SpeechData().noise_files} == {"_silence_"}
 
 
 def test_speech_commands_loads_from_its_own_folders(recipes: ModuleType, tmp_path: Path) -> None:
+    import speech_data
+
     folder = tmp_path / "SpeechCommands" / "speech_commands_v0.02"
     for word in ("yes", "no", "cat", "dog", "bird", "tree"):
         for speaker in ("a1", "b2", "c3"):
@@ -150,7 +158,7 @@ def test_speech_commands_loads_from_its_own_folders(recipes: ModuleType, tmp_pat
     (folder / "validation_list.txt").write_text("yes/b2_nohash_0.wav\nno/b2_nohash_0.wav\ndog/b2_nohash_0.wav\n")
     (folder / "testing_list.txt").write_text("".join(f"{word}/c3_nohash_0.wav\n" for word in ("yes", "no", "cat")))
     write_clip(folder / "_background_noise_" / "tap.wav", 2.0)
-    data = recipes.SpeechData(tmp_path, keywords=["yes", "no"])
+    data = speech_data.SpeechData(tmp_path, keywords=["yes", "no"])
     assert data.labels == ["_silence_", "_unknown_", "no", "yes"]
     kept = [clip for clip in data.clips if clip.split == "train" and clip.label == "_unknown_"]
     # Two clips of two keywords are left for training, and ten of other words: one is kept, as of a keyword on average.
