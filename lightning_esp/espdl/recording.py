@@ -7,6 +7,7 @@ then known from the frames before it, and only recurrent layers walk through tim
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ from lightning_esp.espdl.kernels.node import positive_axis
 from lightning_esp.espdl.model import Array
 from lightning_esp.espdl.registers import Register, Unrolling, carry, unroll
 
-_BLOCK = 2048
+# Windows of a block over all recordings of a batch, and values of its largest tensor.
+_BLOCK_WINDOWS, _BLOCK_VALUES = 2048, 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,8 @@ class EspdlRecorder:
         found = unroll(interpreter, feedback)
         self._unrolling = found if isinstance(found, Unrolling) else None
         self.reason = found if isinstance(found, str) else ""
+        largest = max(math.prod(shape) for shape in interpreter.shapes.values())
+        self._block = min(_BLOCK_WINDOWS, _BLOCK_VALUES // max(1, largest))
 
     def initial_caches(self, batch: int) -> dict[str, Array]:
         """Return zeros for every explicit cache, shape (batch, ...) as in the file."""
@@ -100,7 +104,7 @@ class EspdlRecorder:
         held = self.initial_caches(batch) if caches is None else dict(caches)
         native = self._interpreter.initial_state(batch) if state is None else dict(state)
         unrolling = None if stepwise else self._unrolling
-        size = 1 if unrolling is None else max(1, _BLOCK // batch)
+        size = 1 if unrolling is None else max(1, self._block // batch)
         blocks: list[dict[str, Array]] = []
         for start in range(0, count, size):
             block = {name: array[:, start : start + size] for name, array in windows.items()}

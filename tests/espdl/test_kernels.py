@@ -98,6 +98,15 @@ class TestProducts:
         inputs = [tensor("x", (1, 4000)), parameter("w", weight), parameter("b", np.int32([-(127 * 127 * 4000)]))]
         assert run(single("Gemm", inputs, tensor("y", (1, 1))), x=x).tolist() == [[-127]]
 
+    @pytest.mark.parametrize("rows", [1, 51, 1003])
+    def test_many_rows_are_multiplied_in_pieces(self, rows):
+        weight, x = spread((80, 64)), spread((rows, 80), seed=1)
+        inputs = [tensor("x", (1, 80)), parameter("w", weight)]
+        y = run(single("Gemm", inputs, tensor("y", (1, 64), exponent=10)), x=x)
+        exact = np.floor(x.astype(np.int64) @ weight / 1024 + 0.5)
+        np.testing.assert_array_equal(y, np.clip(exact, -128, 127))
+        assert np.abs(y).max() > 50
+
     def test_channels_have_shifts_of_their_own(self):
         inputs = [tensor("x", (1, 1), exponent=-2), parameter("w", np.int8([[10, 10, 10]]), exponent=(-1, -2, -3))]
         y = run(single("Gemm", inputs, tensor("y", (1, 3), exponent=0)), "esp32p4", x=np.int8([[2]]))

@@ -17,6 +17,8 @@ from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, Values, 
 from lightning_esp.espdl.model import Array
 
 _FLOAT32_EXACT, _FLOAT64_EXACT = 1 << 24, 1 << 53
+# OpenBLAS computes a product of m x k by k x n in one thread where m * k * n is at most this.
+_ONE_THREAD, _LEAST_ROWS = 1 << 18, 8
 ProductSum = Callable[[Array], Array]
 
 
@@ -93,8 +95,19 @@ def build_conv(node: Node) -> Kernel:
 
 
 def multiply(values: Array, matrix: Array) -> Array:
-    """Multiply the last axis by a matrix as one product of two matrices: a stacked one calls BLAS for every window."""
-    product = values.reshape(-1, values.shape[-1]) @ matrix
+    """Multiply the last axis by a matrix, in pieces of many rows each: one window at a time would be slow.
+
+    A piece is small enough for OpenBLAS to stay in one thread. Its threads spin while they wait, which on a busy machine
+    makes a product of this size up to thirty times slower; large matrices, where threads pay, are multiplied whole.
+    """
+    rows = values.reshape(-1, values.shape[-1])
+    height = _ONE_THREAD // matrix.size
+    whole = len(rows) // height * height if height >= _LEAST_ROWS else 0
+    product = np.empty((len(rows), matrix.shape[-1]), matrix.dtype)
+    if whole:
+        pieces = rows[:whole].reshape(-1, height, rows.shape[-1])
+        np.matmul(pieces, matrix, out=product[:whole].reshape(-1, height, product.shape[-1]))
+    np.matmul(rows[whole:], matrix, out=product[whole:])
     return product.reshape(*values.shape[:-1], matrix.shape[-1])
 
 
