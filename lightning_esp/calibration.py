@@ -12,6 +12,7 @@ from lightning_esp.config import Calibration
 from lightning_esp.errors import DataError
 from lightning_esp.streaming.model import Recordings, StreamingModel, StreamSpec, Values, pad_frames
 from lightning_esp.streaming.recordings import check_recordings
+from lightning_esp.streaming.threads import single_thread
 
 Progress = Callable[[str, int, int], None]
 
@@ -96,6 +97,7 @@ def _keep_masks(counts: Sequence[int], calibration: Calibration) -> list[Tensor]
     return list(keep.split(running))  # type: ignore[no-untyped-call]
 
 
+@single_thread()
 @torch.inference_mode()
 def _collect(
     model: StreamingModel, used: list[tuple[Values, int]], calibration: Calibration, progress: Progress | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,8 @@ def _load(source: str | PathLike[str] | bytes) -> tuple[bytes, str]:
     return Path(source).read_bytes(), str(source)
 
 
+# Models are frozen, and an export reads each of its few files many times.
+@lru_cache(maxsize=8)
 def _parse(data: bytes, origin: str) -> EspdlModel:
     try:
         return _read_model(data, origin)

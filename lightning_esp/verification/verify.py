@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import numpy as np
@@ -100,7 +101,7 @@ def require(proofs: Sequence[Proof]) -> tuple[Proof, ...]:
     for proof in proofs:
         if not proof.passed:
             raise ProofError(
-                f"{proof.name}: {proof.figure:.6g}, but at most {proof.limit:.6g} is allowed. {proof.where}. {proof.next_step}"
+                f"{proof.name}: {proof.figure:.9g}, but at most {proof.limit:.9g} is allowed. {proof.where}. {proof.next_step}"
             )
     return tuple(proofs)
 
@@ -112,15 +113,18 @@ def _integers(quantized: QuantizedModel, recordings: Recordings, worker: Worker)
     counts = [quantized.spec.windows(frames) for frames in lengths]
     windows = integer_windows(quantized, batch)
     files = interpret(quantized)
-    results = files.run(windows)
-    alone = files.run([_first(window) for window in windows])
+    # The executor runs in a process of its own.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        graph = pool.submit(ExecutorStream(quantized, worker).run, windows)
+        results = files.run(windows)
+        alone = files.run([_first(window) for window in windows])
     steps = int16_steps(quantized)
     proofs = (
         boundaries(quantized, results),
         integer_parity(
             "files window by window equal esp-ppq's uncut graph over whole recordings",
             results,
-            ExecutorStream(quantized, worker).run(windows),
+            graph.result(),
             steps,
             "Report the model: esp-ppq wrote something else than it simulates.",
         ),
