@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from lightning_esp.bundle import Bundle, read_bundle, write_bundle
 from lightning_esp.calibration import CalibrationSet, calibrate
-from lightning_esp.config import Calibration, Deployment, Quantization, Streaming
+from lightning_esp.config import Budget, Calibration, Deployment, Quantization, Streaming
 from lightning_esp.export import export
 from lightning_esp.quantization import QuantizedModel, quantize
 from lightning_esp.simulation import simulate
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lightning_esp.callback import EspStreamingExport
 
 __all__ = [
+    "Budget",
     "Bundle",
     "Calibration",
     "CalibrationSet",

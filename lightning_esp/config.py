@@ -150,6 +150,27 @@ class Quantization:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """Limits that an export is held to, by an estimate made before anything is written.
+
+    Args:
+        flash: bytes of the `.espdl` files, golden windows aside.
+        ram: bytes of activations, caches and the copies that the pipeline keeps.
+        step_us: microseconds of the costliest frame step. Only the ESP32-S3 and the ESP32-P4 have public figures to
+            estimate it from.
+    """
+
+    flash: int | None = None
+    ram: int | None = None
+    step_us: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("flash", "ram", "step_us"):
+            limit = getattr(self, name)
+            _require(limit is None or limit > 0, f"Budget({name}={limit}) must be a positive number, or left out.")
+
+
+@dataclass(frozen=True)
 class Deployment:
     """What the bundle holds beside the model.
 
@@ -158,11 +179,13 @@ class Deployment:
         golden: write golden windows, made from the verification recordings, into the bundle. False leaves them out
             for those whose recordings are private; the firmware then has no self-test data.
         name: C++ namespace of the model and prefix of its files, so that two models fit into one firmware.
+        budget: limits that make the export fail. None: none.
     """
 
     labels: tuple[str, ...] | None = None
     golden: bool = True
     name: str = "model"
+    budget: Budget | None = None
 
     def __post_init__(self) -> None:
         _require(

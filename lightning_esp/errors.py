@@ -15,6 +15,7 @@ LightningEspError
 ├── QuantizationError                    esp-ppq reported an error or failed
 ├── DeviceSafetyError                    ESP-DL cannot compute the graph rightly
 ├── ProofError                           a proof failed; the bundle was not written
+├── BudgetError                          the model is estimated over a limit of `Deployment(budget=...)`
 ├── BundleError                          a bundle cannot be read, or was changed after it was written
 └── EspdlError                           an `.espdl` file cannot be read or computed
     ├── EspdlFormatError                 truncated, encrypted, foreign or newer file
@@ -82,6 +83,10 @@ class DeviceSafetyError(LightningEspError):
 
 class ProofError(LightningEspError):
     """A proof failed, so the bundle was not written."""
+
+
+class BudgetError(LightningEspError):
+    """The model is estimated over a limit of the deployment's budget, so the bundle was not written."""
 
 
 class BundleError(LightningEspError):

@@ -10,6 +10,7 @@ import lightning_esp
 
 NAMES = {
     "lightning_esp": [
+        "Budget",
         "Bundle",
         "Calibration",
         "CalibrationSet",

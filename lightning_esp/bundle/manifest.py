@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -14,6 +15,7 @@ from lightning_esp.bundle.model import SCHEMA, Results
 from lightning_esp.bundle.naming import stage_path
 from lightning_esp.bundle.tensors import cache_tensors, tensor_bytes
 from lightning_esp.config import Deployment
+from lightning_esp.cost import Estimate
 from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
 from lightning_esp.streaming.model import Port, StreamSpec
 from lightning_esp.verification.model import Proof, Verification
@@ -98,6 +100,7 @@ def _pace(port: Port) -> dict[str, int]:
 def _target(quantized: QuantizedModel, names: Names) -> dict[str, Any]:
     order = [cache.name for cache in quantized.spec.caches]
     return {
+        **({"estimate": _estimate(quantized.estimate)} if quantized.estimate else {}),
         "precision": quantized.precision,
         "stages": [
             _stage(stage, stage_path(quantized.target, names.model, names.stages[stage.name]), order)
@@ -117,6 +120,34 @@ def _stage(stage: StageFile, path: str, order: Sequence[str]) -> dict[str, Any]:
         "outputs": [_tensor(tensor) for tensor in stage.outputs],
         "caches": sorted(caches, key=lambda values: order.index(values["name"])),
     }
+
+
+def _estimate(estimate: Estimate) -> dict[str, Any]:
+    """What the model will cost, labelled as what it is. Times are whole microseconds: no estimate is finer."""
+    count = len(estimate.stages)
+    return {
+        "kind": "an estimate, not a measurement",
+        "error": None if estimate.error is None else {**asdict(estimate.error), "text": str(estimate.error)},
+        "window_us": _whole(estimate.window_us),
+        "step_us": _whole(estimate.step_us),
+        "step_us_cut_by_count": {str(k): _whole(estimate.cut_by_count(k)) for k in range(1, max(4, count) + 1)},
+        "ram": estimate.ram,
+        "psram": estimate.psram,
+        "flash": estimate.flash,
+        "buffers": estimate.buffers,
+        "stages": [
+            {
+                **asdict(replace(stage, layers=())),
+                "microseconds": _whole(stage.microseconds),
+                "layers": len(stage.layers),
+            }
+            for stage in estimate.stages
+        ],
+    }
+
+
+def _whole(microseconds: float | None) -> int | None:
+    return None if microseconds is None else round(microseconds)
 
 
 def _tensor(tensor: TensorInfo) -> dict[str, Any]:

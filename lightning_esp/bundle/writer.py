@@ -17,6 +17,7 @@ from lightning_esp.bundle.naming import golden_path, stage_path, target_dir
 from lightning_esp.bundle.partitions import render_partitions
 from lightning_esp.bundle.tensors import check_wiring
 from lightning_esp.config import TARGETS, Deployment, check_target
+from lightning_esp.cost import check_budget
 from lightning_esp.errors import BundleError, ProofError
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.verification.model import Golden
@@ -50,10 +51,12 @@ def write_bundle(
         OutputDirectoryError: `output_dir` is a file, or a directory with something else in it.
         ProofError: a verification holds a proof that did not pass.
         BundleError: the results belong to different models, or their tensors do not fit together.
+        BudgetError: a model is estimated over a limit of `deployment.budget`.
     """
     directory = check_output_dir(output_dir)
     deployment = deployment or Deployment()
     _check_results(results)
+    _check_budget(results, deployment)
     results = dict(sorted(results.items()))  # the order in which targets were given must not show
     names = {target: name_parts(quantized, deployment.name) for target, (quantized, _) in results.items()}
     manifest = build_manifest(results, names, deployment)
@@ -101,6 +104,12 @@ def read_project() -> dict[str, bytes]:
 def _is_shared(path: Path) -> bool:
     inside_model = path.parts[:2] == tuple(COMPONENT.split("/"))
     return not _LEFTOVERS & set(path.parts) and not (inside_model and path.parts[2] in TARGETS)
+
+
+def _check_budget(results: Results, deployment: Deployment) -> None:
+    for quantized, _ in results.values():
+        if deployment.budget is not None and quantized.estimate is not None:
+            check_budget(quantized.estimate, deployment.budget)
 
 
 def _check_results(results: Results) -> None:

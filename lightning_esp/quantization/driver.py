@@ -6,6 +6,7 @@ Arguments and results are plain Python, numpy and bytes, since they cross a pipe
 from __future__ import annotations
 
 import io
+import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -197,15 +198,14 @@ class _Recorder(EspdlExporter):  # type: ignore[misc]
     Its metaclass makes one instance for the whole process, so what belongs to a file is set by `begin`.
     """
 
-    def begin(self, caches: tuple[tuple[str, str], ...], form: str, initial: Mapping[str, float]) -> None:
+    def begin(self, job: Job, caches: tuple[tuple[str, str], ...]) -> None:
         """Start a new file.
 
         Args:
+            job: for the chip, the form of the caches, and their start values.
             caches: name of each cache and of its new value.
-            form: which of them become StreamingCache operators.
-            initial: start value of each cache.
         """
-        self._caches, self._form, self._initial = caches, form, initial
+        self._job, self._caches = job, caches
         self.layouts: dict[str, Layout] = {}
         self.native: tuple[NativeCache, ...] = ()
 
@@ -215,8 +215,16 @@ class _Recorder(EspdlExporter):  # type: ignore[misc]
         info = ExporterPatternInfo()
         self.layouts = {name: tuple(info.get_var_permute(name)) for name in [*graph.inputs, *graph.outputs]}
         if all(self.layouts[cache] == self.layouts[new] for cache, new in self._caches):
-            self.native = lower(graph, self._caches, self._form, self._initial)
+            self.native = lower(graph, self._caches, self._job.cache_form, self._job.initial)
         return graph
+
+    def export_graph(self, *arguments: Any, **options: Any) -> Any:
+        """Write the graph, and into its metadata what the format has no place for: the chip and the layouts."""
+        after = {new for _, new in self._caches}
+        layouts = {name: layout for name, layout in self.layouts.items() if name not in after}
+        text = json.dumps(layouts, sort_keys=True, separators=(",", ":"))
+        options["metadata_props"] = {"target": self._job.target, "layouts": text}
+        return super().export_graph(*arguments, **options)
 
 
 def _export_stage(job: Job, graph: BaseGraph, names: StageNames, known: Mapping[str, Layout]) -> ExportedStage:
@@ -242,7 +250,7 @@ def _write(
     for name, layout in wanted.items():
         info.add_var_permute(name, list(layout))
     exporter = _Recorder()
-    exporter.begin(names.caches, job.cache_form, job.initial)
+    exporter.begin(job, names.caches)
     graph = load_graph(dump_graph(graph))
     with tempfile.TemporaryDirectory() as folder, _errors_raised(f"writing stage {names.name!r}"):
         path = Path(folder) / "stage.espdl"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from lightning_esp.cost.estimate import Estimate
 from lightning_esp.streaming.model import StreamSpec
 
 
@@ -75,6 +76,7 @@ class QuantizedModel:
         stages: its files, in the order of data flow.
         versions: versions of the tools that made it, by package name.
         graph: esp-ppq's quantized graph of the whole model, serialized, for its executor.
+        estimate: what it will cost on the chip; None for a model that was read from a bundle.
     """
 
     target: str
@@ -83,3 +85,4 @@ class QuantizedModel:
     stages: tuple[StageFile, ...]
     versions: dict[str, str]
     graph: bytes = field(default=b"", repr=False)
+    estimate: Estimate | None = field(default=None, repr=False)

@@ -11,6 +11,7 @@ from lightning_esp.config import Quantization, check_target
 from lightning_esp.errors import EnvironmentMismatchError, QuantizationError
 from lightning_esp.espdl.model import EspdlModel
 from lightning_esp.espdl.reader import read_espdl
+from lightning_esp.quantization.estimation import estimate
 from lightning_esp.quantization.job import ExportedStage, Job, StageNames
 from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
 from lightning_esp.quantization.onnx_graph import graph_inputs, module_path, to_onnx
@@ -80,6 +81,7 @@ def quantize(
         stages=files,
         versions={name: version(name) for name in ("esp-ppq", "torch", "onnx", "lightning-esp")},
         graph=graph,
+        estimate=estimate(target, model.spec, files),
     )
 
 

@@ -1,0 +1,31 @@
+"""What a model will cost on a chip, estimated before it is flashed: a small model of time, fitted to public figures."""
+
+from lightning_esp.cost.chip import TIMED_CHIPS, Chip, FitError, chip_of
+from lightning_esp.cost.estimate import (
+    Estimate,
+    LayerEstimate,
+    StageEstimate,
+    check_budget,
+    cut_by_count,
+    estimate_stage,
+)
+from lightning_esp.cost.operators import Traffic, traffic_of, work_of
+from lightning_esp.cost.work import Work, convolution
+
+__all__ = [
+    "TIMED_CHIPS",
+    "Chip",
+    "Estimate",
+    "FitError",
+    "LayerEstimate",
+    "StageEstimate",
+    "Traffic",
+    "Work",
+    "check_budget",
+    "chip_of",
+    "convolution",
+    "cut_by_count",
+    "estimate_stage",
+    "traffic_of",
+    "work_of",
+]
