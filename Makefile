@@ -50,6 +50,7 @@ format: $(INSTALLED) ## Format everything, and fix what the linter can.
 	$(if $(CPP),$(BIN)/clang-format -i $(CPP))
 
 bench: $(INSTALLED) ## Run the benchmarks.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[benchmarks]'
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
 constraints: $(INSTALLED) ## Pin what is installed in .venv.

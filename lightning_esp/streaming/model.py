@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from math import ceil
 from typing import Literal, TypeAlias
 
@@ -59,7 +60,7 @@ class Cache:
     shape: tuple[int, ...]
     initial: float = 0.0
 
-    @property
+    @cached_property
     def next(self) -> str:
         """Name of the output that holds the new value."""
         return f"{self.name}.next"
@@ -77,12 +78,12 @@ class Stage:
     outputs: tuple[Port, ...]
     caches: tuple[Cache, ...] = ()
 
-    @property
+    @cached_property
     def input_names(self) -> tuple[str, ...]:
         """Names of all arguments, caches last."""
         return (*(port.name for port in self.inputs), *(cache.name for cache in self.caches))
 
-    @property
+    @cached_property
     def output_names(self) -> tuple[str, ...]:
         """Names of all results, new cache values last."""
         return (*(port.name for port in self.outputs), *(cache.next for cache in self.caches))
@@ -116,12 +117,12 @@ class StreamSpec:
     frame_period: float | None = None
     cache_form: Literal["auto", "native", "explicit"] = "explicit"
 
-    @property
+    @cached_property
     def caches(self) -> tuple[Cache, ...]:
         """The caches of all stages, in order."""
         return tuple(cache for stage in self.stages for cache in stage.caches)
 
-    @property
+    @cached_property
     def stream_inputs(self) -> tuple[Port, ...]:
         """The inputs that are sliced along time."""
         return tuple(port for port in self.inputs if port.time_axis is not None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lightning_esp.streaming.building import Builder
@@ -20,22 +21,32 @@ _LAST = Refused(
 class GruStep(nn.Module):
     """One GRU layer whose state goes in and out as `[batch, hidden]`."""
 
+    # torch's own functions, since the checks of `nn.GRU.forward` take as long as the layer itself.
+    function: Any = staticmethod(torch.gru)
+
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
 
+    def run(self, input: Tensor, states: Any) -> Any:
+        """Run the layer on a window."""
+        layer: Any = self.layer
+        return self.function(input, states, layer._flat_weights, layer.bias, 1, 0.0, False, False, layer.batch_first)
+
     def forward(self, input: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Run one window."""
-        output, new = self.layer(input, state.unsqueeze(0))
+        output, new = self.run(input, state.unsqueeze(0))
         return output, new.squeeze(0)
 
 
 class LstmStep(GruStep):
     """One LSTM layer whose state goes in and out as two `[batch, hidden]`."""
 
+    function: Any = staticmethod(torch.lstm)
+
     def forward(self, input: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         """Run one window."""
-        output, (new_hidden, new_cell) = self.layer(input, (hidden.unsqueeze(0), cell.unsqueeze(0)))
+        output, new_hidden, new_cell = self.run(input, (hidden.unsqueeze(0), cell.unsqueeze(0)))
         return output, new_hidden.squeeze(0), new_cell.squeeze(0)
 
 
