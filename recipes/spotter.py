@@ -8,7 +8,6 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from augmentation import augment_features
-from log_mel import LogMel
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from speech_data import SpeechData
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_esp import EspStreamingExport
+from lightning_esp.frontend import LogMel
 
 
 class Spotter(pl.LightningModule):
@@ -26,7 +26,7 @@ class Spotter(pl.LightningModule):
         labels: the classes, in the order of the network's outputs; the command line takes them from the data.
         network: the causal network that is exported.
         bands: mel bands of a frame.
-        frame_period: seconds from frame to frame.
+        frame_shift: milliseconds from frame to frame.
         decision_seconds: a clip is decided by the mean logits of its last seconds.
         learning_rate: the peak of a one-cycle schedule.
         weight_decay: of AdamW.
@@ -38,7 +38,7 @@ class Spotter(pl.LightningModule):
         labels: list[str],
         network: nn.Module,
         bands: int,
-        frame_period: float = 0.01,
+        frame_shift: int = 10,
         decision_seconds: float = 0.25,
         learning_rate: float = 7e-3,
         weight_decay: float = 1e-2,
@@ -47,8 +47,17 @@ class Spotter(pl.LightningModule):
         super().__init__()
         self.save_hyperparameters(ignore="network")
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.decision_frames = round(decision_seconds / frame_period)
-        self.frontend = LogMel(bands, frame_period)
+        # The sum inside the logarithm hides how silent silence is: its frames lie near those of quiet rooms.
+        self.frontend = LogMel(
+            num_mel_bins=bands,
+            frame_length=30,
+            frame_shift=frame_shift,
+            preemphasis=0.0,
+            window_type="hann",
+            log_epsilon=1e-5,
+            use_log_fbank=2,
+        )
+        self.decision_frames = round(decision_seconds / self.frontend.frame_period)
         self.network = network
         self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.val_acc = MulticlassAccuracy(len(labels), average="micro")

@@ -98,16 +98,27 @@ def test_streaming_equals_offline(spotter: Any, window: int) -> None:
     assert (streamed - offline).abs().max() <= 1e-10
 
 
-def test_the_front_end_makes_a_frame_every_period_and_normalises_it(recipes: ModuleType) -> None:
-    import log_mel
+def test_features_are_normalised_on_the_training_clips(recipes: ModuleType) -> None:
+    import speech_data
 
-    frontend = log_mel.LogMel(32, frame_period=0.01)
-    waveforms = torch.randn(4, 16_000, generator=torch.Generator().manual_seed(1)) * 0.1
-    frontend.measure(waveforms)
-    features = frontend(waveforms)
-    assert features.shape == (4, 32, 97)
+    data = speech_data.SpeechData()
+    waveforms = data.sample_waveforms(50)
+    spotter = recipes.KeywordSpotter(data.labels)
+    spotter.frontend.measure(waveforms)
+    features = spotter.frontend(waveforms)
+    assert features.shape == (len(waveforms), 32, 98)
     assert features.mean((0, 2)).abs().max() < 1e-3
     assert (features.std((0, 2)) - 1).abs().max() < 1e-3
+
+
+def test_noise_is_added_in_training_only(recipes: ModuleType) -> None:
+    import tcn
+
+    noise, x = tcn.RoundingNoise(share=0.1), torch.linspace(-1, 2, 1000)
+    assert torch.equal(noise.eval()(x), x)
+    added = noise.train()(x) - x
+    assert 0.09 < added.abs().max() <= 0.1
+    assert added.mean().abs() < 0.01
 
 
 def write_clip(path: Path, seconds: float, rate: int = 16_000) -> None:
