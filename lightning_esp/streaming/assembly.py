@@ -52,8 +52,11 @@ def _convert(module: nn.Module, inputs: Values, streaming: Streaming) -> Streami
 
 def _automatic(module: nn.Module, inputs: Values, streaming: Streaming) -> StreamingModel:
     from lightning_esp.streaming.conversion import convert_offline
+    from lightning_esp.streaming.partition import partition
 
-    return convert_offline(module, inputs, streaming)
+    model = convert_offline(module, inputs, streaming)
+    stages = streaming.stages if isinstance(streaming.stages, int) else 1
+    return partition(model, stages) if stages > 1 else model
 
 
 def choose_window(streaming: Streaming, stride: int, stages: int) -> int:

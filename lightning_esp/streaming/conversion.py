@@ -159,6 +159,8 @@ def _assemble(flowed: _Flowed, stride: int, window: int, streaming: Streaming) -
     for node in reversed(build.graph.nodes):
         if not node.users and node.op not in ("placeholder", "output"):
             build.graph.erase_node(node)
+    for stream in build.streams:
+        stream.node.meta.setdefault("time_axis", stream.time_axis)
     module = fx.GraphModule(build.root, build.graph, class_name="Streamed")
     inputs = tuple(_port(name, stream, build) for name, stream in flowed.inputs.items())
     trim = _fit(build, flowed.outputs[0], stride)[1]
