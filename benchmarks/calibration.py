@@ -3,8 +3,9 @@
     python benchmarks/calibration.py
 
 The loop is the plain one: a recording after the other, a slice after the other, each noted with the caches that it
-meets (`loop_over_slices`, below), the network stepped by hand (`step`). Both run under `inference_mode`, each with one or two torch threads, whichever suits
-it better, on the network of `recipes/kws_tcn.py`; they take turns, and the fastest of each is compared.
+meets (`loop_over_slices`, below), the network stepped by hand (`step`). Both run under `inference_mode`, each with one
+or two torch threads, whichever suits it better, on the network of `recipes/kws_tcn.py`; they take turns, and the
+fastest of each is compared.
 """
 
 from __future__ import annotations
