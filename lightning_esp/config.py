@@ -5,9 +5,10 @@ They are not slotted: LightningCLI reads `vars()` of each, and their docstrings 
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from lightning_esp.errors import ConfigurationError, UnknownTargetError
 
@@ -171,6 +172,44 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Detector:
+    """How scores per output frame become events, the same on the host and on the chip.
+
+    A class fires when the mean of its scores over the last `average` frames has reached its threshold for `minimum`
+    frames in a row; of several the one with the highest mean. Then nothing fires, and no frame counts, for
+    `refractory` frames. A class that stays over its threshold fires again after that.
+
+    Args:
+        threshold: for every class, or for each by its label; a class without one never fires. Labels that start with
+            an underscore (`_silence_`, `_unknown_`) fire only if they have a threshold of their own.
+        average: output frames of the moving average; frames before the start of a recording count as 0.
+        minimum: output frames in a row over the threshold.
+        refractory: output frames of silence after an event.
+        activation: how outputs become scores: `"softmax"` over the classes, `"sigmoid"` of each, or `"none"`.
+    """
+
+    threshold: float | dict[str, float] = 0.5
+    average: int = 1
+    minimum: int = 1
+    refractory: int = 0
+    activation: Literal["softmax", "sigmoid", "none"] = "softmax"
+
+    def __post_init__(self) -> None:
+        _require(self.average >= 1, f"Detector(average={self.average}) must be at least 1 frame.")
+        _require(self.minimum >= 1, f"Detector(minimum={self.minimum}) must be at least 1 frame.")
+        _require(self.refractory >= 0, f"Detector(refractory={self.refractory}) must be 0 frames or more.")
+        _require(
+            self.activation in ("softmax", "sigmoid", "none"),
+            f"Detector(activation={self.activation!r}) must be 'softmax', 'sigmoid' or 'none'.",
+        )
+        given = self.threshold.values() if isinstance(self.threshold, dict) else [self.threshold]
+        _require(
+            len(given) > 0 and all(math.isfinite(value) for value in given),
+            f"Detector(threshold={self.threshold!r}) must be a finite number, or at least one by label.",
+        )
+
+
+@dataclass(frozen=True)
 class Deployment:
     """What the bundle holds beside the model.
 
@@ -180,12 +219,17 @@ class Deployment:
             for those whose recordings are private; the firmware then has no self-test data.
         name: C++ namespace of the model and prefix of its files, so that two models fit into one firmware.
         budget: limits that make the export fail. None: none.
+        detector: how outputs become events. None: the firmware reports the outputs of every window.
+        frontend: what `FrontEnd.describe()` returns, so that the firmware can listen. None: taken from the
+            LightningModule, or from `export(front_end=...)`.
     """
 
     labels: tuple[str, ...] | None = None
     golden: bool = True
     name: str = "model"
     budget: Budget | None = None
+    detector: Detector | None = None
+    frontend: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _require(

@@ -1,0 +1,193 @@
+"""The detector: scores per frame become events, exactly as `components/streaming/detector` does it on the chip.
+
+All arithmetic is float32, and sums run from the oldest frame to the newest on both sides, so that both take the same
+decisions on the same scores.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lightning_esp.config import Detector
+from lightning_esp.errors import ConfigurationError, DataError
+
+Scores = NDArray[np.float32]
+
+NEVER = math.inf
+"""Threshold of a class that makes no events."""
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """A detector for a model of known classes.
+
+    Args:
+        thresholds: one per class; `NEVER` for classes that make no events.
+        average: frames of the moving average.
+        minimum: frames in a row over the threshold.
+        refractory: frames after an event in which nothing counts.
+        activation: how outputs become scores.
+    """
+
+    thresholds: tuple[float, ...]
+    average: int = 1
+    minimum: int = 1
+    refractory: int = 0
+    activation: str = "softmax"
+
+
+@dataclass(frozen=True)
+class DetectorState:
+    """What the detector remembers from frame to frame.
+
+    Args:
+        recent: scores of the last frames, the oldest first, `[average, classes]`; zeros at the start.
+        streaks: frames in a row that each class has been over its threshold, `[classes]`.
+        resting: frames until anything counts again.
+        frame: frames seen so far.
+    """
+
+    recent: Scores
+    streaks: NDArray[np.int64]
+    resting: int = 0
+    frame: int = 0
+
+
+@dataclass(frozen=True)
+class Event:
+    """A class that fired.
+
+    Args:
+        frame: output frame in which it did, from 0 at the start of the recording.
+        label: index of the class.
+        score: mean of its scores at that moment.
+    """
+
+    frame: int
+    label: int
+    score: float
+
+
+def resolve_settings(detector: Detector, labels: Sequence[str], classes: int) -> DetectorSettings:
+    """Give every class its threshold.
+
+    Args:
+        detector: the user's options.
+        labels: names of the classes; may be empty where no threshold is given by label.
+        classes: number of the model's outputs per frame.
+
+    Raises:
+        ConfigurationError: a label has a threshold and is not there, or labels and classes differ in number.
+
+    Example:
+        >>> resolve_settings(Detector(threshold={"yes": 0.8}), ["yes", "no"], 2).thresholds
+        (0.8, inf)
+    """
+    if labels and len(labels) != classes:
+        raise ConfigurationError(
+            f"Deployment(labels=...) names {len(labels)} classes, but the model has {classes} outputs per frame."
+        )
+    given = detector.threshold
+    if isinstance(given, dict):
+        unknown = sorted(set(given) - set(labels))
+        if unknown:
+            raise ConfigurationError(
+                f"Detector(threshold=...) names {', '.join(map(repr, unknown))}; the labels are "
+                f"{', '.join(map(repr, labels)) or 'not known, give Deployment(labels=...)'}."
+            )
+        thresholds = tuple(float(given.get(label, NEVER)) for label in labels)
+    else:
+        names = labels or [""] * classes
+        thresholds = tuple(NEVER if name.startswith("_") else float(given) for name in names)
+    return DetectorSettings(thresholds, detector.average, detector.minimum, detector.refractory, detector.activation)
+
+
+def compute_scores(outputs: ArrayLike, activation: str) -> Scores:
+    """Turn outputs into scores.
+
+    Args:
+        outputs: `[..., classes]`.
+        activation: `"softmax"`, `"sigmoid"` or `"none"`.
+
+    Example:
+        >>> compute_scores([[0.0, 0.0]], "softmax").tolist()
+        [[0.5, 0.5]]
+    """
+    values = np.asarray(outputs, np.float32)
+    if activation == "softmax":
+        powers = np.exp(values - values.max(-1, keepdims=True))
+        return np.asarray(powers / powers.sum(-1, keepdims=True), np.float32)
+    if activation == "sigmoid":
+        with np.errstate(over="ignore"):
+            return np.asarray(np.float32(1) / (np.float32(1) + np.exp(-values)), np.float32)
+    return values
+
+
+def initial_state(settings: DetectorSettings) -> DetectorState:
+    """Return the state at the start of a recording."""
+    classes = len(settings.thresholds)
+    return DetectorState(np.zeros((settings.average, classes), np.float32), np.zeros(classes, np.int64))
+
+
+def step(settings: DetectorSettings, state: DetectorState, scores: ArrayLike) -> tuple[Event | None, DetectorState]:
+    """Take one frame.
+
+    Args:
+        settings: the detector.
+        state: from `initial_state` or the step before.
+        scores: `[classes]`.
+
+    Returns:
+        The event, if a class fired in this frame, and the state for the next one.
+
+    Raises:
+        DataError: there is not one score per class.
+    """
+    fresh = np.asarray(scores, np.float32)
+    thresholds = np.asarray(settings.thresholds, np.float32)
+    if fresh.shape != thresholds.shape:
+        raise DataError(f"the detector got scores of shape {list(fresh.shape)}; it has {len(thresholds)} classes.")
+    recent = np.concatenate([state.recent[1:], fresh[None]])
+    means = _add_up(recent) / np.float32(settings.average)
+    if state.resting > 0:
+        return None, DetectorState(recent, np.zeros_like(state.streaks), state.resting - 1, state.frame + 1)
+    streaks = np.where(means >= thresholds, state.streaks + 1, 0)
+    firing = np.flatnonzero(streaks >= settings.minimum)
+    if firing.size == 0:
+        return None, DetectorState(recent, streaks, 0, state.frame + 1)
+    label = int(firing[np.argmax(means[firing])])
+    event = Event(state.frame, label, float(means[label]))
+    return event, DetectorState(recent, np.zeros_like(streaks), settings.refractory, state.frame + 1)
+
+
+def detect(settings: DetectorSettings, scores: ArrayLike) -> list[Event]:
+    """Return the events of a whole recording.
+
+    Args:
+        settings: the detector.
+        scores: `[frames, classes]`.
+
+    Example:
+        >>> settings = DetectorSettings(thresholds=(0.5,), average=2)
+        >>> [event.frame for event in detect(settings, [[0.0], [0.9], [0.9], [0.0]])]
+        [2]
+    """
+    state, events = initial_state(settings), []
+    for frame in np.asarray(scores, np.float32):
+        event, state = step(settings, state, frame)
+        if event is not None:
+            events.append(event)
+    return events
+
+
+def _add_up(recent: Scores) -> Scores:
+    # numpy's own sum adds in another order.
+    total = np.zeros(recent.shape[1], np.float32)
+    for scores in recent:
+        total = total + scores
+    return total

@@ -1,0 +1,42 @@
+"""Builds one host program from a few sources, with the warnings and sanitizers of the CMake project beside it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent
+COMPONENTS = SOURCE.parents[1] / "idf_project/components"
+
+FLAGS = ["-std=c++20", "-Wall", "-Wextra", "-Werror", "-fno-exceptions", "-fno-rtti", "-g", "-fno-omit-frame-pointer"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+needs_compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++20 compiler")
+
+
+def compile_program(output: Path, sources: Sequence[str], components: Sequence[str], *options: str) -> Path:
+    """Compile a program and return its path.
+
+    Args:
+        output: where it goes.
+        sources: paths below `tests/cpp/src`, or of a component, as `streaming/src/detector.cpp`.
+        components: the components whose headers it sees.
+        options: further options for the compiler.
+    """
+    found = [SOURCE / "src" / name if "/" not in name else COMPONENTS / name for name in sources]
+    includes = [f"-I{SOURCE / 'src'}", *(f"-I{COMPONENTS / name / 'include'}" for name in components)]
+    command = ["c++", *FLAGS, *SANITIZERS, *options, "-isystem", SOURCE / "fake", *includes, *found, "-o", output]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+def run_program(program: Path, *arguments: str | Path) -> str:
+    """Run a program that must succeed; return what it printed."""
+    done = subprocess.run([str(part) for part in (program, *arguments)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
