@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from lightning_esp.audit import verify_bundle
 from lightning_esp.bundle import Bundle, read_bundle, write_bundle
 from lightning_esp.calibration import CalibrationSet, calibrate
 from lightning_esp.config import Budget, Calibration, Deployment, Quantization, Streaming
@@ -33,6 +34,7 @@ __all__ = [
     "read_bundle",
     "simulate",
     "verify",
+    "verify_bundle",
     "write_bundle",
 ]
 

@@ -25,6 +25,7 @@ PLANNED = {"cli", "report"}
 # Room: the rooms, or modules of a room, that it may import.
 MAY_KNOW: dict[str, set[str]] = {
     "__init__": {
+        "audit",
         "bundle",
         "calibration",
         "callback",
@@ -37,7 +38,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "callback": {"bundle", "export", "streaming", "task_metrics", "training"},
     "task_metrics": {"integers", "training", "verification"},
     "training": {"streaming"},
-    "cli": {"bundle", "export", "report", "simulation"},
+    "audit": {"bundle", "espdl", "integers", "quantization.model", "verification"},
+    "cli": {"audit", "bundle", "export", "report", "simulation"},
     "export": {"bundle", "calibration", "integers", "quantization", "streaming", "verification"},
     "simulation": {"bundle", "frontend", "integers", "streaming"},
     "report": RESULTS,
@@ -63,6 +65,7 @@ MAY_USE: dict[str, set[str]] = {
     "callback": {"torch", *LIGHTNING},
     "task_metrics": {"torch", *LIGHTNING},
     "training": {"numpy", "torch", *LIGHTNING},
+    "audit": {"numpy"},
     "cli": {"jsonargparse", "torch"},
     "export": {"torch"},
     "report": {"matplotlib", "numpy"},

@@ -28,6 +28,7 @@ NAMES = {
         "read_bundle",
         "simulate",
         "verify",
+        "verify_bundle",
         "write_bundle",
     ],
     "lightning_esp.espdl": [

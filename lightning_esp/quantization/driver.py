@@ -34,16 +34,20 @@ from esp_ppq.quantization.optim import (
 from onnxsim import simplify
 
 from lightning_esp.errors import QuantizationError
+from lightning_esp.espdl.seal import BLANK, seal
+from lightning_esp.espdl.seal import KEY as DIGEST
 from lightning_esp.quantization.job import Array, ExportedStage, Job, Layout, NativeCache, StageNames
 from lightning_esp.quantization.layouts import own_slice_axes, preferred
 from lightning_esp.quantization.native import lower
 from lightning_esp.quantization.onnx_graph import module_path
+from lightning_esp.quantization.recurrent import cell_operations, use_tables
 from lightning_esp.quantization.surgery import cut, dump_graph, load_graph
 from lightning_esp.quantization.ties import TiePass
 
 BATCH = 64
 
 torch.set_num_threads(1)
+use_tables()
 
 
 @contextmanager
@@ -172,6 +176,8 @@ def _dispatch_int16(job: Job, graph: BaseGraph, setting: QuantizationSetting) ->
             )
         for name in found:
             setting.dispatching_table.append(name, _platform(job, "int16"))
+    for name in cell_operations(graph):
+        setting.dispatching_table.append(name, _platform(job, "int16"))
 
 
 def _insert_ties(quantizer: Any, job: Job) -> None:
@@ -223,7 +229,7 @@ class _Recorder(EspdlExporter):  # type: ignore[misc]
         after = {new for _, new in self._caches}
         layouts = {name: layout for name, layout in self.layouts.items() if name not in after}
         text = json.dumps(layouts, sort_keys=True, separators=(",", ":"))
-        options["metadata_props"] = {"target": self._job.target, "layouts": text}
+        options["metadata_props"] = {"target": self._job.target, "layouts": text, DIGEST: BLANK}
         return super().export_graph(*arguments, **options)
 
 
@@ -255,7 +261,7 @@ def _write(
     with tempfile.TemporaryDirectory() as folder, _errors_raised(f"writing stage {names.name!r}"):
         path = Path(folder) / "stage.espdl"
         exporter.export(str(path), graph, export_config=False)
-        return path.read_bytes(), exporter.layouts, exporter.native
+        return seal(path.read_bytes()), exporter.layouts, exporter.native
 
 
 def run(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lightning_esp.espdl.interpreter import EspdlInterpreter
 from lightning_esp.espdl.reader import read_espdl
 from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel, TensorInfo
@@ -15,13 +17,19 @@ Results = Sequence[Mapping[str, Array]]
 
 
 def boundaries(quantized: QuantizedModel, results: Results = ()) -> Proof:
-    """Proof 2: names, shapes, dtypes, exponents and layouts, read from the files; layouts, against a run as well.
+    """Proof 2: names, shapes, dtypes, exponents, layouts and chip, read from the files; layouts, against a run as well.
 
     Args:
         quantized: the model.
         results: outputs of a run, which must have the shapes that the layouts promise.
     """
-    wrong = [*_file_mismatches(quantized), *_layout_mismatches(quantized), *_run_mismatches(quantized, results)]
+    wrong = [
+        *_file_mismatches(quantized),
+        *_note_mismatches(quantized),
+        *_native_mismatches(quantized),
+        *_layout_mismatches(quantized),
+        *_run_mismatches(quantized, results),
+    ]
     return Proof(
         "boundaries agree",
         len(wrong),
@@ -50,6 +58,47 @@ def _file_mismatches(quantized: QuantizedModel) -> list[str]:
             if before != tensor:
                 wrong.append(f"stage {stage.name!r} reads {tensor}, an earlier stage wrote {before}")
         written |= {tensor.name: tensor for tensor in stage.outputs}
+    return wrong
+
+
+def _note_mismatches(quantized: QuantizedModel) -> list[str]:
+    """What the exporter noted in the metadata of each file, since the format has no place for it."""
+    wrong = []
+    for stage in quantized.stages:
+        notes = read_espdl(stage.data).metadata
+        if notes.get("target") != quantized.target:
+            wrong.append(f"stage {stage.name!r} was written for {notes.get('target')!r}, not for {quantized.target!r}")
+        layouts = _noted_layouts(notes)
+        explicit = [cache.tensor for cache in stage.caches]
+        for tensor in (*stage.inputs, *stage.outputs, *explicit, *stage.native_caches):
+            found = layouts.get(tensor.name)
+            if found != list(tensor.layout):
+                wrong.append(
+                    f"stage {stage.name!r}, tensor {tensor.name!r}: layout {found} in the file, {list(tensor.layout)} in the "
+                    "manifest"
+                )
+    return wrong
+
+
+def _noted_layouts(notes: Mapping[str, str]) -> dict[str, list[int]]:
+    try:
+        found = json.loads(notes.get("layouts", "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _native_mismatches(quantized: QuantizedModel) -> list[str]:
+    """Native caches have no names in the file, so all of a stage are compared at once."""
+    wrong = []
+    for stage in quantized.stages:
+        files = EspdlInterpreter(read_espdl(stage.data), quantized.target)
+        operators = [item.node for item in files.instructions if item.cache is not None]
+        shapes = [(values.shape, str(values.dtype)) for values in files.initial_state(1).values()]
+        found = sorted((*form, node.exponent(node.input(0))) for form, node in zip(shapes, operators, strict=True))
+        ours = sorted((tensor.shape, tensor.dtype, tensor.exponent) for tensor in stage.native_caches)
+        if found != ours:
+            wrong.append(f"stage {stage.name!r} holds the native caches {found}, not {ours}")
     return wrong
 
 

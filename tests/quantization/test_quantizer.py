@@ -1,5 +1,6 @@
 """`quantize`: what stands in the files is what we asked for, and what crosses a file agrees on both sides."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from lightning_esp import Quantization, Streaming, calibrate, convert, quantize
 from lightning_esp.config import TARGETS
 from lightning_esp.errors import EnvironmentMismatchError, QuantizationError, UnknownTargetError
 from lightning_esp.espdl import read_espdl
+from lightning_esp.espdl.seal import is_sealed
 from lightning_esp.quantization import QuantizedModel, TensorInfo, Worker, quantizer
 from lightning_esp.quantization.job import Job
 from tests.models.built import Built
@@ -103,9 +105,29 @@ def test_every_target_is_quantized(build: Build, target: str) -> None:
 
 
 def test_targets_of_one_family_get_the_same_numbers_and_others_their_own(build: Build) -> None:
-    files = {target: [stage.data for stage in build("tutorial", target=target).quantized.stages] for target in TARGETS}
+    files = {
+        target: [_content(s.data) for s in build("tutorial", target=target).quantized.stages] for target in TARGETS
+    }
     assert files["esp32"] == files["esp32c3"]
     assert files["esp32"] != files["esp32s3"] != files["esp32p4"]
+
+
+def _content(data: bytes) -> tuple[str, list[bytes]]:
+    """A file without its notes, of which the name of the chip is one."""
+    file = read_espdl(data)
+    parameters = [tensor.data.tobytes() for tensor in file.tensors.values() if tensor.data is not None]
+    return str(replace(file, metadata={})), parameters
+
+
+def test_a_file_notes_its_chip_and_its_layouts(build: Build) -> None:
+    for stage in build("tutorial", target="esp32p4").quantized.stages:
+        notes = read_espdl(stage.data).metadata
+        assert notes["target"] == "esp32p4"
+        layouts = {name: tuple(layout) for name, layout in json.loads(notes["layouts"]).items()}
+        tensors = [*stage.inputs, *stage.outputs, *(cache.tensor for cache in stage.caches), *stage.native_caches]
+        assert layouts == {tensor.name: tensor.layout for tensor in tensors}
+        assert set(layouts.values()) == {(0, 2, 1)}
+        assert is_sealed(stage.data)
 
 
 def test_exponents_of_state_are_tied(worker: Worker) -> None:

@@ -1,5 +1,6 @@
 """Every proof fails on the fault that it is for, and says by how much, where, and what to try."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,6 +14,8 @@ from lightning_esp.errors import ProofError
 from lightning_esp.espdl import read_espdl
 from lightning_esp.integers import IntegerPipeline, integer_windows, interpret
 from lightning_esp.quantization import StageFile, TensorInfo, Worker
+from lightning_esp.quantization.executor import ExecutorStream
+from lightning_esp.verification.integers import integer_parity
 from lightning_esp.verification.verify import prove_float, prove_integers
 from tests.models.built import Built
 from tests.models.contracts import CASES, Skip
@@ -234,14 +237,18 @@ def test_a_changed_weight_fails_integer_parity(build: Build, worker: Worker, cac
 
 
 def test_square_layouts_that_are_swapped_fail(worker: Worker) -> None:
-    # With as many frames as channels every shape agrees, and only the run tells.
+    # With as many frames as channels every shape agrees, and only what the exporter noted tells before a run.
     module, recordings = CASES["skip_stages"].module(), CASES["skip_stages"].recordings(40, 24)
     model = convert(module, recordings[0], Streaming(window=8, stages=["low", "high"], caches="explicit"))
     quantized = quantize(model, calibrate(model, recordings), worker=worker)
     assert all(proof.passed for proof in prove_integers(quantized, recordings, worker).proofs)
     wrong = change_tensor(quantized, "x", lambda t: replace(t, layout=(0, 1, 2), time_axis=2))
-    with pytest.raises(ProofError, match=r"tensor '\S+' from window 0 on"):
+    with pytest.raises(ProofError, match=r"tensor 'x': layout \[0, 2, 1\] in the file, \[0, 1, 2\] in the manifest"):
         prove_integers(wrong, recordings, worker)
+    windows = integer_windows(wrong, {"x": recordings[0].unsqueeze(0)})
+    right = ExecutorStream(quantized, worker).run(integer_windows(quantized, {"x": recordings[0].unsqueeze(0)}))
+    proof = integer_parity("swapped", interpret(quantized).run(windows), right, 0, "")
+    assert re.match(r"tensor '\S+' from window 0 on", proof.where)
 
 
 def test_a_cache_that_starts_elsewhere_fails_integer_parity(build: Build, worker: Worker) -> None:

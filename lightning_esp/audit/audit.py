@@ -1,0 +1,133 @@
+"""`verify_bundle`: is what lies in a directory still what was verified when it was exported?"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from lightning_esp.audit.golden import StoredGolden, unpack_golden
+from lightning_esp.bundle.header import name_parts, render_header
+from lightning_esp.bundle.model import MANIFEST, Bundle
+from lightning_esp.bundle.naming import golden_path, target_dir
+from lightning_esp.bundle.reader import read_bundle, read_model
+from lightning_esp.bundle.tensors import check_wiring
+from lightning_esp.errors import BundleError
+from lightning_esp.espdl.seal import is_sealed
+from lightning_esp.integers import interpret
+from lightning_esp.quantization.model import QuantizedModel
+from lightning_esp.verification.integers import boundaries
+from lightning_esp.verification.model import Array, Golden, Proof, Verification
+from lightning_esp.verification.verify import require
+
+_NEXT_STEP = "Export again: files and manifest of this bundle are not those of one export."
+
+
+def verify_bundle(bundle: Bundle | str | os.PathLike[str]) -> dict[str, Verification]:
+    """Check a written bundle against itself, without the float model and without esp-ppq.
+
+    Every file has the hash that the manifest states; tensors, layouts and chip of the manifest are those of the `.espdl`
+    files; the C++ header is what the manifest makes; and the golden windows, replayed through the files as ESP-DL
+    computes them, give every stored output and cache, value for value; and each file holds its own digest, for weights
+    that no output shows. A changed weight, exponent or layout is found even where all hashes of the manifest were
+    computed anew.
+
+    Args:
+        bundle: a bundle, or its directory.
+
+    Returns:
+        For each chip, the proofs, all of which hold, and the golden windows.
+
+    Raises:
+        BundleError: a file is missing, was changed, or does not fit the manifest.
+        EspdlError: an `.espdl` file cannot be read or computed.
+        ProofError: files, manifest, header and golden windows do not belong together; the message says where.
+
+    Example:
+        >>> verify_bundle("nowhere")
+        Traceback (most recent call last):
+        lightning_esp.errors.BundleError: ...manifest.json cannot be read (No such file or directory); ...
+    """
+    found = read_bundle(bundle.path if isinstance(bundle, Bundle) else bundle)
+    return {target: _verify_target(found, target) for target in found.targets}
+
+
+def _verify_target(bundle: Bundle, target: str) -> Verification:
+    quantized = _read_model(bundle, target)
+    proofs = list(require([boundaries(quantized)]))
+    path = bundle.path / golden_path(target, bundle.name)
+    data = path.read_bytes() if path.is_file() else b""
+    notes = []
+    if bundle.manifest["versions"].get("lightning-esp") == _own_version():
+        proofs += require([_header(bundle, quantized, len(data))])
+    else:
+        notes.append("the header was not compared: another version of lightning-esp wrote it")
+    if not data:
+        notes.append("nothing was replayed: the bundle holds no golden windows (Deployment(golden=False))")
+        return Verification((*proofs, *require([_digests(quantized)])), Golden({}, {}, {}, ()), tuple(notes))
+    stored = unpack_golden(quantized, data, str(path))
+    proof, caches = _replay(quantized, stored)
+    golden = Golden(stored.inputs, stored.outputs, caches, stored.resets)
+    return Verification((*proofs, *require([proof, _digests(quantized)])), golden, tuple(notes))
+
+
+def _read_model(bundle: Bundle, target: str) -> QuantizedModel:
+    try:
+        quantized = read_model(bundle, target)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise BundleError(
+            f"{bundle.path / MANIFEST}: the model of {target!r} is not one that an export describes "
+            f"({type(error).__name__}: {error}). Export again."
+        ) from None
+    check_wiring(quantized)
+    return quantized
+
+
+def _own_version() -> str | None:
+    try:
+        return version("lightning-esp")
+    except PackageNotFoundError:
+        return None
+
+
+def _header(bundle: Bundle, quantized: QuantizedModel, golden_bytes: int) -> Proof:
+    path = f"{target_dir(quantized.target)}/model_config.hpp"
+    expected = render_header(quantized, name_parts(quantized, bundle.name), bundle.labels, golden_bytes).splitlines()
+    found = (bundle.path / path).read_text(encoding="utf-8").splitlines()
+    lines = [index for index, pair in enumerate(zip(expected, found, strict=False), 1) if pair[0] != pair[1]]
+    differing = len(lines) + abs(len(expected) - len(found))
+    where = f"{path}, line {lines[0] if lines else min(len(expected), len(found)) + 1}" if differing else ""
+    return Proof("the header is what the manifest makes", differing, 0, not differing, where, _NEXT_STEP)
+
+
+def _digests(quantized: QuantizedModel) -> Proof:
+    """A weight may be too small for any output to show it; the digest inside the file shows it all the same."""
+    broken = [f"stage {stage.name!r}" for stage in quantized.stages if not is_sealed(stage.data)]
+    return Proof("files hold their own digest", len(broken), 0, not broken, ", ".join(broken), _NEXT_STEP)
+
+
+def _replay(quantized: QuantizedModel, stored: StoredGolden) -> tuple[Proof, dict[str, Array]]:
+    """Window by window, as the firmware does: state back to its start at a reset, and every value equal."""
+    files = interpret(quantized)
+    after = {cache.tensor.name: cache.next for stage in quantized.stages for cache in stage.caches}
+    state, differing, where = files.initial_state(1), 0, ""
+    caches: dict[str, list[Array]] = {name: [] for name in after}
+    for index in range(stored.windows):
+        if index in stored.resets:
+            state = files.initial_state(1)
+        outputs, state = files.step({name: v[index : index + 1] for name, v in stored.inputs.items()}, state)
+        wrong = {name: int((outputs[name][0] != values[index]).sum()) for name, values in stored.outputs.items()}
+        for name, values in stored.checksums.items():
+            caches[name].append(outputs[after[name]][0])
+            wrong[name] = int(_checksum(caches[name][-1]) != values[index])
+        differing += sum(wrong.values())
+        if differing and not where:
+            where = f"tensor {next(name for name, count in wrong.items() if count)!r} from window {index} on"
+    name = "the files give the golden windows, value for value"
+    return Proof(name, differing, 0, not differing, where, _NEXT_STEP), {n: np.stack(v) for n, v in caches.items()}
+
+
+def _checksum(values: Array) -> int:
+    return zlib.crc32(np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes())
