@@ -32,6 +32,7 @@ public:
     virtual ~Model();
 
     virtual void run(runtime_mode_t mode = RUNTIME_MODE_SINGLE_CORE);
+    virtual void run(int stage_num, int stage_index, runtime_mode_t mode = RUNTIME_MODE_SINGLE_CORE);
     virtual void run(std::map<std::string, TensorBase *> &user_inputs,
                      runtime_mode_t mode = RUNTIME_MODE_SINGLE_CORE,
                      std::map<std::string, TensorBase *> user_outputs = {});
@@ -48,6 +49,8 @@ private:
     std::string find_difference(std::size_t window);
     bool starts_recording(std::size_t window);
     void find_recording();
+    void check_inputs();
+    void write_outputs();
 
     std::map<std::string, TensorBase *> m_inputs;
     std::map<std::string, TensorBase *> m_outputs;
@@ -62,6 +65,9 @@ private:
     std::size_t m_windows = 0;
     std::size_t m_next = 0;
     bool m_was_reset = true;
+    int m_segment = 0;                // that must run next
+    int m_segments = 0;               // of the window that is being computed; 0: none is
+    std::vector<uint8_t> m_untouched; // memory after the last segment: nobody may write to it before the next one
 };
 
 } // namespace dl

@@ -96,12 +96,48 @@ static void test_stages_run_on_their_steps()
     EXPECT(outputs == 5 || (kStages > 1 && outputs == 4));
 }
 
+// ESP-DL's own cut of each file: the golden values come out all the same, each stage takes `segments` steps, and
+// nothing is written to the model in between (the stand-in looks).
+static void test_segments(int segments)
+{
+    Pipeline pipeline;
+    streaming::GoldenSource source;
+    streaming::GoldenSink sink;
+    EXPECT(pipeline.init(kConfig, bundled::kFiles, {.segments = segments}) == ESP_OK);
+    EXPECT(source.init(kConfig, bundled::kGolden) == ESP_OK);
+    EXPECT(sink.init(kConfig, bundled::kGolden) == ESP_OK);
+    EXPECT(streaming::stream(source, pipeline, sink, nullptr) == ESP_OK);
+    EXPECT(sink.has_passed());
+
+    streaming::Golden golden;
+    EXPECT(golden.init(kConfig, bundled::kGolden) == ESP_OK);
+    for (int frame = 0; frame < 3 * kConfig.window; ++frame) {
+        StepResult result;
+        write_frame(pipeline, golden, frame / kConfig.window, frame % kConfig.window);
+        EXPECT(pipeline.step(&result) == ESP_OK);
+        const int since_window = (frame + 1) % kConfig.window;
+        const bool should_run = frame + 1 >= kConfig.window && since_window < kStages * segments;
+        EXPECT(result.stage == (should_run ? since_window / segments : -1));
+        EXPECT(result.segment == (should_run ? since_window % segments : 0));
+        EXPECT(result.stage_done == (should_run && (since_window + 1) % segments == 0));
+        EXPECT(result.output_ready == (should_run && since_window + 1 == kStages * segments));
+    }
+}
+
+// A window must last as long as all segments of all stages.
+static void test_too_many_segments()
+{
+    Pipeline pipeline;
+    EXPECT(pipeline.init(kConfig, bundled::kFiles, {.segments = kConfig.window / kStages + 1}) == ESP_ERR_INVALID_ARG);
+    EXPECT(pipeline.init(kConfig, bundled::kFiles, {.segments = 0}) == ESP_ERR_INVALID_ARG);
+}
+
 // The next recording starts clean wherever the one before was left: in mid-window, and with stages pending.
-static void test_reset_anywhere(int frames)
+static void test_reset_anywhere(int frames, int segments)
 {
     Pipeline pipeline;
     streaming::Golden golden;
-    EXPECT(pipeline.init(kConfig, bundled::kFiles) == ESP_OK);
+    EXPECT(pipeline.init(kConfig, bundled::kFiles, {.segments = segments}) == ESP_OK);
     EXPECT(golden.init(kConfig, bundled::kGolden) == ESP_OK);
     for (int frame = 0; frame < frames; ++frame) {
         write_frame(pipeline, golden, frame / kConfig.window, frame % kConfig.window);
@@ -289,8 +325,13 @@ int main()
 {
     test_stages_run_on_their_steps();
     for (int frames = 0; frames <= 3 * kConfig.window; ++frames) {
-        test_reset_anywhere(frames);
+        test_reset_anywhere(frames, 1);
+        test_reset_anywhere(frames, kConfig.window / kStages);
     }
+    for (int segments = 1; segments * kStages <= kConfig.window; ++segments) {
+        test_segments(segments);
+    }
+    test_too_many_segments();
     test_refused_writes_and_steps();
     test_configuration_of_another_model();
     test_files_that_do_not_load();

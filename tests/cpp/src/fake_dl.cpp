@@ -126,6 +126,7 @@ void Model::lay_out()
         slots = std::max(slots, m_slots[i] + 1);
     }
     m_memory.assign(slots * slot_bytes, 0x5A);
+    m_untouched = m_memory;
     for (std::size_t i = 0; i < m_tensors.size(); ++i) {
         m_tensors[i]->data = m_memory.data() + m_slots[i] * slot_bytes;
     }
@@ -177,6 +178,39 @@ void Model::find_recording()
 
 void Model::run(runtime_mode_t)
 {
+    if (m_segments != 0) {
+        fail(m_name, "runs as a whole while a window is half computed");
+    }
+    check_inputs();
+    write_outputs();
+}
+
+// One part of a window. What ESP-DL computes in between lies in the same memory as inputs and outputs.
+void Model::run(int stage_num, int stage_index, runtime_mode_t)
+{
+    if (stage_num < 1 || stage_index < 0 || stage_index >= stage_num) {
+        fail(m_name, "has no segment " + std::to_string(stage_index) + " of " + std::to_string(stage_num));
+    }
+    if (stage_index == 0 && m_segments == 0) {
+        check_inputs();
+        std::memset(m_memory.data(), 0xC3, m_memory.size());
+        m_segments = stage_num;
+    } else if (stage_index != m_segment || stage_num != m_segments) {
+        fail(m_name,
+             "runs segment " + std::to_string(stage_index) + " where " + std::to_string(m_segment) + " is next");
+    } else if (m_memory != m_untouched) {
+        fail(m_name, "was written to between two segments of a window");
+    }
+    m_segment = stage_index + 1;
+    if (m_segment == m_segments) {
+        write_outputs();
+        m_segment = m_segments = 0;
+    }
+    m_untouched = m_memory;
+}
+
+void Model::check_inputs()
+{
     if (m_was_reset) {
         find_recording();
     } else if (m_next == m_windows) {
@@ -186,6 +220,11 @@ void Model::run(runtime_mode_t)
     } else if (const std::string difference = find_difference(m_next); !difference.empty()) {
         fail(m_name, difference);
     }
+    m_was_reset = false;
+}
+
+void Model::write_outputs()
+{
     const uint8_t *record = m_records + m_next * m_record_bytes + 4;
     for (const std::string &name : m_input_order) {
         record += m_inputs.find(name)->second->get_bytes();
@@ -197,7 +236,6 @@ void Model::run(runtime_mode_t)
         record += tensor->get_bytes();
     }
     ++m_next;
-    m_was_reset = false;
 }
 
 void Model::run(std::map<std::string, TensorBase *> &user_inputs,
@@ -219,6 +257,7 @@ void Model::run(std::map<std::string, TensorBase *> &user_inputs,
 void Model::reset()
 {
     m_was_reset = true;
+    m_segment = m_segments = 0;
 }
 
 } // namespace dl

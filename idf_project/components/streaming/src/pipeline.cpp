@@ -33,16 +33,20 @@ esp_err_t Pipeline::init(const ModelConfig &config, std::span<const char *const>
     is_ready_ = false;
     config_ = config;
     clock_ = options.clock;
-    if (config.stages.empty() || files.size() != config.stages.size() ||
-        config.window < static_cast<int>(config.stages.size())) {
-        ESP_LOGE(TAG,
-                 "model %.*s: %d files for %d stages, one of which runs per frame of a window of %d",
-                 TEXT(config.name),
-                 static_cast<int>(files.size()),
-                 static_cast<int>(config.stages.size()),
-                 config.window);
+    const int segments = options.segments;
+    if (config.stages.empty() || files.size() != config.stages.size() || segments < 1 ||
+        config.window < static_cast<int>(config.stages.size()) * segments) {
+        ESP_LOGE(
+            TAG,
+            "model %.*s: %d files for %d stages in %d segments each, one of which runs per frame of a window of %d",
+            TEXT(config.name),
+            static_cast<int>(files.size()),
+            static_cast<int>(config.stages.size()),
+            segments,
+            config.window);
         return ESP_ERR_INVALID_ARG;
     }
+    segments_ = static_cast<std::size_t>(segments);
     esp_err_t error = init_inputs();
     if (error == ESP_OK) {
         error = init_stages(files, options);
@@ -183,15 +187,19 @@ esp_err_t Pipeline::step_pending(StepResult *result)
     if (!is_ready_ || !is_pending()) {
         return ESP_ERR_INVALID_STATE;
     }
+    const auto stage = static_cast<int>(next_ / segments_);
+    const auto segment = static_cast<int>(next_ % segments_);
     const std::int64_t start = clock_ != nullptr ? clock_() : 0;
-    const esp_err_t error = stages_[next_stage_].run();
+    const esp_err_t error = stages_[stage].run(static_cast<int>(segments_), segment);
     const std::int64_t end = clock_ != nullptr ? clock_() : 0;
+    ++next_;
     if (result != nullptr) {
-        result->stage = static_cast<int>(next_stage_);
-        result->output_ready = next_stage_ + 1 == stages_.size();
+        result->stage = stage;
+        result->segment = segment;
+        result->stage_done = next_ % segments_ == 0;
+        result->output_ready = next_ == steps();
         result->microseconds = end - start;
     }
-    ++next_stage_;
     return error;
 }
 
@@ -210,13 +218,13 @@ void Pipeline::take_window()
         }
     }
     frames_ = 0;
-    next_stage_ = 0;
+    next_ = 0;
 }
 
 void Pipeline::reset()
 {
     frames_ = 0;
-    next_stage_ = stages_.size();
+    next_ = steps();
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
         if (config_.inputs[i].time_axis >= 0) {
             inputs_[i].frames.clear();

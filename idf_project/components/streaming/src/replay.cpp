@@ -111,14 +111,17 @@ void GoldenSink::on_stage(const Pipeline &pipeline, const StepResult &result)
     if (report.windows == golden_.windows()) {
         return;
     }
+    report.total_us += result.microseconds;
+    report.longest_us = std::max(report.longest_us, result.microseconds);
+    if (!result.stage_done) {
+        return;
+    }
     for (std::size_t output = 0; output < stage.config().outputs.size(); ++output) {
         compare_output(stage, result.stage, output);
     }
     for (std::size_t cache = 0; cache < stage.config().caches.size(); ++cache) {
         compare_cache(stage, result.stage, cache);
     }
-    report.total_us += result.microseconds;
-    report.longest_us = std::max(report.longest_us, result.microseconds);
     ++report.windows;
 }
 

@@ -220,11 +220,32 @@ void Stage::connect(std::size_t index, const std::uint8_t *source)
     inputs_[index].source = source;
 }
 
-esp_err_t Stage::run()
+esp_err_t Stage::run(int segments, int segment)
 {
     if (!is_ready_) {
         return ESP_ERR_INVALID_STATE;
     }
+    if (segment < 0 || segment >= segments) {
+        return ESP_ERR_INVALID_ARG;
+    }
+    if (segment == 0) {
+        if (const esp_err_t error = write_inputs(); error != ESP_OK) {
+            return error;
+        }
+    }
+    if (segments == 1) {
+        model_->run();
+    } else {
+        model_->run(segments, segment);
+    }
+    if (segment + 1 == segments) {
+        read_outputs();
+    }
+    return ESP_OK;
+}
+
+esp_err_t Stage::write_inputs()
+{
     for (const Input &input : inputs_) {
         if (input.source == nullptr) {
             return ESP_ERR_INVALID_STATE;
@@ -234,14 +255,17 @@ esp_err_t Stage::run()
     for (const Input &input : cache_inputs_) {
         std::memcpy(input.tensor->get_element_ptr(), input.source, input.bytes);
     }
-    model_->run();
+    return ESP_OK;
+}
+
+void Stage::read_outputs()
+{
     for (const Output &output : outputs_) {
         std::memcpy(output.copy, output.tensor->get_element_ptr(), output.bytes);
     }
     for (const Output &cache : caches_) {
         std::memcpy(cache.copy, cache.tensor->get_element_ptr(), cache.bytes);
     }
-    return ESP_OK;
 }
 
 void Stage::reset()

@@ -16,7 +16,9 @@ namespace streaming {
 // What one frame step did.
 struct StepResult {
     int stage = -1;                // the stage that ran; -1: none
-    bool output_ready = false;     // it was the last one, the outputs are new
+    int segment = 0;               // which part of it, where ESP-DL cuts its file
+    bool stage_done = false;       // it was the last part of the stage, whose outputs are new
+    bool output_ready = false;     // it was the last stage, the outputs of the model are new
     std::int64_t microseconds = 0; // time in ESP-DL and in copying; 0 without a clock
 };
 
@@ -26,14 +28,17 @@ struct StepResult {
 // on: the load per step is that of one stage, and the outputs come (stages - 1) steps after the window. Frames of the
 // next window may come meanwhile. Inputs and every stage's outputs are private copies, found by name.
 //
+// The other way to spread the load is one file that ESP-DL cuts by the number of its operators, not by their cost: with
+// `Options::segments` of n, each stage takes n steps, and a window must last stages x n frames.
+//
 //     for every frame:  pipeline.write(0, frame, bytes);  pipeline.step(&result);  if (result.output_ready) ...
 //
 // Nothing is allocated after init. Not safe for use from several tasks at once; several pipelines are independent.
 class Pipeline {
 public:
     // Loads all stages. `config` and what its spans refer to must outlive the pipeline; `files` has one entry a stage.
-    // ESP_ERR_INVALID_ARG: the window is shorter than the number of stages, a name is made by nothing, or the two ends
-    // of a connection differ in shape, type or exponent. Else the errors of Stage::init.
+    // ESP_ERR_INVALID_ARG: the window is shorter than the number of stages times segments, a name is made by nothing,
+    // or the two ends of a connection differ in shape, type or exponent. Else the errors of Stage::init.
     esp_err_t init(const ModelConfig &config, std::span<const char *const> files, const Options &options = {});
 
     // Position of an input or output in the configuration; -1: there is none of that name.
@@ -46,14 +51,14 @@ public:
     // window is full, since step() was not called after its last frame; the frame was not taken.
     esp_err_t write(std::size_t input, const void *data, std::size_t bytes);
 
-    // One frame step, to be called when every input has its frame: runs at most one stage.
+    // One frame step, to be called when every input has its frame: runs at most one stage, or one segment of it.
     // ESP_ERR_INVALID_STATE: not initialised, or the window ends here and an input lacks frames or was never written;
     // nothing has changed, so write what is missing and step again.
     esp_err_t step(StepResult *result = nullptr);
 
     // Whether stages of the last complete window have yet to run, and running the next of them without a new frame: for
     // the end of a recording. ESP_ERR_INVALID_STATE: none is left.
-    bool is_pending() const { return next_stage_ < stages_.size(); }
+    bool is_pending() const { return next_ < steps(); }
     esp_err_t step_pending(StepResult *result = nullptr);
 
     // Starts a new recording: initial caches, no frames; what was pending is dropped. Held inputs keep their value.
@@ -81,6 +86,7 @@ private:
     esp_err_t connect(std::size_t stage);
     esp_err_t init_outputs();
     Source find_source(std::string_view name, std::size_t stages) const;
+    std::size_t steps() const { return stages_.size() * segments_; }
     bool has_window() const;
     void take_window();
 
@@ -89,8 +95,9 @@ private:
     HeapArray<Stage> stages_;
     HeapArray<std::span<const std::uint8_t>> outputs_;
     std::int64_t (*clock_)() = nullptr;
-    std::size_t next_stage_ = 0;
-    int frames_ = 0; // of the window that is being filled
+    std::size_t segments_ = 1;
+    std::size_t next_ = 0; // of steps(): the step of the last complete window that runs next
+    int frames_ = 0;       // of the window that is being filled
     bool is_ready_ = false;
 };
 

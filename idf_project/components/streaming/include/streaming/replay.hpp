@@ -31,7 +31,7 @@ class Sink {
 public:
     virtual ~Sink() = default;
 
-    // Called after every stage that ran.
+    // Called after every step in which a stage or a segment of one ran; `result.stage_done` says that it is complete.
     virtual void on_stage(const Pipeline &pipeline, const StepResult &result) = 0;
 };
 

@@ -23,6 +23,7 @@ struct Options {
     Location location = Location::kRodata;
     int max_internal_bytes = 0;        // internal RAM that ESP-DL may use for tensors, where the chip has PSRAM as well
     bool copy_parameters = true;       // false: leave the weights in flash, slower but without a copy in PSRAM
+    int segments = 1;                  // parts with equal numbers of operators that ESP-DL cuts each file into
     std::int64_t (*clock)() = nullptr; // microseconds, `esp_timer_get_time` say; without it nothing is measured
 };
 
@@ -47,8 +48,10 @@ public:
     // Names the memory that input `index` is read from at every run; it holds `config.inputs[index].bytes`.
     void connect(std::size_t index, const std::uint8_t *source);
 
-    // Runs one window. ESP_ERR_INVALID_STATE: not initialised, or an input is not connected.
-    esp_err_t run();
+    // Runs one window, or part `segment` of `segments` of it: `dl::Model::run(segments, segment)`. All parts of a
+    // window must run in order; the first one reads the inputs, and the last one writes the outputs and caches.
+    // ESP_ERR_INVALID_STATE: not initialised, or an input is not connected. ESP_ERR_INVALID_ARG: no such segment.
+    esp_err_t run(int segments = 1, int segment = 0);
 
     // Forgets the recording: caches get their initial values.
     void reset();
@@ -76,6 +79,8 @@ private:
     esp_err_t load(const char *file, const Options &options);
     esp_err_t allocate();
     esp_err_t bind();
+    esp_err_t write_inputs();
+    void read_outputs();
     esp_err_t find(const TensorConfig &tensor, std::string_view name, bool is_input, dl::TensorBase **found) const;
 
     StageConfig config_;
