@@ -10,14 +10,42 @@ from lightning_esp.evaluation.detector import (
     resolve_settings,
     step,
 )
+from lightning_esp.evaluation.functional import (
+    DetCurve,
+    Rate,
+    det_area,
+    det_curve,
+    detection_latency,
+    false_accepts_per_hour,
+    poisson_bound,
+    recall_at,
+)
+from lightning_esp.evaluation.keywords import Keyword, Matching, match_events, read_keywords
+from lightning_esp.evaluation.metrics import KeywordDetection
+from lightning_esp.evaluation.scan import average_scores, scan
 
 __all__ = [
+    "DetCurve",
     "DetectorSettings",
     "DetectorState",
     "Event",
+    "Keyword",
+    "KeywordDetection",
+    "Matching",
+    "Rate",
+    "average_scores",
     "compute_scores",
+    "det_area",
+    "det_curve",
     "detect",
+    "detection_latency",
+    "false_accepts_per_hour",
     "initial_state",
+    "match_events",
+    "poisson_bound",
+    "read_keywords",
+    "recall_at",
     "resolve_settings",
+    "scan",
     "step",
 ]
