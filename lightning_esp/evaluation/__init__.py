@@ -23,8 +23,11 @@ from lightning_esp.evaluation.functional import (
 from lightning_esp.evaluation.keywords import Keyword, Matching, match_events, read_keywords
 from lightning_esp.evaluation.metrics import KeywordDetection
 from lightning_esp.evaluation.scan import average_scores, scan
+from lightning_esp.evaluation.streams import Stream, StreamDataset
+from lightning_esp.evaluation.thresholds import Choice, choose_thresholds
 
 __all__ = [
+    "Choice",
     "DetCurve",
     "DetectorSettings",
     "DetectorState",
@@ -33,7 +36,10 @@ __all__ = [
     "KeywordDetection",
     "Matching",
     "Rate",
+    "Stream",
+    "StreamDataset",
     "average_scores",
+    "choose_thresholds",
     "compute_scores",
     "det_area",
     "det_curve",
