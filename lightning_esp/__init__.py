@@ -8,7 +8,7 @@ from lightning_esp.calibration import CalibrationSet, calibrate
 from lightning_esp.config import Budget, Calibration, Deployment, Quantization, Streaming
 from lightning_esp.export import export
 from lightning_esp.quantization import QuantizedModel, quantize
-from lightning_esp.simulation import simulate
+from lightning_esp.simulation import Simulation, simulate
 from lightning_esp.streaming import StreamingModel, convert
 from lightning_esp.verification import Verification, verify
 
@@ -24,6 +24,7 @@ __all__ = [
     "EspStreamingExport",
     "Quantization",
     "QuantizedModel",
+    "Simulation",
     "Streaming",
     "StreamingModel",
     "Verification",

@@ -41,7 +41,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "audit": {"bundle", "espdl", "integers", "quantization.model", "verification"},
     "cli": {"audit", "bundle", "export", "report", "simulation"},
     "export": {"bundle", "calibration", "integers", "quantization", "streaming", "verification"},
-    "simulation": {"bundle", "frontend", "integers", "streaming"},
+    "simulation": {"bundle", "frontend", "integers", "quantization.job", "quantization.model", "streaming"},
     "report": RESULTS,
     "bundle": {*RESULTS, "cost"},
     "verification": {"espdl", "integers", "quantization", "streaming"},

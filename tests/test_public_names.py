@@ -18,6 +18,7 @@ NAMES = {
         "EspStreamingExport",
         "Quantization",
         "QuantizedModel",
+        "Simulation",
         "Streaming",
         "StreamingModel",
         "Verification",

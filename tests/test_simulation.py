@@ -7,13 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_esp import Bundle, simulate
-from lightning_esp.errors import BundleError, DataError
+from lightning_esp import Bundle, Simulation, simulate
+from lightning_esp.errors import BundleError, DataError, EspdlError
 from lightning_esp.espdl.stream import IntegerStream
+from lightning_esp.integers import stack_windows
 from lightning_esp.quantization import Worker
 from lightning_esp.quantization.executor import ExecutorStream
 from lightning_esp.simulation import IntegerRecorder, QuantizedStreaming, integer_windows, interpret
 from lightning_esp.streaming.geometry import as_tuple
+from lightning_esp.streaming.model import StreamSpec
 from tests.models.built import Built
 from tests.models.contracts import CASES
 
@@ -131,3 +133,123 @@ def test_simulate_refuses_what_it_cannot_take(bundle: Bundle) -> None:
         simulate(bundle, torch.randn(8, 40), "esp32")
     with pytest.raises(DataError, match=r"input 'x' has shape \[7, 40\], but the model takes \[8, "):
         simulate(bundle, torch.randn(7, 40))
+
+
+def frames_of(values: Mapping[str, Tensor], spec: StreamSpec, start: int, count: int) -> dict[str, Tensor]:
+    axes = {port.name: port.time_axis for port in spec.inputs}
+    return {n: v if axes[n] is None else v.narrow(axes[n], start, count) for n, v in values.items()}
+
+
+@pytest.mark.parametrize("caches", ["explicit", "auto"])
+@pytest.mark.parametrize("name", CASES)
+def test_frames_as_they_come_give_the_integers_of_the_whole_recording(build: Build, name: str, caches: str) -> None:
+    quantized = build(name, caches=caches).quantized
+    spec, batch = quantized.spec, batch_of(name, 24)
+    simulation = Simulation(quantized, batch=3)
+    pieces, start = [], 0
+    for count in (1, 2, 5, 1, 3, 12):
+        pieces.append(as_tuple(simulation.step(frames_of(batch, spec, start, count))))
+        start += count
+    pieces.append(as_tuple(simulation.flush()))
+    recordings = [{n: v[i] for n, v in batch.items()} for i in range(3)]
+    whole = [as_tuple(output) for output in simulation.run(recordings)]
+    for index, port in enumerate(spec.outputs):
+        streamed = torch.cat([piece[index] for piece in pieces], dim=port.time_axis)
+        offline = torch.stack([outputs[index] for outputs in whole])
+        delay, windows = spec.output_delay(port), 24 // spec.window
+        assert streamed.shape[port.time_axis] == windows * port.frames
+        common = min(windows * port.frames - delay, offline.shape[port.time_axis])
+        assert common > 0
+        assert torch.equal(streamed.narrow(port.time_axis, delay, common), offline.narrow(port.time_axis, 0, common))
+
+
+def test_stages_run_one_a_frame_step(build: Build) -> None:
+    # Windows of three frames, three stages: the output comes two frame steps after its window.
+    simulation = Simulation(build("tutorial").quantized)
+    frames = batch_of("tutorial", 12)["x"][:1]
+    ready = [simulation.step(frames[:, :, i : i + 1]).shape[2] for i in range(12)]
+    assert ready == [0, 0, 0, 0, 3, 0, 0, 3, 0, 0, 3, 0]
+    assert simulation.flush().shape == (1, 8, 3)
+    assert simulation.flush().shape == (1, 8, 0)
+
+
+def test_reset_starts_anew_and_drops_what_was_pending(build: Build) -> None:
+    simulation, frames = Simulation(build("tutorial").quantized), batch_of("tutorial", 12)["x"]
+    first = torch.cat([simulation.step(frames[:1]), simulation.flush()], dim=2)
+    start = Simulation(build("tutorial").quantized).caches
+    assert any((value != start[name]).any() for name, value in simulation.caches.items())
+    simulation.step(frames[:1, :, :4])
+    simulation.reset()
+    assert all(np.array_equal(value, start[name]) for name, value in simulation.caches.items())
+    assert torch.equal(torch.cat([simulation.step(frames[:1]), simulation.flush()], dim=2), first)
+    simulation.reset(batch=3)
+    together = torch.cat([simulation.step(frames), simulation.flush()], dim=2)
+    assert torch.equal(together[:1], first)
+
+
+def test_a_held_input_is_needed_once(build: Build) -> None:
+    quantized, batch = build("two_inputs").quantized, batch_of("two_inputs", 8, size=1)
+    held = [port.name for port in quantized.spec.inputs if port.time_axis is None]
+    streams = {name: value for name, value in batch.items() if name not in held}
+    simulation = Simulation(quantized)
+    with pytest.raises(DataError, match=r"but not \['speaker'\]"):
+        simulation.step(streams)
+    first = simulation.step(batch)
+    simulation.reset()
+    assert torch.equal(simulation.step(streams), first)
+
+
+@pytest.mark.parametrize("caches", ["explicit", "auto"])
+def test_recordings_of_different_lengths_equal_each_alone(build: Build, caches: str) -> None:
+    simulation = Simulation(build("tutorial", caches=caches).quantized)
+    recordings = CASES["tutorial"].recordings(31, 7, 40)
+    together = simulation.run(recordings)
+    for recording, output in zip(recordings, together, strict=True):
+        assert output.shape == recording.shape
+        assert torch.equal(output, simulation.run(recording))
+
+
+@pytest.mark.parametrize("caches", ["explicit", "auto"])
+def test_any_tensor_can_be_read(build: Build, caches: str) -> None:
+    built = build("tutorial", caches=caches)
+    recording = built.recordings[0]
+    simulation = Simulation(built.quantized)
+    names = ["x", "stage1:stage0.output", "output", "/stages.0/gate/up/Conv_output_0"]
+    values = simulation.trace(recording, names)
+    stack = stack_windows(built.quantized, {"x": recording[None]})
+    assert np.array_equal(values["x"], stack["x"][0])
+    outputs = IntegerRecorder(built.quantized).run_stack(stack)
+    assert np.array_equal(values["stage1:stage0.output"], outputs["stage0.output"][0])
+    assert np.array_equal(values["output"], outputs["output"][0])
+    assert values[names[-1]].dtype == np.int8
+    assert len(np.unique(values[names[-1]])) > 20
+    simulation.step(recording[None, :, :12])
+    for name in names:
+        # The first stage has seen four windows; the others are still at work on the one before.
+        window = 3 if name in (names[0], names[-1]) else 2
+        assert np.array_equal(simulation.peek(name)[0], values[name][window])
+
+
+def test_tensors_that_cannot_be_read(build: Build) -> None:
+    simulation = Simulation(build("tutorial").quantized)
+    assert "stage0:x" in simulation.tensors
+    with pytest.raises(EspdlError, match=r"peek\('x'\): its stage has not run yet"):
+        simulation.peek("x")
+    with pytest.raises(EspdlError, match=r"tensor 'nowhere' is computed nowhere in the model; it has stage0:x, "):
+        simulation.trace(batch_of("tutorial", 12)["x"][0], ["nowhere"])
+
+
+def test_step_refuses_what_does_not_fit(build: Build) -> None:
+    simulation, frames = Simulation(build("tutorial").quantized), batch_of("tutorial", 12)["x"]
+    with pytest.raises(DataError, match=r"batches of \[3\], but runs 1 recording"):
+        simulation.step(frames)
+    with pytest.raises(DataError, match=r"input 'x' has shape \[7, 12\], but the model takes \[8, 12\]"):
+        simulation.step(frames[:1, :7])
+
+
+def test_a_simulation_of_a_directory_and_of_one_chip(bundle: Bundle) -> None:
+    recording = batch_of("tutorial", 40)["x"][0]
+    for target in bundle.targets:
+        simulation = Simulation(bundle.path, target)
+        assert simulation.quantized.target == target
+        assert torch.equal(simulation.run(recording), simulate(bundle, recording, target))

@@ -45,17 +45,41 @@ class IntegerPipeline:
         Returns:
             Every stage output and new cache value by name, and the state for the next window.
         """
-        values, after = dict(inputs), dict[str, Array]()
-        for file, stream in zip(self.files, self.streams, strict=True):
-            prefix = f"{file.name}:"
-            own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-            arguments = {tensor.name: values[tensor.name] for tensor in file.inputs}
-            arguments |= {cache.tensor.name: state[cache.tensor.name] for cache in file.caches}
-            outputs, own = stream.step(arguments, own)
+        values, after = dict(inputs), dict(state)
+        for index in range(len(self.files)):
+            outputs, changed = self.run_stage(index, values, state)
             values |= outputs
-            after |= {prefix + name: value for name, value in own.items()}
-            after |= {cache.tensor.name: outputs[cache.next] for cache in file.caches}
+            after |= changed
         return {name: value for name, value in values.items() if name not in inputs}, after
+
+    def run_stage(
+        self, index: int, values: Mapping[str, Array], state: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Run one stage on one window.
+
+        Args:
+            index: which stage.
+            values: at least what the stage reads: model inputs, outputs of earlier stages.
+            state: as for `step`.
+
+        Returns:
+            The stage's outputs and new cache values by name, and its part of the state for the next window.
+        """
+        file = self.files[index]
+        outputs, own = self.streams[index].step(*self.stage_arguments(index, values, state))
+        after = {f"{file.name}:{name}": value for name, value in own.items()}
+        after |= {cache.tensor.name: outputs[cache.next] for cache in file.caches}
+        return outputs, after
+
+    def stage_arguments(
+        self, index: int, values: Mapping[str, Array], state: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """What one stage is stepped with: its inputs and explicit caches, and what it remembers itself."""
+        file = self.files[index]
+        prefix = f"{file.name}:"
+        own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        arguments = {tensor.name: values[tensor.name] for tensor in file.inputs}
+        return arguments | {cache.tensor.name: state[cache.tensor.name] for cache in file.caches}, own
 
     def run(self, windows: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
         """Run consecutive windows from the initial state."""

@@ -72,6 +72,29 @@ def join_stack(quantized: QuantizedModel, outputs: Mapping[str, Array], frames: 
     return joined
 
 
+def join_windows(quantized: QuantizedModel, windows: Sequence[Mapping[str, Array]], batch: int) -> Values:
+    """Dequantize and join the outputs of consecutive windows as they came, all frames of all.
+
+    Args:
+        quantized: the model.
+        windows: `[batch, ...]` by name, at least of every model output; perhaps none.
+        batch: size of the batch.
+
+    Returns:
+        float32 in torch's layout, `[batch, ...]` by output name.
+    """
+    tensors = {tensor.name: tensor for stage in quantized.stages for tensor in stage.outputs}
+    joined: Values = {}
+    for port in quantized.spec.outputs:
+        assert port.time_axis is not None
+        if windows:
+            stack = np.stack([outputs[port.name] for outputs in windows], axis=1)
+            joined[port.name] = _join(stack, tensors[port.name], port.time_axis)
+        else:
+            joined[port.name] = torch.zeros(batch, *port.shape[1:]).narrow(port.time_axis, 0, 0)
+    return joined
+
+
 def _join(stack: Array, tensor: TensorInfo, axis: int) -> Tensor:
     flat = torch.from_numpy(dequantize_values(stack.reshape(-1, *stack.shape[2:]), tensor))
     return _divide(flat, 0, stack.shape[:2]).movedim(1, axis).flatten(axis, axis + 1)
