@@ -1,13 +1,20 @@
 """Integers behind an nn.Module: `QuantizedStreaming` and `simulate` take what the exported module takes."""
 
+import copy
+import json
+import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from lightning_esp import Bundle, Simulation, simulate
+from lightning_esp import Bundle, Simulation, calibrate, convert, quantize, simulate
 from lightning_esp.errors import BundleError, DataError, EspdlError
 from lightning_esp.espdl.stream import IntegerStream
 from lightning_esp.integers import stack_windows
@@ -18,6 +25,8 @@ from lightning_esp.streaming.geometry import as_tuple
 from lightning_esp.streaming.model import StreamSpec
 from tests.models.built import Built
 from tests.models.contracts import CASES
+from tests.models.spotter import Clips, Net
+from tests.models.tutorial_tcn import shake
 
 Build = Callable[..., Built]
 
@@ -253,3 +262,31 @@ def test_a_simulation_of_a_directory_and_of_one_chip(bundle: Bundle) -> None:
         simulation = Simulation(bundle.path, target)
         assert simulation.quantized.target == target
         assert torch.equal(simulation.run(recording), simulate(bundle, recording, target))
+
+
+def test_a_copy_and_a_pickle_compute_the_same(build: Build) -> None:
+    model, batch = QuantizedStreaming(build("recurrent").quantized), batch_of("recurrent", 20)
+    expected = model(**batch)
+    assert torch.equal(copy.deepcopy(model)(**batch), expected)
+    assert torch.equal(pickle.loads(pickle.dumps(model))(**batch), expected)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("ddp_spawn", marks=pytest.mark.slow)])
+def test_a_validation_in_two_processes_equals_one_in_one(worker: Worker, tmp_path: Path, strategy: str) -> None:
+    net = shake(Net())
+    model = convert(net, Clips().x[0])
+    quantized = quantize(model, calibrate(model, list(Clips().x)), worker=worker)
+    (tmp_path / "quantized.pkl").write_bytes(pickle.dumps(quantized))
+    torch.save(net.state_dict(), tmp_path / "weights.pt")
+    clips = Clips(24, 2)
+    scores = QuantizedStreaming(quantized)(clips.x)
+    right = int((scores.mean(2).argmax(1) == clips.targets).sum())
+    script = Path(__file__).parent / "models" / "quantized_run.py"
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), str(tmp_path), strategy]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr[-3000:]
+    metrics = json.loads((tmp_path / "metrics_2.json").read_text())
+    assert metrics["val_acc"] == pytest.approx(right / 24)
+    assert metrics["test_mean"] == pytest.approx(float(scores.mean()), abs=1e-6)
+    assert 0 < right < 24

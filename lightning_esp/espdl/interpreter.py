@@ -80,6 +80,10 @@ class EspdlInterpreter:
         self._constants = {name: item.data[None] for name, item in model.tensors.items() if item.data is not None}
         self._instructions, self._shapes = _prepare(model, self._rules)
 
+    def __reduce__(self) -> tuple[type[EspdlInterpreter], tuple[EspdlModel, str, bool]]:
+        """Kernels are closures, so a copy or a pickle makes its own from the model."""
+        return EspdlInterpreter, (self.model, self.target, self._check_accumulators)
+
     @property
     def instructions(self) -> tuple[Instruction, ...]:
         """The prepared operators in execution order."""
