@@ -20,6 +20,7 @@ from lightning_esp.export import check_targets, check_versions, export
 from lightning_esp.task_metrics import TaskMetrics
 from lightning_esp.training.attempt import Attempt
 from lightning_esp.training.copying import isolate_random
+from lightning_esp.training.listening import find_front_end
 from lightning_esp.training.package import UnifiedCallback
 from lightning_esp.training.progress import show_progress, shows_progress
 from lightning_esp.training.recordings import Captured, capture_recordings, capture_shapes
@@ -245,15 +246,17 @@ class EspStreamingExport(Callback, UnifiedCallback):
     ) -> Bundle:
         shown = progress and shows_progress(subject.trainer)
         with show_progress(shown) as update, isolate_random(self.calibration.seed):
+            listens = captured.waveforms is not None
             return export(
                 subject.module,
-                captured.recordings,
+                captured.waveforms or captured.recordings,
                 directory,
                 self.target,
                 fill_streaming(self.streaming, subject),
                 self.calibration,
                 self.quantization,
                 fill_deployment(self.deployment, subject),
+                front_end=find_front_end(subject.original) if listens else None,
                 evaluate=task,
                 progress=update,
             )

@@ -14,11 +14,16 @@ from lightning_esp.bundle import Bundle, check_output_dir, write_bundle
 from lightning_esp.calibration import Progress, calibrate
 from lightning_esp.config import Calibration, Deployment, Quantization, Streaming, check_target
 from lightning_esp.errors import ConfigurationError, DataError, EnvironmentMismatchError
+from lightning_esp.frontend import FrontEnd, Heard, hear
 from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import QuantizedModel, Worker, check_environment, quantize
 from lightning_esp.streaming import Recording, Recordings, convert
 from lightning_esp.verification import TaskResult, Verification
+from lightning_esp.verification.model import Golden, GoldenAudio
 from lightning_esp.verification.verify import prove_float, prove_integers, require
+
+# What golden samples and features may take of the flash.
+AUDIO_BYTES = 400_000
 
 Evaluate = Callable[[nn.Module], TaskResult]
 
@@ -33,6 +38,7 @@ def export(
     quantization: Quantization | None = None,
     deployment: Deployment | None = None,
     *,
+    front_end: FrontEnd | None = None,
     evaluate: Evaluate | None = None,
     progress: Progress | None = None,
 ) -> Bundle:
@@ -48,6 +54,8 @@ def export(
         calibration: how much of the recordings calibrates the quantizer.
         quantization: precision and method.
         deployment: what the bundle holds beside the model.
+        front_end: makes features of samples. The recordings are samples then, `[samples]` each, the module sees the
+            features, the firmware computes them as well, and golden data start at samples.
         evaluate: judges the integer stream of a target by the user's own metrics; it gets a module that takes what
             `module` takes.
         progress: called with a phase, what is done of it, and what there is in all.
@@ -62,6 +70,12 @@ def export(
         raise DataError("export got no recordings; give at least one to calibrate and verify the model with.")
     notify = progress or (lambda phase, done, total: None)
     module = copy.deepcopy(module).float().cpu().eval()
+    deployment, heard = deployment or Deployment(), list[Heard]()
+    if front_end is not None:
+        front_end = copy.deepcopy(front_end).float().cpu()
+        heard = hear(front_end, [_waveform(recording) for recording in recordings])
+        recordings = [each.features for each in heard]
+        deployment = replace(deployment, frontend=front_end.describe())
     recordings = [_plain(recording) for recording in recordings]
     quantization = quantization or Quantization()
     # The worker imports esp-ppq while the model is converted and calibrated.
@@ -75,12 +89,19 @@ def export(
             quantized = quantize(model, samples, quantization, chip, worker=worker)
             notify("quantize", index + 1, len(targets))
             verification = prove_integers(quantized, recordings, worker, proofs, notes)
+            verification = replace(verification, golden=add_audio(verification.golden, heard))
             if evaluate is not None:
                 notify("evaluate", index, len(targets))
                 verification = add_task(verification, evaluate(QuantizedStreaming(quantized)))
                 notify("evaluate", index + 1, len(targets))
             results[chip] = (quantized, verification)
-    return write_bundle(results, output_dir, deployment or Deployment())
+    return write_bundle(results, output_dir, deployment)
+
+
+def _waveform(recording: Recording) -> Tensor:
+    if isinstance(recording, Tensor):
+        return recording
+    raise DataError("export(front_end=...) takes recordings of samples, one tensor each, not a mapping of inputs.")
 
 
 def _plain(recording: Recording) -> Recording:
@@ -115,6 +136,18 @@ def check_versions() -> None:
             "environment with one of these."
         )
     check_environment()
+
+
+def add_audio(golden: Golden, heard: Sequence[Heard]) -> Golden:
+    """Add samples and features of the first golden recordings, whole recordings up to `AUDIO_BYTES`."""
+    audio: list[GoldenAudio] = []
+    size = 0
+    for each in heard[: len(golden.resets)]:
+        size += each.samples.nbytes + each.features.nbytes
+        if audio and size > AUDIO_BYTES:
+            break
+        audio.append(GoldenAudio(each.samples.numpy(), each.features.T.numpy()))
+    return replace(golden, audio=tuple(audio))
 
 
 def add_task(verification: Verification, task: TaskResult) -> Verification:

@@ -9,9 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from lightning_esp.audit.golden import StoredGolden, unpack_golden
+from lightning_esp.bundle.audio import render_audio
 from lightning_esp.bundle.header import name_parts, render_header
 from lightning_esp.bundle.model import MANIFEST, Bundle
-from lightning_esp.bundle.naming import golden_path, target_dir
+from lightning_esp.bundle.naming import audio_path, golden_path, target_dir
 from lightning_esp.bundle.reader import read_bundle, read_model
 from lightning_esp.bundle.tensors import check_wiring
 from lightning_esp.errors import BundleError
@@ -94,7 +95,11 @@ def _own_version() -> str | None:
 
 def _header(bundle: Bundle, quantized: QuantizedModel, golden_bytes: int) -> Proof:
     path = f"{target_dir(quantized.target)}/model_config.hpp"
-    expected = render_header(quantized, name_parts(quantized, bundle.name), bundle.labels, golden_bytes).splitlines()
+    names, audio = name_parts(quantized, bundle.name), bundle.path / audio_path(quantized.target, bundle.name)
+    audio_bytes = audio.stat().st_size if audio.is_file() else 0
+    listening = render_audio(bundle.manifest, quantized.target, audio_bytes)
+    text = render_header(quantized, names, bundle.labels, golden_bytes, listening, audio_bytes)
+    expected = text.splitlines()
     found = (bundle.path / path).read_text(encoding="utf-8").splitlines()
     lines = [index for index, pair in enumerate(zip(expected, found, strict=False), 1) if pair[0] != pair[1]]
     differing = len(lines) + abs(len(expected) - len(found))

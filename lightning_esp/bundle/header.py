@@ -31,7 +31,14 @@ def name_parts(quantized: QuantizedModel, model: str) -> Names:
     return Names(model, make_identifiers([stage.name for stage in quantized.stages]))
 
 
-def render_header(quantized: QuantizedModel, names: Names, labels: Sequence[str], golden_bytes: int) -> str:
+def render_header(
+    quantized: QuantizedModel,
+    names: Names,
+    labels: Sequence[str],
+    golden_bytes: int,
+    listening: Sequence[str] = (),
+    audio_bytes: int = 0,
+) -> str:
     """Return the text of `model_config.hpp`.
 
     Args:
@@ -39,6 +46,8 @@ def render_header(quantized: QuantizedModel, names: Names, labels: Sequence[str]
         names: its C++ names.
         labels: names of the output classes.
         golden_bytes: size of the file of golden windows; 0 where the bundle has none.
+        listening: blocks about front end and detector.
+        audio_bytes: size of the file of golden samples; 0 where the bundle has none.
     """
     blocks = [
         _tensor_array("kInputs", input_tensors(quantized)),
@@ -49,9 +58,10 @@ def render_header(quantized: QuantizedModel, names: Names, labels: Sequence[str]
         _config(quantized, names.model, bool(labels)),
         _array("const char *", "kFiles", [f"files::{names.stages[s.name]}_espdl" for s in quantized.stages]),
         f"inline constexpr streaming::GoldenData kGolden = {_golden_literal(golden_bytes)};",
+        *listening,
     ]
     body = "\n\n".join(block for block in blocks if block)
-    return f"{_intro(quantized, names.model)}\n{_symbols(names, golden_bytes)}\n\n{body}\n\n}} // namespace {names.model}\n"
+    return f"{_intro(quantized, names.model)}\n{_symbols(names, golden_bytes, audio_bytes)}\n\n{body}\n\n}} // namespace {names.model}\n"
 
 
 def render_named_header(model: str) -> str:
@@ -73,15 +83,16 @@ def _intro(quantized: QuantizedModel, model: str) -> str:
         f"// {quantized.precision} for {quantized.target}, {len(quantized.stages)} stage(s), windows of "
         f"{quantized.spec.window} frame(s).\n"
         "#pragma once\n\n"
-        "#include <string_view>\n\n"
-        '#include "streaming/config.hpp"\n\n'
+        "#include <span>\n#include <string_view>\n\n"
+        '#include "streaming/config.hpp"\n#include "streaming/detector.hpp"\n#include "streaming/front_end.hpp"\n\n'
         f"namespace {model} {{\n"
     )
 
 
-def _symbols(names: Names, golden_bytes: int) -> str:
+def _symbols(names: Names, golden_bytes: int, audio_bytes: int) -> str:
     symbols = [f"{identifier}_espdl" for identifier in names.stages.values()]
     symbols += ["golden_bin"] if golden_bytes else []
+    symbols += ["audio_bin"] if audio_bytes else []
     lines = [f'extern const char {symbol}[] asm("_binary_{names.model}_{symbol}_start");' for symbol in symbols]
     return "// Embedded by CMakeLists.txt.\nnamespace files {\n" + "\n".join(lines) + "\n} // namespace files"
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from lightning_esp.bundle.audio import describe_audio, find_events
 from lightning_esp.bundle.header import Names
 from lightning_esp.bundle.model import SCHEMA, Results
 from lightning_esp.bundle.naming import stage_path
@@ -33,7 +34,13 @@ def build_manifest(results: Results, names: Mapping[str, Names], deployment: Dep
         "name": deployment.name,
         "versions": _versions(results),
         "streaming": _streaming(quantized.spec),
-        "targets": {target: _target(model, names[target]) for target, (model, _) in results.items()},
+        "targets": {
+            target: {
+                **_target(model, names[target]),
+                "golden_events": find_events(model, found.golden, deployment),
+            }
+            for target, (model, found) in results.items()
+        },
         "metrics": {
             "float": _figures(verification.float_metrics),
             "quantized": {target: _figures(found.quantized_metrics) for target, (_, found) in results.items()},
@@ -42,6 +49,7 @@ def build_manifest(results: Results, names: Mapping[str, Names], deployment: Dep
             {"target": target, **_proof(proof)} for target, (_, found) in results.items() for proof in found.proofs
         ],
         "labels": list(deployment.labels or ()),
+        **describe_audio(quantized, deployment),
     }
 
 

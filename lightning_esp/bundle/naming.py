@@ -34,3 +34,8 @@ def stage_path(target: str, model: str, identifier: str) -> str:
 def golden_path(target: str, model: str) -> str:
     """Path of the golden windows; its base name is a symbol, too."""
     return f"{target_dir(target)}/golden/{model}_golden.bin"
+
+
+def audio_path(target: str, model: str) -> str:
+    """Path of the samples and features of the first golden recordings."""
+    return f"{target_dir(target)}/golden/{model}_audio.bin"

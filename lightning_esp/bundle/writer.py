@@ -6,14 +6,16 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import lightning_esp
+from lightning_esp.bundle.audio import check_front_end, pack_audio, render_audio
 from lightning_esp.bundle.directory import check_output_dir, remove_failure_note, replace_directory
 from lightning_esp.bundle.golden import pack_golden
 from lightning_esp.bundle.header import Names, name_parts, render_bundled_header, render_header, render_named_header
 from lightning_esp.bundle.manifest import build_manifest, build_report, hash_files, to_json
 from lightning_esp.bundle.model import COMPONENT, MANIFEST, REPORT, Bundle, Results
-from lightning_esp.bundle.naming import golden_path, stage_path, target_dir
+from lightning_esp.bundle.naming import audio_path, golden_path, stage_path, target_dir
 from lightning_esp.bundle.partitions import render_partitions
 from lightning_esp.bundle.tensors import check_wiring
 from lightning_esp.config import TARGETS, Deployment, check_target
@@ -57,13 +59,15 @@ def write_bundle(
     deployment = deployment or Deployment()
     _check_results(results)
     _check_budget(results, deployment)
+    for quantized, _ in results.values():
+        check_front_end(quantized, deployment)
     results = dict(sorted(results.items()))  # the order in which targets were given must not show
     names = {target: name_parts(quantized, deployment.name) for target, (quantized, _) in results.items()}
     manifest = build_manifest(results, names, deployment)
     files = {**read_project(), **(extra_files or {}), REPORT: to_json(build_report(results))}
     for target, (quantized, verification) in results.items():
         golden = verification.golden if deployment.golden else None
-        files.update(render_target(quantized, golden, names[target], deployment.labels or ()))
+        files.update(render_target(quantized, golden, names[target], manifest))
     files["partitions.csv"] = render_partitions(files)
     text = to_json({**manifest, "files": hash_files(files)})
     replace_directory(directory, {**files, MANIFEST: text})
@@ -72,16 +76,20 @@ def write_bundle(
 
 
 def render_target(
-    quantized: QuantizedModel, golden: Golden | None, names: Names, labels: tuple[str, ...]
+    quantized: QuantizedModel, golden: Golden | None, names: Names, manifest: Mapping[str, Any]
 ) -> dict[str, bytes]:
     """Return the generated files of one target by their path inside the bundle."""
     target, model = quantized.target, names.model
     windows = pack_golden(quantized, golden) if golden is not None else b""
     files = {stage_path(target, model, names.stages[stage.name]): stage.data for stage in quantized.stages}
+    audio = pack_audio(golden) if golden is not None else b""
     if windows:
         files[golden_path(target, model)] = windows
+    if audio:
+        files[audio_path(target, model)] = audio
+    listening = render_audio(manifest, target, len(audio))
     texts = {
-        "model_config.hpp": render_header(quantized, names, labels, len(windows)),
+        "model_config.hpp": render_header(quantized, names, manifest["labels"], len(windows), listening, len(audio)),
         "bundled_model.hpp": render_bundled_header(model),
         f"{model}.hpp": render_named_header(model),
     }

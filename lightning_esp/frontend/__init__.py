@@ -2,6 +2,17 @@
 
 from lightning_esp.frontend.config import FeatureConfig, WindowType
 from lightning_esp.frontend.features import FrontEnd, LogMel, Mfcc, Spectrogram
+from lightning_esp.frontend.recordings import Heard, hear
 from lightning_esp.frontend.stream import FeatureStream
 
-__all__ = ["FeatureConfig", "FeatureStream", "FrontEnd", "LogMel", "Mfcc", "Spectrogram", "WindowType"]
+__all__ = [
+    "FeatureConfig",
+    "FeatureStream",
+    "FrontEnd",
+    "Heard",
+    "LogMel",
+    "Mfcc",
+    "Spectrogram",
+    "WindowType",
+    "hear",
+]

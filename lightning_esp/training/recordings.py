@@ -12,6 +12,7 @@ from lightning_esp.config import Calibration, Streaming
 from lightning_esp.errors import DataError, ModuleNotFoundInBatchError
 from lightning_esp.streaming import Recording
 from lightning_esp.training.capture import InputRecorder, split_recordings
+from lightning_esp.training.listening import WaveformRecorder, find_front_end, match_waveforms
 from lightning_esp.training.loaders import PrivateLoaders, UntilEnough, make_private, map_loaders
 from lightning_esp.training.replay import Replay, combine
 from lightning_esp.training.sources import Source, is_user_defined, iterate_sources
@@ -26,11 +27,13 @@ class Captured:
         recordings: without batch dimension, padding cut off.
         source: the data that they came from, in a few words.
         failure: why the data could not be copied, so that the user's own were read; empty where they were copied.
+        waveforms: the samples behind each recording, where the front end alone makes the recordings of them; or None.
     """
 
     recordings: list[Recording]
     source: str
     failure: str = ""
+    waveforms: list[Tensor] | None = None
 
 
 def find_calibration(subject: Subject, limit: int, seed: int) -> tuple[Source, PrivateLoaders]:
@@ -68,10 +71,12 @@ def capture_recordings(
     if rehearsal and private.failure:
         return Captured([], f"the {source.name} data", private.failure)
     loaders = combine(subject.trainer, private.loaders) if source.name == "training" else private.loaders
-    calls, seen, step = _record(subject, loaders, calibration, 1 if rehearsal else None)
+    calls, ears, seen, step = _record(subject, loaders, calibration, 1 if rehearsal else None)
     _check_called(subject, calls.calls, seen, f"the {source.name} data", step)
     recordings = split_recordings(subject.module, calls.calls, streaming, calibration.max_recordings)
-    return Captured(recordings, f"the {source.name} data", private.failure)
+    rows = ears.rows([call.batch for call in calls.calls])
+    waveforms = match_waveforms(find_front_end(subject.original), rows, recordings)
+    return Captured(recordings, f"the {source.name} data", private.failure, waveforms)
 
 
 def capture_shapes(subject: Subject, batch: Any, streaming: Streaming) -> Captured:
@@ -112,9 +117,10 @@ class _Counter:
 
 def _record(
     subject: Subject, loaders: Any, calibration: Calibration, batches: int | None
-) -> tuple[InputRecorder, int, str]:
+) -> tuple[InputRecorder, WaveformRecorder, int, str]:
     module = subject.copy_module()
     recorder = InputRecorder(module.get_submodule(subject.path))
+    ears = WaveformRecorder(module, module.get_submodule(subject.path))
     seen = _Counter(recorder)
     limited = map_loaders(
         loaders, lambda loader: UntilEnough(loader, lambda: recorder.recordings >= calibration.max_recordings)
@@ -130,7 +136,7 @@ def _record(
         seed=calibration.seed,
         on_batch=seen,
     ).run()
-    return recorder, seen.batches, step
+    return recorder, ears, seen.batches, step
 
 
 def _check_called(subject: Subject, calls: list[Any], batches: int, data: str, step: str) -> None:

@@ -32,6 +32,19 @@ class Proof:
 
 
 @dataclass(frozen=True)
+class GoldenAudio:
+    """What a microphone would have heard of a golden recording.
+
+    Args:
+        samples: int16 samples, `[samples]`.
+        features: what the front end makes of them, `[frames, bands]`, float32.
+    """
+
+    samples: Array
+    features: Array
+
+
+@dataclass(frozen=True)
 class Golden:
     """Integers of consecutive windows, in the layout of the files, as the firmware must reproduce them.
 
@@ -40,12 +53,14 @@ class Golden:
         outputs: outputs of every stage by name, `[windows, ...]`.
         caches: new value of every cache after each window, by cache name, `[windows, ...]`.
         resets: windows before which the state is reset, since a recording starts there.
+        audio: the first of these recordings as audio, where the model listens.
     """
 
     inputs: dict[str, Array]
     outputs: dict[str, Array]
     caches: dict[str, Array]
     resets: tuple[int, ...]
+    audio: tuple[GoldenAudio, ...] = ()
 
     @property
     def windows(self) -> int:

@@ -2,9 +2,12 @@
 // int8 for esp32s3, 1 stage(s), windows of 3 frame(s).
 #pragma once
 
+#include <span>
 #include <string_view>
 
 #include "streaming/config.hpp"
+#include "streaming/detector.hpp"
+#include "streaming/front_end.hpp"
 
 namespace model {
 
@@ -61,5 +64,13 @@ inline constexpr const char *kFiles[] = {
 };
 
 inline constexpr streaming::GoldenData kGolden = {.data = files::golden_bin, .bytes = 12072};
+
+inline constexpr streaming::FrontEndConfig kFrontEnd = {};
+
+inline constexpr streaming::DetectorConfig kDetector = {};
+
+inline constexpr streaming::GoldenData kGoldenAudio = {};
+
+inline constexpr std::span<const streaming::GoldenEvent> kGoldenEvents = {};
 
 } // namespace model

@@ -1,0 +1,202 @@
+"""What a bundle knows of listening: front end, detector, and golden data that start at samples.
+
+`golden/<name>_audio.bin` holds the recordings of the first golden windows as the chip would hear them. All numbers are
+little-endian. The file starts with the magic `LEA1` and the number of recordings; then, for each, the numbers of
+samples, frames and bands, the samples (int16, filled up to a multiple of 4 bytes) and the features (float32, frame by
+frame).
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from lightning_esp.bundle.tensors import input_tensors, output_tensors
+from lightning_esp.config import Deployment
+from lightning_esp.errors import ConfigurationError
+from lightning_esp.evaluation.detector import (
+    NEVER,
+    DetectorSettings,
+    Scores,
+    compute_scores,
+    detect,
+    resolve_settings,
+)
+from lightning_esp.quantization.model import QuantizedModel, TensorInfo
+from lightning_esp.verification.model import Array, Golden
+
+MAGIC = b"LEA1"
+
+_KINDS = {"Fbank": "kFbank", "MFCC": "kMfcc", "Spectrogram": "kSpectrogram"}
+
+
+def find_detector(quantized: QuantizedModel, deployment: Deployment) -> DetectorSettings | None:
+    """Return the detector of a model with a threshold for each class; None where the deployment has none.
+
+    Raises:
+        ConfigurationError: its labels are not those of the model's first output.
+    """
+    if deployment.detector is None:
+        return None
+    output = output_tensors(quantized)[0]
+    return resolve_settings(deployment.detector, deployment.labels or (), _frame_size(output))
+
+
+def check_front_end(quantized: QuantizedModel, deployment: Deployment) -> None:
+    """Check that the front end makes what the model takes.
+
+    Raises:
+        ConfigurationError: the number of features in a frame differs.
+    """
+    if deployment.frontend is None:
+        return
+    missing = {"kind", "config", "bands", "frame_samples", "hop_samples", "mean", "scale"} - set(deployment.frontend)
+    if missing:
+        raise ConfigurationError(
+            f"Deployment(frontend=...) lacks {', '.join(sorted(missing))}; pass what FrontEnd.describe() returns."
+        )
+    first = input_tensors(quantized)[0]
+    bands = deployment.frontend["bands"]
+    if first.time_axis is None or _frame_size(first) != bands:
+        raise ConfigurationError(
+            f"Deployment(frontend=...) makes {bands} features per frame, but the model's first input {first.name!r} takes "
+            f"{_frame_size(first)}; describe the front end that the model was trained with."
+        )
+
+
+def describe_audio(quantized: QuantizedModel, deployment: Deployment) -> dict[str, Any]:
+    """Return the manifest's `frontend` and `detector`; a threshold of null never fires."""
+    detector = find_detector(quantized, deployment)
+    return {
+        "frontend": deployment.frontend,
+        "detector": None if detector is None else {**asdict(detector), "thresholds": _finite(detector.thresholds)},
+    }
+
+
+def read_detector(values: Mapping[str, Any] | None) -> DetectorSettings | None:
+    """Return the detector of a manifest; None where it has none."""
+    if values is None:
+        return None
+    thresholds = tuple(NEVER if value is None else float(value) for value in values["thresholds"])
+    return DetectorSettings(**{**values, "thresholds": thresholds})
+
+
+def pack_audio(golden: Golden) -> bytes:
+    """Return the bytes of `golden/<name>_audio.bin`; none where there is no audio."""
+    if not golden.audio:
+        return b""
+    return MAGIC + struct.pack("<I", len(golden.audio)) + b"".join(_pack_recordings(golden))
+
+
+def find_events(quantized: QuantizedModel, golden: Golden, deployment: Deployment) -> list[list[int]]:
+    """Return what the detector makes of the golden outputs: recording, output frame in it, label; none without both."""
+    detector = find_detector(quantized, deployment)
+    if detector is None or not deployment.golden:
+        return []
+    output = output_tensors(quantized)[0]
+    scores = compute_scores(_frames(output, golden.outputs[output.name]), detector.activation)
+    per_window = len(scores) // golden.windows
+    ends = [*golden.resets[1:], golden.windows]
+    return [
+        [recording, event.frame, event.label]
+        for recording, (start, end) in enumerate(zip(golden.resets, ends, strict=True))
+        for event in detect(detector, scores[start * per_window : end * per_window])
+    ]
+
+
+def render_audio(manifest: Mapping[str, Any], target: str, audio_bytes: int) -> list[str]:
+    """Return the blocks of `model_config.hpp` about listening.
+
+    Args:
+        manifest: of the bundle, for front end, detector and golden events.
+        target: which chip.
+        audio_bytes: size of `golden/<name>_audio.bin`; 0 where the bundle has none.
+    """
+    events = [
+        f"    {{.recording = {recording}, .frame = {frame}, .label = {label}}},\n"
+        for recording, frame, label in manifest["targets"][target].get("golden_events", ())
+    ]
+    array = f"inline constexpr streaming::GoldenEvent kEvents[] = {{\n{''.join(events)}}};\n\n" if events else ""
+    span = "kEvents" if events else "{}"
+    data = f"{{.data = files::audio_bin, .bytes = {audio_bytes}}}" if audio_bytes else "{}"
+    return [
+        _render_front_end(manifest.get("frontend")),
+        _render_detector(read_detector(manifest.get("detector"))),
+        f"inline constexpr streaming::GoldenData kGoldenAudio = {data};",
+        f"{array}inline constexpr std::span<const streaming::GoldenEvent> kGoldenEvents = {span};",
+    ]
+
+
+def _render_front_end(description: Mapping[str, Any] | None) -> str:
+    if description is None:
+        return "inline constexpr streaming::FrontEndConfig kFrontEnd = {};"
+    config = description["config"]
+    fields = {"kind": f"streaming::FrontEndKind::{_KINDS[description['kind']]}"}
+    for name, value in config.items():
+        fields[name] = (
+            f"streaming::WindowFunction::k{str(value).capitalize()}" if name == "window_type" else _literal(value)
+        )
+    fields |= {name: str(description[name]) for name in ("bands", "frame_samples", "hop_samples")}
+    fields |= {"mean": "kMean", "scale": "kScale"}
+    ordered = "".join(f"    .{name} = {value},\n" for name, value in fields.items())
+    return (
+        f"{_float_array('kMean', description['mean'])}\n\n{_float_array('kScale', description['scale'])}\n\n"
+        f"inline constexpr streaming::FrontEndConfig kFrontEnd = {{\n{ordered}}};"
+    )
+
+
+def _render_detector(detector: DetectorSettings | None) -> str:
+    if detector is None:
+        return "inline constexpr streaming::DetectorConfig kDetector = {};"
+    return (
+        f"{_float_array('kThresholds', detector.thresholds)}\n\n"
+        "inline constexpr streaming::DetectorConfig kDetector = {\n"
+        f"    .thresholds = kThresholds,\n    .average = {detector.average},\n    .minimum = {detector.minimum},\n"
+        f"    .refractory = {detector.refractory},\n"
+        f"    .activation = streaming::Activation::k{detector.activation.capitalize()},\n}};"
+    )
+
+
+def _float_array(name: str, values: Sequence[float]) -> str:
+    return f"inline constexpr float {name}[] = {{{', '.join(_literal(float(value)) for value in values)}}};"
+
+
+def _literal(value: bool | int | float) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    if math.isinf(value):
+        return "streaming::kNever"
+    text = f"{np.float32(value):.9g}"
+    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
+
+
+def _finite(values: Sequence[float]) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in values]
+
+
+def _pack_recordings(golden: Golden) -> Iterator[bytes]:
+    for audio in golden.audio:
+        samples = np.ascontiguousarray(audio.samples, "<i2").tobytes()
+        yield struct.pack("<3I", len(audio.samples), *audio.features.shape)
+        yield samples + bytes(-len(samples) % 4)
+        yield np.ascontiguousarray(audio.features, "<f4").tobytes()
+
+
+def _frame_size(tensor: TensorInfo) -> int:
+    sizes = [size for axis, size in enumerate(tensor.shape) if axis != tensor.time_axis]
+    return math.prod(sizes)
+
+
+def _frames(tensor: TensorInfo, windows: Array) -> Scores:
+    """Golden outputs `[windows, *shape without batch]` as values `[frames, elements]`."""
+    assert tensor.time_axis is not None
+    frames = np.moveaxis(windows, tensor.time_axis, 1).astype(np.float32)
+    flat = frames.reshape(-1, _frame_size(tensor))
+    return np.asarray(flat * np.float32(2.0**tensor.exponent), np.float32)

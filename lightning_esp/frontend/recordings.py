@@ -1,0 +1,65 @@
+"""Recordings as a chip hears them: samples of 16 bits, and what a front end makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_esp.errors import DataError
+from lightning_esp.frontend.features import FrontEnd
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A recording as samples and as features.
+
+    Args:
+        samples: int16, `[samples]`, no longer than the frames need.
+        features: `[bands, frames]`, float32.
+    """
+
+    samples: Tensor
+    features: Tensor
+
+
+@torch.no_grad()
+def hear(front_end: FrontEnd, waveforms: Sequence[Tensor]) -> list[Heard]:
+    """Compute the features of recordings from samples of 16 bits, which is what a microphone or a WAV file gives.
+
+    Args:
+        front_end: the front end of the training, with its mean and scale.
+        waveforms: `[samples]` each (or `[1, samples]`), floating point in -1 to 1, or int16.
+
+    Raises:
+        DataError: a recording is not one channel of samples, or holds no whole frame.
+
+    Example:
+        >>> import torch
+        >>> from lightning_esp.frontend import LogMel
+        >>> (heard,) = hear(LogMel(num_mel_bins=20), [torch.zeros(1000)])
+        >>> heard.samples.shape, heard.features.shape
+        (torch.Size([880]), torch.Size([20, 4]))
+    """
+    return [_hear(front_end, index, waveform) for index, waveform in enumerate(waveforms)]
+
+
+def _hear(front_end: FrontEnd, index: int, waveform: Tensor) -> Heard:
+    samples = waveform.detach().cpu()
+    samples = samples[0] if samples.dim() == 2 and samples.shape[0] == 1 else samples
+    if samples.dim() != 1:
+        raise DataError(
+            f"recording {index} has shape {list(waveform.shape)}; with front_end=... a recording is one channel of samples."
+        )
+    if samples.dtype != torch.int16:
+        samples = (samples.float() * 32768).round().clamp(-32768, 32767).to(torch.int16)
+    config = front_end.config
+    features = front_end(samples)
+    frames = features.shape[-1]
+    if frames == 0:
+        raise DataError(
+            f"recording {index} has {len(samples)} samples, fewer than one frame of {config.frame_samples}; leave it out."
+        )
+    return Heard(samples[: (frames - 1) * config.hop_samples + config.frame_samples], features)

@@ -1,0 +1,145 @@
+"""A model that listens, from samples to a bundle: `export(front_end=...)`, and the callback that finds the front end."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_esp import Deployment, EspStreamingExport, Streaming, export
+from lightning_esp.bundle import read_model
+from lightning_esp.config import Detector
+from lightning_esp.errors import DataError
+from lightning_esp.frontend import LogMel, hear
+from lightning_esp.integers import integer_windows
+from tests.models.runs import fit
+from tests.models.spotter import BANDS, CLASSES, Net
+
+LABELS = ("a", "b", "c")
+
+
+def make_waveforms(count: int = 8, samples: int = 4000) -> Tensor:
+    """Noise with a tone for each class."""
+    generator = torch.Generator().manual_seed(0)
+    time = torch.arange(samples) / 16000
+    tones = torch.stack([torch.sin(2 * torch.pi * (300 + 900 * (n % CLASSES)) * time) for n in range(count)])
+    return 0.2 * tones + 0.01 * torch.randn(count, samples, generator=generator)
+
+
+def make_front_end() -> LogMel:
+    front_end = LogMel(num_mel_bins=BANDS)
+    front_end.measure([make_waveforms()])
+    return front_end
+
+
+class Listener(pl.LightningModule):
+    """A spotter that starts at samples."""
+
+    def __init__(self, gain: float = 1.0) -> None:
+        super().__init__()
+        self.front_end = LogMel(num_mel_bins=BANDS)
+        self.net = Net()
+        self.gain = gain
+        nn.init.normal_(self.net.norm.running_mean, std=0.3)
+
+    def setup(self, stage: str) -> None:
+        self.front_end.measure([make_waveforms()])
+
+    def _loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        scores = self.net(self.gain * self.front_end(batch[0])).mean(2)
+        return nn.functional.cross_entropy(scores, batch[1])
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self._loss(batch)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.log("val_loss", self._loss(batch))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def make_loader() -> DataLoader:
+    return DataLoader(TensorDataset(make_waveforms(12), torch.arange(12) % CLASSES), batch_size=4)
+
+
+def read_audio(bundle) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    data = (bundle.path / f"components/model/esp32s3/golden/{bundle.name}_audio.bin").read_bytes()
+    assert data[:4] == b"LEA1"
+    (count,), offset = struct.unpack_from("<I", data, 4), 8
+    samples, features = [], []
+    for _ in range(count):
+        length, frames, bands = struct.unpack_from("<3I", data, offset)
+        samples.append(np.frombuffer(data, "<i2", length, offset + 12))
+        offset += 12 + (2 * length + 3) // 4 * 4
+        features.append(np.frombuffer(data, "<f4", frames * bands, offset).reshape(frames, bands))
+        offset += 4 * frames * bands
+    assert offset == len(data)
+    return samples, features
+
+
+def check_golden_chain(bundle, front_end, waveforms) -> None:
+    """Golden samples give the golden features, and these the golden inputs."""
+    samples, features = read_audio(bundle)
+    data = (bundle.path / f"components/model/esp32s3/golden/{bundle.name}_golden.bin").read_bytes()
+    quantized = read_model(bundle)
+    record = struct.unpack_from("<I", data, 8)[0]
+    window = 0
+    for waveform, heard, made in zip(waveforms, samples, features, strict=False):
+        (expected,) = hear(front_end, [waveform])
+        assert np.array_equal(heard, expected.samples.numpy())
+        assert np.array_equal(made, expected.features.T.numpy())
+        for inputs in integer_windows(quantized, {"x": expected.features[None]}):
+            start = 12 + window * record + 4
+            assert data[start : start + inputs["x"].nbytes] == inputs["x"].tobytes()
+            window += 1
+    assert window > 20
+
+
+def test_export_takes_samples(tmp_path):
+    torch.manual_seed(0)
+    front_end, waveforms = make_front_end(), list(make_waveforms())
+    deployment = Deployment(LABELS, detector=Detector(0.4, average=3, refractory=5))
+    streaming = Streaming(frame_period=front_end.frame_period)
+    bundle = export(
+        Net().eval(), waveforms, tmp_path / "b", streaming=streaming, deployment=deployment, front_end=front_end
+    )
+    assert bundle.manifest["frontend"] == front_end.describe()
+    check_golden_chain(bundle, front_end, waveforms)
+    assert bundle.manifest["targets"]["esp32s3"]["golden_events"]
+
+
+def test_recordings_with_a_front_end_are_samples(tmp_path):
+    with pytest.raises(DataError, match="recording 1 has 399 samples, fewer than one frame of 400"):
+        export(Net(), [torch.zeros(400), torch.zeros(399)], tmp_path / "b", front_end=make_front_end())
+    with pytest.raises(DataError, match="not a mapping"):
+        export(Net(), [{"x": torch.zeros(400)}], tmp_path / "b", front_end=make_front_end())
+    with pytest.raises(DataError, match=r"shape \[6, 20\]; .* one channel"):
+        export(Net(), [torch.zeros(6, 20)], tmp_path / "b", front_end=make_front_end())
+
+
+def test_the_callback_finds_the_front_end(tmp_path):
+    torch.manual_seed(0)
+    callback = EspStreamingExport(output_dir=tmp_path / "b")
+    loaders = {"train_dataloaders": make_loader(), "val_dataloaders": make_loader()}
+    _, module = fit(tmp_path, callback, module=Listener(), max_epochs=1, **loaders)
+    bundle = callback.bundle
+    assert bundle is not None
+    assert bundle.manifest["frontend"] == module.front_end.describe()
+    assert bundle.manifest["streaming"]["frame_period"] == 0.01
+    check_golden_chain(bundle, module.front_end, list(make_waveforms(12)))
+
+
+def test_a_network_that_sees_something_else_is_exported_without(tmp_path):
+    torch.manual_seed(0)
+    callback = EspStreamingExport(output_dir=tmp_path / "b", dry_run=False)
+    loaders = {"train_dataloaders": make_loader(), "val_dataloaders": make_loader()}
+    fit(tmp_path, callback, module=Listener(gain=0.5), max_epochs=1, **loaders)
+    assert callback.bundle is not None
+    assert callback.bundle.manifest["frontend"] is None
+    assert not list((tmp_path / "b").rglob("*_audio.bin"))
