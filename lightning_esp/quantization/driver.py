@@ -40,6 +40,7 @@ from lightning_esp.quantization.job import Array, ExportedStage, Job, Layout, Na
 from lightning_esp.quantization.layouts import own_slice_axes, preferred
 from lightning_esp.quantization.native import lower
 from lightning_esp.quantization.onnx_graph import module_path
+from lightning_esp.quantization.operators import check_operators
 from lightning_esp.quantization.recurrent import cell_operations, use_tables
 from lightning_esp.quantization.surgery import cut, dump_graph, load_graph
 from lightning_esp.quantization.ties import TiePass
@@ -141,6 +142,7 @@ def _quantize_graph(job: Job) -> BaseGraph:
     platform, setting = _platform(job, job.precision), _setting(job)
     with _errors_raised("loading the model"):
         graph = _load(job)
+    check_operators(graph, [stage.name for stage in job.stages])
     for name, shape in job.shapes.items():
         graph.variables[name].shape = list(shape)
     _dispatch_int16(job, graph, setting)

@@ -15,6 +15,7 @@ from esp_ppq.IR import BaseGraph, QuantableOperation, Variable
 from esp_ppq.quantization.optim import QuantizationOptimizationPass
 
 from lightning_esp.errors import QuantizationError
+from lightning_esp.quantization.recurrent import fix_cells
 
 # esp-ppq inserts a requantization only where scales differ by at least this much; below, a difference would be lost.
 REQUANTIZE_THRESHOLD = 1e-5
@@ -66,6 +67,7 @@ class TiePass(QuantizationOptimizationPass):  # type: ignore[misc]
 
     def optimize(self, graph: BaseGraph, **_: Any) -> None:
         """Tie all readers of each crossing variable, both names of each pair, then check the accumulators."""
+        fix_cells(graph)
         for name in self.crossing:
             configs = configs_of(graph.variables[name])
             for config in configs[1:]:

@@ -30,6 +30,15 @@ def _reflected(function: Callable[..., Tensor]) -> Rule:
     return rule
 
 
+def _power() -> Rule:
+    # The chip has no power, but a square is a product.
+    def rule(build: Builder, x: Any, exponent: Any) -> Stream:
+        square = isinstance(exponent, int | float) and exponent == 2
+        return per_frame(build, torch.square, x) if square else per_frame(build, torch.pow, x, exponent)
+
+    return rule
+
+
 def identity(build: Builder, x: Stream, *_: Any, **__: Any) -> Stream:
     """Operators that change no value: no node at all."""
     if not isinstance(x, Stream):
@@ -123,7 +132,7 @@ def _normalize(build: Builder, input: Stream, p: float = 2.0, dim: int = 1, eps:
 
 _SAME = ("contiguous", "clone", "detach", "alias", "requires_grad", "data", "type_as", "cpu")
 _BINARY: dict[str, Callable[..., Any]] = {
-    "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "pow": torch.pow, "fmod": torch.fmod,
+    "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "fmod": torch.fmod,
     "remainder": torch.remainder, "floor_divide": torch.floor_divide, "maximum": torch.maximum,
     "minimum": torch.minimum, "gt": torch.gt, "lt": torch.lt, "ge": torch.ge, "le": torch.le, "eq": torch.eq,
     "ne": torch.ne, "atan2": torch.atan2, "logaddexp": torch.logaddexp, "logical_and": torch.logical_and,
@@ -134,8 +143,8 @@ _UNARY: dict[str, Callable[..., Any]] = {
     "relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "silu": F.silu, "gelu": F.gelu, "mish": F.mish,
     "hardtanh": F.hardtanh, "relu6": F.relu6, "hardswish": F.hardswish, "hardsigmoid": F.hardsigmoid,
     "leaky_relu": F.leaky_relu, "elu": F.elu, "selu": F.selu, "celu": F.celu, "softplus": F.softplus,
-    "softsign": F.softsign, "logsigmoid": F.logsigmoid, "tanhshrink": F.tanhshrink, "hardshrink": F.hardshrink,
-    "softshrink": F.softshrink, "threshold": F.threshold, "prelu": F.prelu, "abs": torch.abs, "neg": torch.neg,
+    "softsign": F.softsign, "log_sigmoid": F.logsigmoid, "tanhshrink": F.tanhshrink, "hardshrink": F.hardshrink,
+    "softshrink": F.softshrink, "_threshold": F.threshold, "prelu": F.prelu, "abs": torch.abs, "neg": torch.neg,
     "exp": torch.exp, "expm1": torch.expm1, "log": torch.log, "log2": torch.log2, "log10": torch.log10,
     "log1p": torch.log1p, "sqrt": torch.sqrt, "rsqrt": torch.rsqrt, "square": torch.square, "sin": torch.sin,
     "cos": torch.cos, "erf": torch.erf, "sign": torch.sign, "floor": torch.floor, "ceil": torch.ceil,
@@ -151,7 +160,7 @@ _OVER_AXIS: dict[str, Callable[..., Any]] = {
 _DUNDERS = {
     "__radd__": _plain(torch.add), "__rmul__": _plain(torch.mul), "__rsub__": _reflected(torch.sub),
     "__rtruediv__": _reflected(torch.div), "__rdiv__": _reflected(torch.div), "__rpow__": _reflected(torch.pow),
-    "__pow__": _plain(torch.pow), "__ipow__": _plain(torch.pow), "__idiv__": _plain(torch.div),
+    "pow": _power(), "__pow__": _power(), "__ipow__": _power(), "__idiv__": _plain(torch.div),
     "__and__": _plain(operator.and_), "__or__": _plain(operator.or_), "__invert__": _plain(operator.invert),
     "rsub": _reflected(torch.sub), "true_divide": _plain(torch.div), "multiply": _plain(torch.mul),
     "subtract": _plain(torch.sub), "divide": _plain(torch.div), "negative": _plain(torch.neg),

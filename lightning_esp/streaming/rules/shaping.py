@@ -13,7 +13,7 @@ from lightning_esp.streaming.building import Builder
 from lightning_esp.streaming.flow import Stream, slide
 from lightning_esp.streaming.nodes import Frame
 from lightning_esp.streaming.rules.common import Rule, axes_of, per_frame
-from lightning_esp.streaming.trace import Varying
+from lightning_esp.streaming.trace import Constant, Varying
 
 _END = 2**31 - 1
 
@@ -77,16 +77,20 @@ def _check_apart(build: Builder, x: Stream, shape: tuple[int, ...], batch: int |
 
 
 def expand(build: Builder, x: Stream, *_: Any, **__: Any) -> Stream:
-    """`expand` and `expand_as`, of a held tensor over time too."""
+    """`expand` and `expand_as`, of a held tensor over time too: a product with ones, since the chip has no Expand."""
     shape = build.shape()
-    before = (None,) * (len(shape) - len(x.shape)) + x.shape
-    time = build.axes()[1]
-    sizes: list[Any] = [-1 if b == n else n for b, n in zip(before, shape, strict=True)]
+    before = (1,) * (len(shape) - len(x.shape)) + x.shape
+    batch, time = build.axes()
+    sizes = [1 if b == n or i == batch else n for i, (b, n) in enumerate(zip(before, shape, strict=True))]
     if x.time_axis is None and time is not None:
         like = build.match([run[time] for run in build.runs()])
-        sizes[time] = Frame(like.pace)
-        return build.result(build.emit(torch.Tensor.expand, x, tuple(sizes)), [x])
-    return per_frame(build, torch.Tensor.expand, x, tuple(sizes))
+        sizes[time] = build.frames(like.pace)
+        return build.result(build.emit(torch.mul, x, _ones(build, sizes)), [x])
+    return per_frame(build, torch.mul, x, _ones(build, sizes))
+
+
+def _ones(build: Builder, sizes: list[int]) -> Constant:
+    return Constant(build.example.new_ones(sizes))
 
 
 def repeat(build: Builder, x: Stream, *sizes: Any) -> Stream:
