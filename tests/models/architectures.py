@@ -194,8 +194,9 @@ class Crnn(nn.Module):
 class SqueezeExcite(nn.Module):
     """Per frame: channels weighted by what the pooled bins say, `[batch, channels, time, bins]`."""
 
-    def __init__(self, channels: int = 4) -> None:
+    def __init__(self, act: Callable[[Tensor], Tensor] = F.gelu, channels: int = 4) -> None:
         super().__init__()
+        self.act = act
         self.conv = nn.Conv2d(1, channels, (3, 3), padding=(0, 1))
         self.pool = nn.AdaptiveAvgPool2d((None, 1))
         self.down, self.up = nn.Conv2d(channels, 2, 1), nn.Conv2d(2, channels, 1)
@@ -203,7 +204,7 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, _, frames, _ = x.shape
-        x = F.gelu(self.conv(F.pad(x, (0, 0, 2, 0))))
+        x = self.act(self.conv(F.pad(x, (0, 0, 2, 0))))
         x = x * torch.sigmoid(self.up(F.relu(self.down(self.pool(x)))))
         return self.head(x.permute(0, 2, 1, 3).reshape(batch, frames, -1))
 

@@ -1,0 +1,229 @@
+"""Converted models on their whole way: quantized, proved against the float model and in integers, and as bundles."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_esp import Quantization, QuantizedModel, Streaming, calibrate, convert, export, quantize, simulate
+from lightning_esp.errors import DeviceSafetyError, NotCausalError
+from lightning_esp.integers import QuantizedStreaming
+from lightning_esp.quantization import Worker
+from lightning_esp.streaming import Recording
+from lightning_esp.verification.verify import prove_float, prove_integers
+from tests.models.architectures import NAMED, Named, SqueezeExcite
+from tests.models.contracts import GatedCell, TwoCaches
+from tests.models.random_architectures import CausalConv, Function, randomise
+
+LENGTHS = (70, 44, 61)
+# Nothing here is trained, and clipping would hide what the tests look for.
+KEEP_RANGE = Quantization(method="percentile")
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def prove(
+    module: nn.Module,
+    recordings: Sequence[Recording],
+    worker: Worker,
+    streaming: Streaming | None = None,
+    least_decibels: float = 12.0,
+) -> QuantizedModel:
+    """All proofs but that of the task, and that the integers are near the float model."""
+    model = convert(module, recordings[0], streaming)
+    prove_float(module, model, recordings)
+    quantized = quantize(model, calibrate(model, recordings), KEEP_RANGE, worker=worker)
+    result = prove_integers(quantized, recordings, worker)
+    assert all(proof.passed for proof in result.proofs)
+    assert ratio(module, quantized, recordings[0]) > least_decibels
+    return quantized
+
+
+def batched(recording: Recording) -> dict[str, Tensor]:
+    named = {"x": recording} if isinstance(recording, Tensor) else recording
+    return {name: value.unsqueeze(0) for name, value in named.items()}
+
+
+def as_tuple(values: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return values if isinstance(values, tuple) else (values,)
+
+
+def ratio(module: nn.Module, quantized: QuantizedModel, recording: Recording) -> float:
+    """Signal to noise in decibels, of the output where it is worst; the flushed end of a look-ahead aside."""
+    named = batched(recording)
+    with torch.no_grad():
+        offline = as_tuple(module(*named.values()))
+        streamed = as_tuple(QuantizedStreaming(quantized)(*named.values()))
+    found = []
+    for port, a, b in zip(quantized.spec.outputs, offline, streamed, strict=True):
+        assert a.shape == b.shape
+        axis = port.time_axis or 0
+        kept = a.shape[axis] - quantized.spec.delay
+        a, b = a.narrow(axis, 0, kept), b.narrow(axis, 0, kept)
+        found.append(float(10 * torch.log10(a.square().mean() / (a - b).square().mean())))
+    return min(found)
+
+
+def recordings_of(named: Named) -> list[Tensor]:
+    return [named.recording(frames, seed=frames).float()[0] for frames in LENGTHS]
+
+
+EXPORTED: Mapping[str, Named] = {
+    **{name: named for name, named in NAMED.items() if name != "squeeze_excite"},
+    "squeeze_excite": Named(lambda: SqueezeExcite(lambda x: F.gelu(x, approximate="tanh")), (1, 1, 24, 6)),
+}
+
+
+@pytest.mark.parametrize("strides", [None, 3])
+@pytest.mark.parametrize("name", EXPORTED)
+def test_the_well_known_architectures_are_proved_in_integers(worker: Worker, name: str, strides: int | None) -> None:
+    named = EXPORTED[name]
+    module, recordings = named.module().float(), recordings_of(named)
+    stride = convert(module, recordings[0], Streaming(time_axis=named.axis)).spec.stride
+    window = None if strides is None else strides * stride
+    prove(module, recordings, worker, Streaming(time_axis=named.axis, window=window))
+
+
+def test_what_only_the_float_stream_can_do_is_refused_with_a_replacement(worker: Worker) -> None:
+    named = NAMED["squeeze_excite"]
+    with pytest.raises(DeviceSafetyError, match=r"Erf .*use nn\.GELU\(approximate='tanh'\)"):
+        prove(named.module().float(), recordings_of(named), worker)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPORTED)
+def test_the_well_known_architectures_become_bundles(tmp_path: Path, name: str) -> None:
+    named = EXPORTED[name]
+    module, recordings = named.module().float(), recordings_of(named)
+    bundle = export(module, recordings, tmp_path / "bundle", streaming=Streaming(time_axis=named.axis))
+    assert all(proof["passed"] for proof in bundle.manifest["proofs"])
+    with torch.no_grad():
+        assert as_tuple(simulate(bundle, recordings[0]))[0].shape == module(recordings[0].unsqueeze(0))[0].shape
+
+
+class TwoStreams(nn.Module):
+    """Two microphones and an embedding that is held for a whole recording."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.microphone, self.reference = CausalConv(4, 6, 3), CausalConv(2, 6, 5, dilation=2)
+        self.speaker, self.head = nn.Linear(5, 6), nn.Conv1d(12, 3, 1)
+
+    def forward(self, mic: Tensor, reference: Tensor, speaker: Tensor) -> tuple[Tensor, Tensor]:
+        y = torch.relu(self.microphone(mic) - self.reference(reference))
+        gain = torch.sigmoid(self.speaker(speaker))[:, :, None]
+        spread = gain.expand(-1, -1, y.shape[-1])
+        return self.head(torch.cat([y, spread], dim=1)), y * gain
+
+
+def two_streams() -> tuple[nn.Module, list[Recording]]:
+    recordings: list[Recording] = [
+        {"mic": noise(4, n, seed=n), "reference": noise(2, n, seed=n + 1), "speaker": noise(5, seed=n + 2)}
+        for n in LENGTHS
+    ]
+    return randomise(TwoStreams(), 0).float(), recordings
+
+
+@pytest.mark.parametrize("window", [1, 4])
+def test_several_streams_and_a_held_input_are_proved_by_name(worker: Worker, window: int) -> None:
+    module, recordings = two_streams()
+    quantized = prove(module, recordings, worker, Streaming(window=window))
+    assert {tensor.name: tensor.time_axis is None for tensor in quantized.stages[0].inputs} == {
+        "mic": False,
+        "reference": False,
+        "speaker": True,
+    }
+
+
+def test_several_streams_and_a_held_input_become_a_bundle(tmp_path: Path) -> None:
+    module, recordings = two_streams()
+    streaming = Streaming(window=2, inputs={"speaker": "held"})
+    bundle = export(module, recordings, tmp_path / "bundle", streaming=streaming, quantization=KEEP_RANGE)
+    assert bundle.manifest["streaming"]["inputs"] == [
+        {"kind": "stream", "name": "mic"},
+        {"kind": "stream", "name": "reference"},
+        {"kind": "held", "name": "speaker"},
+    ]
+    assert bundle.manifest["streaming"]["outputs"] == ["output_0", "output_1"]
+    named = batched(recordings[1])
+    shuffled = {name: recordings[1][name] for name in ("speaker", "reference", "mic")}  # type: ignore[call-overload]
+    with torch.no_grad():
+        for offline, found in zip(module(**named), simulate(bundle, shuffled), strict=True):
+            assert found.shape == offline[0].shape
+            assert float((found - offline[0]).abs().max()) < 0.1 * float(offline.abs().max())
+
+
+class Mixed(nn.Module):
+    """Plain layers around submodules with streaming forms of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = CausalConv(4, 8, 3)
+        self.hand_written = nn.ModuleList([TwoCaches(), GatedCell()])
+        self.head = CausalConv(4, 3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        x = x + self.hand_written[0](x)
+        return self.head(self.hand_written[1](x))
+
+
+def test_a_hand_written_submodule_inside_a_plain_model_is_proved(worker: Worker) -> None:
+    recordings = [noise(4, n, seed=n) for n in LENGTHS]
+    quantized = prove(randomise(Mixed(), 0).float(), recordings, worker)
+    names = [cache.tensor.name for cache in quantized.stages[0].caches]
+    names += [tensor.name for tensor in quantized.stages[0].native_caches]
+    assert {name.rpartition(".")[0] for name in names} == {"stem", "hand_written.0", "hand_written.1", "head"}
+
+
+def test_a_look_ahead_is_proved_with_its_delay(worker: Worker) -> None:
+    recordings = [noise(4, n, seed=n) for n in LENGTHS]
+    module = randomise(
+        nn.Sequential(nn.Conv1d(4, 6, 5, padding=2), nn.ReLU(), nn.Conv1d(6, 3, 3, padding=1)), 0
+    ).float()
+    with pytest.raises(NotCausalError, match="needs 3 frame"):
+        prove(module, recordings, worker)
+    model = convert(module, recordings[0], Streaming(lookahead=3))
+    prove_float(module, model, recordings)
+    quantized = quantize(model, calibrate(model, recordings), KEEP_RANGE, worker=worker)
+    assert all(proof.passed for proof in prove_integers(quantized, recordings, worker).proofs)
+    assert quantized.spec.delay == 3
+
+
+Forward = Callable[..., Tensor]
+START: dict[str, Forward] = {
+    "constant": lambda m, x: m.conv(F.pad(x, (4, 0), value=-1.25)),
+    "zeros in front of a sigmoid": lambda m, x: m.conv(torch.sigmoid(F.pad(x, (4, 0)))),
+}
+
+
+@pytest.mark.parametrize("name", START)
+def test_padding_that_is_not_zero_is_an_explicit_start_value(worker: Worker, name: str) -> None:
+    recordings = [noise(4, n, seed=n) for n in LENGTHS]
+    module = randomise(Function(START[name], conv=nn.Conv1d(4, 3, 3, dilation=2)), 0).float()
+    quantized = prove(module, recordings, worker)
+    (cache,) = quantized.stages[0].caches
+    value = {"constant": -1.25, "zeros in front of a sigmoid": 0.5}[name]
+    assert cache.initial * 2.0**cache.tensor.exponent == value
+    assert not quantized.stages[0].native_caches
+
+
+def test_the_start_value_stands_in_the_manifest_and_in_the_header(tmp_path: Path) -> None:
+    recordings = [noise(4, n, seed=n) for n in LENGTHS]
+    module = randomise(Function(START["constant"], conv=nn.Conv1d(4, 3, 3, dilation=2)), 0).float()
+    bundle = export(module, recordings, tmp_path / "bundle", quantization=KEEP_RANGE)
+    (cache,) = bundle.manifest["targets"]["esp32s3"]["stages"][0]["caches"]
+    assert cache["initial"] * 2.0 ** cache["exponent"] == -1.25
+    header = (bundle.path / "components" / "model" / "esp32s3" / "model_config.hpp").read_text()
+    assert str(cache["initial"]) in header
+    found = simulate(bundle, recordings[1])
+    assert isinstance(found, Tensor)
+    with torch.no_grad():
+        offline = module(recordings[1].unsqueeze(0))[0]
+    # From the first frame on.
+    assert float((found - offline).abs().max()) < 0.05 * float(offline.abs().max())
