@@ -3,6 +3,7 @@
 from lightning_esp.frontend.config import FeatureConfig, WindowType
 from lightning_esp.frontend.features import FrontEnd, LogMel, Mfcc, Spectrogram
 from lightning_esp.frontend.recordings import Heard, hear
+from lightning_esp.frontend.restore import restore_front_end
 from lightning_esp.frontend.stream import FeatureStream
 
 __all__ = [
