@@ -46,6 +46,13 @@ def hold_out_speakers(clips: list[Clip]) -> list[Clip]:
     return [replace(clip, split="val") if clip.split == "train" and clip.speaker in held else clip for clip in clips]
 
 
+def hold_out_files(clips: list[Clip]) -> list[Clip]:
+    """Give recordings without speakers a `val` split: every fifth training file of each label, in the order of paths."""
+    train = sorted((clip for clip in clips if clip.split == "train"), key=lambda clip: (clip.label, clip.path))
+    held = {clip.path for clip in train[4::5]}
+    return [replace(clip, split="val") if clip.path in held else clip for clip in clips]
+
+
 def read_speech_commands(root: Path, download: bool, keywords: Sequence[str]) -> list[Clip]:
     """List the official splits; of all other words only as many clips are kept as a keyword has on average."""
     clips: list[Clip] = []
@@ -91,7 +98,7 @@ def find_noise(root: Path, noise_root: Path | None, clips: Sequence[Clip]) -> li
     """Choose the recordings of noise to train with; see `SpeechData`'s `noise_root`."""
     folder = noise_root or root.resolve().parent / "noise"
     if noise_root or (folder / "index.csv").exists():
-        return [clip.path for clip in read_index(folder) if clip.split == "train"]
+        return [clip.path for clip in hold_out_files(read_index(folder)) if clip.split == "train"]
     background = sorted(root.glob("SpeechCommands/*/_background_noise_/*.wav"))
     return background or [clip.path for clip in clips if (clip.label, clip.split) == (SILENCE, "train")]
 
@@ -115,9 +122,9 @@ class SpeechData(pl.LightningDataModule):
 
     def __init__(
         self,
-        root: Path = TINY_SET,
+        root: str | Path = TINY_SET,
         batch_size: int = 32,
-        noise_root: Path | None = None,
+        noise_root: str | Path | None = None,
         noise_decibels: tuple[float, float] = (0.0, 30.0),
         noise_share: float = 0.7,
         shift_seconds: float = 0.1,
@@ -129,9 +136,10 @@ class SpeechData(pl.LightningDataModule):
         super().__init__()
         self.batch_size, self.num_workers, self.length = batch_size, num_workers, round(seconds * SAMPLE_RATE)
         self.decibels, self.share, self.shift = noise_decibels, noise_share, round(shift_seconds * SAMPLE_RATE)
+        root = Path(root)
         indexed = (root / "index.csv").exists()
         self.clips = hold_out_speakers(read_index(root)) if indexed else read_speech_commands(root, download, keywords)
-        self.noise_files = find_noise(root, noise_root, self.clips)
+        self.noise_files = find_noise(root, Path(noise_root) if noise_root else None, self.clips)
         self.made_silence = bool(self.noise_files) and all(clip.label != SILENCE for clip in self.clips)
         self.labels = sorted({clip.label for clip in self.clips} | ({SILENCE} if self.made_silence else set()))
         self._decoded: dict[str, Clips] = {}

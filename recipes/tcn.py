@@ -33,7 +33,8 @@ class RoundingNoise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        return x + (torch.rand_like(x) - 0.5) * (self.share * x.detach().abs().amax())
+        width = self.share * x.detach().abs().amax()
+        return x + width * (torch.rand_like(x) - 0.5)
 
 
 class Block(nn.Module):
@@ -51,8 +52,8 @@ class Block(nn.Module):
         self.noise = RoundingNoise()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.noise(self.depthwise(x))
-        return self.noise(F.relu(x + self.norm(self.pointwise(y))))
+        y = self.norm(self.pointwise(self.noise(self.depthwise(x))))
+        return cast("Tensor", self.noise(F.relu(x + y)))
 
 
 class KeywordTcn(nn.Module):
@@ -71,11 +72,12 @@ class KeywordTcn(nn.Module):
 
     def __init__(self, bands: int, classes: int, channels: int, kernel: int, dilations: Sequence[int]) -> None:
         super().__init__()
-        self.stem = CausalConv(bands, channels, 3, bias=False)
-        self.norm = nn.BatchNorm1d(channels)
+        # No batch norm behind it: folded into the weights, it would give a channel that seldom speaks weights many times
+        # larger than all others, for which the one int8 scale is too coarse.
+        self.stem = CausalConv(bands, channels, 3)
         self.blocks = nn.Sequential(*(Block(channels, kernel, dilation) for dilation in dilations))
         self.head = nn.Conv1d(channels, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norm(self.stem(x)))
+        x = F.relu(self.stem(x))
         return cast("Tensor", self.head(self.blocks(x)))

@@ -1,0 +1,125 @@
+"""How a keyword bundle listens: false accepts per hour and false rejects of its integer stream on long audio.
+
+    python recipes/listen.py BUNDLE --data ../shared/datasets
+
+Thresholds are chosen on validation clips, on held-out negatives and on held-out noise; then the test split is opened,
+once. `--data` holds the folders `speech_commands`, `negatives` and `noise`, each with an `index.csv`. Prints the rates
+beside their hours and 95 % bounds, and the detection error trade-off.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from speech_data import SAMPLE_RATE, Clip, hold_out_files, load, read_index
+from torch import Tensor
+
+from lightning_esp import Bundle, read_bundle
+from lightning_esp.evaluation import (
+    Choice,
+    DetectorSettings,
+    Keyword,
+    KeywordDetection,
+    StreamDataset,
+    choose_thresholds,
+)
+from lightning_esp.evaluation.detector import NEVER
+from lightning_esp.frontend import restore_front_end
+from lightning_esp.simulation import Simulation
+
+Outputs = Callable[[Tensor], Tensor]
+Recording = tuple[Tensor, Sequence[Keyword]]
+
+
+def make_listener(bundle: Bundle) -> Outputs:
+    """From waveform [samples] to the dequantized outputs [classes, frames] of the integer stream."""
+    front_end, simulation = restore_front_end(bundle.manifest["frontend"]), Simulation(bundle)
+
+    @torch.inference_mode()
+    def listen(waveform: Tensor) -> Tensor:
+        output = simulation.run(front_end(waveform[None])[0])
+        assert isinstance(output, Tensor)
+        return output
+
+    return listen
+
+
+def waveforms(clips: Sequence[Clip], split: str) -> list[Tensor]:
+    """Read the files of a split."""
+    return [load(clip.path).float() / 2**15 for clip in clips if clip.split == split]
+
+
+def keyword_stream(root: Path, split: str, labels: Sequence[str], decibels: float) -> Recording:
+    """All keyword clips of a split, each once, over noise of the same split."""
+    clips = [clip for clip in read_index(root / "speech_commands") if clip.split == split and clip.label in labels]
+    spoken = [(load(clip.path).float() / 2**15, clip.label) for clip in clips if not clip.label.startswith("_")]
+    noise = waveforms(hold_out_files(read_index(root / "noise")), split)
+    seconds = sum(len(waveform) for waveform, _ in spoken) / SAMPLE_RATE + len(spoken)
+    stream = StreamDataset(spoken, noise=noise, seconds=seconds, decibels=decibels, pause=(0.5, 1.5))[0]
+    assert stream.repeated == 0
+    return stream.waveform, stream.keywords
+
+
+def background(root: Path, split: str) -> list[Recording]:
+    """Speech without keywords, and noise; nothing in it should be found."""
+    return [
+        (torch.cat(waveforms(hold_out_files(read_index(root / folder)), split)), ())
+        for folder in ("negatives", "noise")
+    ]
+
+
+def choose(listen: Outputs, root: Path, labels: Sequence[str], period: float, rate: float, decibels: float) -> Choice:
+    """Choose thresholds on the validation split."""
+    thresholds = tuple(NEVER if label.startswith("_") else 0.5 for label in labels)
+    settings = DetectorSettings(thresholds, average=round(0.3 / period), minimum=5, refractory=round(0.7 / period))
+    streams = [keyword_stream(root, "val", labels, decibels), *background(root, "val")]
+    return choose_thresholds(listen, streams, settings, labels, period, rate)
+
+
+def judge(
+    listen: Outputs, recordings: Sequence[Recording], choice: Choice, labels: Sequence[str], period: float
+) -> KeywordDetection:
+    """What the chosen detector makes of recordings."""
+    metric = KeywordDetection(choice.settings, labels, period)
+    for waveform, keywords in recordings:
+        metric.update(listen(waveform), keywords)
+    return metric
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="folder of speech_commands, negatives and noise")
+    parser.add_argument(
+        "--rate", type=float, default=1.0, help="false accepts per hour to aim at on the validation split"
+    )
+    parser.add_argument("--decibels", type=float, default=10.0, help="signal-to-noise ratio of the keyword streams")
+    arguments = parser.parse_args()
+
+    bundle = read_bundle(arguments.bundle)
+    labels, period = list(bundle.labels), bundle.manifest["streaming"]["frame_period"]
+    listen = make_listener(bundle)
+    choice = choose(listen, arguments.data, labels, period, arguments.rate, arguments.decibels)
+    print("validation: false accepts", choice.false_accepts)
+    print("validation: missed", choice.false_rejects)
+    print("thresholds:", {label: t for label, t in zip(labels, choice.settings.thresholds, strict=True) if t != NEVER})
+    quiet = judge(listen, background(arguments.data, "test"), choice, labels, period)
+    print("test, speech without keywords and noise: false accepts", quiet.false_accepts())
+    spoken = judge(listen, [keyword_stream(arguments.data, "test", labels, arguments.decibels)], choice, labels, period)
+    print(
+        f"test, keywords at {arguments.decibels:g} dB:",
+        {name: round(float(v), 3) for name, v in spoken.compute().items()},
+    )
+    # Both together: the hours are those of speech without keywords and noise, the keywords those of the keyword stream.
+    print("common threshold, false accepts in the background, share of keywords missed:")
+    for point in range(9, len(spoken.grid), 10):
+        missed = 1 - int(spoken.curve_hits[point]) / int(spoken.keywords)
+        print(f"  {spoken.grid[point]:.2f}  {int(quiet.curve_accepts[point]):4d}  {missed:.3f}")
+
+
+if __name__ == "__main__":
+    main()
