@@ -10,7 +10,10 @@ typedef int esp_err_t;
 #define ESP_ERR_INVALID_STATE 0x103
 #define ESP_ERR_INVALID_SIZE 0x104
 #define ESP_ERR_NOT_FOUND 0x105
+#define ESP_ERR_NOT_SUPPORTED 0x106
+#define ESP_ERR_TIMEOUT 0x107
 #define ESP_ERR_INVALID_VERSION 0x10A
+#define ESP_ERR_NOT_FINISHED 0x10C
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "esp_err.h"
+
+namespace audio {
+
+// Where samples come from: a microphone, a file.
+class SampleSource {
+public:
+    virtual ~SampleSource() = default;
+
+    virtual int sample_rate() const = 0;
+
+    // Waits for samples and returns how many came, at least one and at most `samples.size()`, in `count`.
+    // ESP_ERR_NOT_FINISHED: none will come any more. Any other error: the source is broken.
+    virtual esp_err_t read(std::span<std::int16_t> samples, std::size_t *count) = 0;
+};
+
+} // namespace audio
