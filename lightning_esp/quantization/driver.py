@@ -9,7 +9,7 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -176,10 +176,15 @@ def _dispatch_int16(job: Job, graph: BaseGraph, setting: QuantizationSetting) ->
                 f"Quantization(int16=[... {path!r} ...]) names no module of the exported graph; it has operators of "
                 f"{sorted(set(modules.values()))}."
             )
-        for name in found:
-            setting.dispatching_table.append(name, _platform(job, "int16"))
-    for name in cell_operations(graph):
+        _widen(job, setting, found)
+    _widen(job, setting, cell_operations(graph))
+
+
+def _widen(job: Job, setting: QuantizationSetting, names: Iterable[str]) -> None:
+    for name in names:
         setting.dispatching_table.append(name, _platform(job, "int16"))
+        # As esp-ppq does for a whole model in int16; a divergence over 65,536 steps would take minutes.
+        setting.quantize_activation_setting.calib_algorithm_per_layer[name] = "minmax"
 
 
 def _insert_ties(quantizer: Any, job: Job) -> None:
