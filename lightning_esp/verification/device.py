@@ -39,7 +39,10 @@ def accumulators(quantized: QuantizedModel, windows: Sequence[Mapping[str, Array
         return ()
     files, peaks = interpret(quantized), dict[str, int]()
     first = [{n: v[:FOLLOWED_RECORDINGS] for n, v in window.items()} for window in windows[:FOLLOWED_WINDOWS]]
-    streams = [_Followed(stream, stage.name, peaks) for stage, stream in zip(files.files, files.streams, strict=True)]
+    streams = [
+        _Followed(read_espdl(stage.data), stream, stage.name, peaks)
+        for stage, stream in zip(files.files, files.streams, strict=True)
+    ]
     IntegerPipeline(files.files, streams).run(first)
     worst = max(peaks, key=peaks.__getitem__, default="")
     peak = peaks.get(worst, 0)
@@ -50,17 +53,19 @@ def accumulators(quantized: QuantizedModel, windows: Sequence[Mapping[str, Array
             S3_LIMIT - 1,
             peak < S3_LIMIT,
             f"operator {worst!r}",
-            "Split the layer's input channels, or train it with weight decay.",
+            "Split the layer's input channels, train it with weight decay, or keep it in int16, whose accumulators have 40 bits: "
+            "Quantization(int16=(...)).",
         ),
     )
 
 
 class _Followed:
-    """An interpreter that notes the peaks of its accumulators."""
+    """An interpreter that notes the peaks of its int8 accumulators; those of int16 have 40 bits on the S3."""
 
-    def __init__(self, stream: IntegerStream, stage: str, peaks: dict[str, int]) -> None:
+    def __init__(self, file: EspdlModel, stream: IntegerStream, stage: str, peaks: dict[str, int]) -> None:
         assert isinstance(stream, EspdlInterpreter)
         self._stream, self._stage, self._peaks = stream, stage, peaks
+        self._narrow = {op.name for op in file.operators if op.inputs and file.tensors[op.inputs[0]].dtype == "int8"}
 
     def initial_state(self, batch: int) -> dict[str, Array]:
         return self._stream.initial_state(batch)
@@ -70,6 +75,8 @@ class _Followed:
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         trace = self._stream.trace(inputs, state, peaks=True)
         for name, peak in trace.peaks.items():
+            if name not in self._narrow:
+                continue
             key = f"{self._stage}: {name}"
             self._peaks[key] = max(peak, self._peaks.get(key, 0))
         return trace.outputs, trace.state
