@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_esp import QuantizedModel, Streaming, calibrate, convert, quantize
+from lightning_esp import Quantization, QuantizedModel, Streaming, calibrate, convert, quantize
 from lightning_esp.errors import ProofError
 from lightning_esp.espdl import read_espdl
 from lightning_esp.integers import IntegerPipeline, integer_windows, interpret
@@ -324,7 +324,9 @@ def test_an_accumulator_beyond_20_bits_fails_on_the_s3_only(worker: Worker) -> N
     with pytest.raises(ProofError, match=message):
         prove_integers(quantize(model, samples, worker=worker), recordings, worker)
     assert prove_integers(quantize(model, samples, target="esp32p4", worker=worker), recordings, worker).proofs
-    # The advice: fewer input channels.
+    # The advice: int16, or fewer input channels.
+    wide = quantize(model, samples, Quantization(int16=("layer",)), worker=worker)
+    assert prove_integers(wide, recordings, worker).proofs
     small, quiet = Loud(16).eval(), [torch.rand(16, 40) + 1]
     fewer = convert(small, quiet[0], Streaming(window=2))
     assert prove_integers(quantize(fewer, calibrate(fewer, quiet), worker=worker), quiet, worker).proofs
