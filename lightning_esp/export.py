@@ -10,6 +10,7 @@ from os import PathLike
 
 from torch import Tensor, nn
 
+from lightning_esp.analysis import analyze, name_worst, rank_modules
 from lightning_esp.bundle import Bundle, check_output_dir, write_bundle
 from lightning_esp.calibration import Progress, calibrate
 from lightning_esp.config import Calibration, Deployment, Quantization, Streaming, check_target
@@ -89,10 +90,14 @@ def export(
             quantized = quantize(model, samples, quantization, chip, worker=worker)
             notify("quantize", index + 1, len(targets))
             verification = prove_integers(quantized, recordings, worker, proofs, notes)
-            verification = replace(verification, golden=add_audio(verification.golden, heard))
+            analysis = analyze(model, quantized, recordings, worker=worker).to_report()
+            verification = replace(verification, golden=add_audio(verification.golden, heard), analysis=analysis)
             if evaluate is not None:
                 notify("evaluate", index, len(targets))
-                verification = add_task(verification, evaluate(QuantizedStreaming(quantized)))
+                task = evaluate(QuantizedStreaming(quantized))
+                if not all(proof.passed for proof in task.proofs) and quantization.precision == "int8":
+                    task = advise(task, name_worst(rank_modules(model, quantized, recordings, worker=worker)))
+                verification = add_task(verification, task)
                 notify("evaluate", index + 1, len(targets))
             results[chip] = (quantized, verification)
     return write_bundle(results, output_dir, deployment)
@@ -148,6 +153,19 @@ def add_audio(golden: Golden, heard: Sequence[Heard]) -> Golden:
             break
         audio.append(GoldenAudio(each.samples.numpy(), each.features.T.numpy()))
     return replace(golden, audio=tuple(audio))
+
+
+def advise(task: TaskResult, modules: Sequence[str]) -> TaskResult:
+    """Name the modules that cost most in the next step of every proof that failed."""
+    paths = "".join(f"{path!r}, " for path in modules).removesuffix(" ")
+    advice = (
+        f"Half of the noise or more comes from {', '.join(modules)}: keep that in int16, Quantization(int16=({paths}))."
+    )
+    proofs = tuple(
+        proof if proof.passed or not modules else replace(proof, next_step=f"{advice} {proof.next_step}")
+        for proof in task.proofs
+    )
+    return replace(task, proofs=proofs)
 
 
 def add_task(verification: Verification, task: TaskResult) -> Verification:

@@ -401,3 +401,21 @@ def test_another_esp_ppq_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         EnvironmentMismatchError, match=r"esp-ppq 1\.2\.0 is installed, .* Run: pip install esp-ppq==1\.3\.12"
     ):
         export(CASE.module(), CASE.recordings(40), tmp_path / "bundle", streaming=CASE.streaming)
+
+
+def test_a_lossy_metric_names_the_layers_to_keep_in_int16(tmp_path: Path, quick: None) -> None:
+    def judge(stream: nn.Module) -> TaskResult:
+        return TaskResult({"acc": 0.9}, {"acc": 0.7}, (Proof("acc holds", 0.2, 0.005, False, "acc", "Try more."),))
+
+    with pytest.raises(
+        ProofError, match=r"keep .* in int16, Quantization\(int16=\('stage.*',\)\).*Try more\."
+    ) as caught:
+        export(CASE.module(), CASE.recordings(40, 41), tmp_path / "b", streaming=CASE.streaming, evaluate=judge)
+    path = str(caught.value).partition("int16=('")[2].partition("'")[0]
+    kept = Quantization(int16=(path,))
+    written = export(
+        CASE.module(), CASE.recordings(40, 41), tmp_path / "b", streaming=CASE.streaming, quantization=kept
+    )
+    layers = written.report["targets"]["esp32s3"]["analysis"]["layers"]
+    assert {layer["bits"] for layer in layers if layer["module"] == path} == {16}
+    assert {layer["bits"] for layer in layers if layer["module"] != path} >= {8}

@@ -196,6 +196,7 @@ def _report(quantized: QuantizedModel, verification: Verification) -> dict[str, 
             "quantized": _figures(verification.quantized_metrics),
         },
         "notes": list(verification.notes),
+        "analysis": verification.analysis,
         "golden_windows": verification.golden.windows,
         "bytes": {
             "files": {stage.name: len(stage.data) for stage in quantized.stages},

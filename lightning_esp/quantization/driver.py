@@ -36,8 +36,10 @@ from onnxsim import simplify
 from lightning_esp.errors import QuantizationError
 from lightning_esp.espdl.seal import BLANK, seal
 from lightning_esp.espdl.seal import KEY as DIGEST
+from lightning_esp.quantization.batches import takes_batches
 from lightning_esp.quantization.job import Array, ExportedStage, Job, Layout, NativeCache, StageNames
 from lightning_esp.quantization.layouts import own_slice_axes, preferred
+from lightning_esp.quantization.measurement import measure_effects, measure_noise
 from lightning_esp.quantization.native import lower
 from lightning_esp.quantization.onnx_graph import module_path
 from lightning_esp.quantization.operators import check_operators
@@ -46,6 +48,9 @@ from lightning_esp.quantization.surgery import cut, dump_graph, load_graph
 from lightning_esp.quantization.ties import TiePass
 
 BATCH = 64
+
+# What the worker can be asked for.
+__all__ = ["measure_effects", "measure_noise", "quantize", "run"]
 
 torch.set_num_threads(1)
 use_tables()
@@ -104,21 +109,6 @@ def _batches(job: Job, largest: int) -> list[dict[str, torch.Tensor]]:
     return batches if len(batches) > 1 else batches * 2
 
 
-def _takes_batches(executor: TorchExecutor, sample: Mapping[str, torch.Tensor]) -> bool:
-    """Whether the graph computes a batch of two as it computes each alone (a constant Reshape, say, does not)."""
-    two = {name: value[:2] for name, value in sample.items()}
-    if any(len(value) < 2 for value in two.values()):
-        return False
-    try:
-        both = executor.forward(two)
-        second = executor.forward({name: value[1:2] for name, value in two.items()})
-    except Exception:
-        return False
-    return all(
-        len(b) == 2 and torch.allclose(b[1:], s, rtol=1e-4, atol=1e-5) for b, s in zip(both, second, strict=True)
-    )
-
-
 def quantize(job: Job) -> tuple[bytes, tuple[ExportedStage, ...]]:
     """Quantize the whole model, cut it into its stages, and write each.
 
@@ -150,7 +140,7 @@ def _quantize_graph(job: Job) -> BaseGraph:
         graph=graph, platform=platform, dispatcher=setting.dispatcher, dispatching_table=setting.dispatching_table
     )
     sample = {name: torch.from_numpy(values[:2]) for name, values in job.samples.items()}
-    batches = _batches(job, BATCH if _takes_batches(TorchExecutor(graph=graph, device="cpu"), sample) else 1)
+    batches = _batches(job, BATCH if takes_batches(TorchExecutor(graph=graph, device="cpu"), sample) else 1)
     quantizer = PFL.Quantizer(platform, graph)
     quantizer._verbose = False
     _insert_ties(quantizer, job)
@@ -290,7 +280,7 @@ def run(
     steps = [{name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in window.items()} for window in windows]
     batch = len(next(iter(steps[0].values())))
     if batch > 1 and graph not in _TAKES_BATCHES:
-        _TAKES_BATCHES[graph] = _takes_batches(executor, steps[0])
+        _TAKES_BATCHES[graph] = takes_batches(executor, steps[0])
     if batch == 1 or _TAKES_BATCHES[graph]:
         return _run(executor, outputs, steps, feedback)
     alone = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +79,7 @@ class Verification:
         notes: facts worth reading that decide nothing.
         float_metrics: metrics of the float offline model, by the name that the user's step logs.
         quantized_metrics: the same of the integer stream.
+        analysis: what quantization cost, as plain data; empty where it was not measured.
     """
 
     proofs: tuple[Proof, ...]
@@ -85,6 +87,7 @@ class Verification:
     notes: tuple[str, ...] = ()
     float_metrics: dict[str, float] = field(default_factory=dict)
     quantized_metrics: dict[str, float] = field(default_factory=dict)
+    analysis: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
