@@ -72,12 +72,13 @@ class KeywordTcn(nn.Module):
 
     def __init__(self, bands: int, classes: int, channels: int, kernel: int, dilations: Sequence[int]) -> None:
         super().__init__()
-        # No batch norm behind it: folded into the weights, it would give a channel that seldom speaks weights many times
-        # larger than all others, for which the one int8 scale is too coarse.
-        self.stem = CausalConv(bands, channels, 3)
+        self.stem = CausalConv(bands, channels, 3, bias=False)
+        # The large eps bounds the gain of channels that vary little. Folded into the stem's weights, it would make theirs
+        # many times larger than all others, for which the one int8 scale is too coarse.
+        self.norm = nn.BatchNorm1d(channels, eps=0.1)
         self.blocks = nn.Sequential(*(Block(channels, kernel, dilation) for dilation in dilations))
         self.head = nn.Conv1d(channels, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.stem(x))
+        x = F.relu(self.norm(self.stem(x)))
         return cast("Tensor", self.head(self.blocks(x)))
