@@ -185,7 +185,7 @@ def activated(r: Random, c: int) -> Piece:
 
 def channel_norm(r: Random, c: int) -> Piece:
     norm = r.choice((nn.LayerNorm, nn.RMSNorm))(c)
-    return Piece(Function(lambda m, x: m.norm(x.transpose(1, 2)).transpose(1, 2), norm=norm), c)
+    return Piece(Function(lambda m, x: m.norm(x.transpose(1, 2)).transpose(1, 2).contiguous(), norm=norm), c)
 
 
 def linear(r: Random, c: int) -> Piece:
