@@ -16,4 +16,5 @@ __all__ = [
     "Spectrogram",
     "WindowType",
     "hear",
+    "restore_front_end",
 ]
