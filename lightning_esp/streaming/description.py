@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
+from lightning_esp.streaming.tracing import CONTRACT
+
 if TYPE_CHECKING:
     from lightning_esp.streaming.model import Cache, Layer, StreamingModel
 
@@ -50,19 +52,27 @@ def _bytes(caches: Sequence[Cache]) -> int:
 def _totals(model: StreamingModel) -> list[str]:
     spec, period = model.spec, model.spec.frame_period
 
-    def told(frames: int | None) -> str:
-        if frames is None:
-            return "unlimited"
+    def told(frames: int) -> str:
         time = "" if period is None else f" ({frames * period * 1000:g} ms)"
         return f"{frames} frame{'' if frames == 1 else 's'}{time}"
 
+    reach = _unknown(model) if spec.receptive_field is None else told(spec.receptive_field)
+    later = len(spec.stages) - 1
+    stages = [f"stages           {later + 1}, the last of which ends {told(later)} after its window"] if later else []
     return [
         f"window           {told(spec.window)}, a multiple of the stride of {spec.stride}",
-        f"receptive field  {told(spec.receptive_field)}",
+        f"receptive field  {reach}",
         f"delay            {spec.delay} output frame{'' if spec.delay == 1 else 's'}"
         + ("" if period is None else f" ({spec.delay * _step(model) * period * 1000:g} ms)"),
+        *stages,
         f"caches           {len(spec.caches)}, {_bytes(spec.caches)} bytes in int8",
     ]
+
+
+def _unknown(model: StreamingModel) -> str:
+    if model.layers and not any(layer.operator == CONTRACT for layer in model.layers):
+        return "unlimited, since a recurrent layer never forgets"
+    return "unknown, since a hand-written streaming_forward may remember anything"
 
 
 def _step(model: StreamingModel) -> float:

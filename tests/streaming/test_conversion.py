@@ -166,12 +166,34 @@ def test_caches_hold_no_more_frames_than_their_layer_needs() -> None:
 def test_print_shows_caches_rates_delays_and_totals() -> None:
     named = NAMED["unet"]
     model = convert(named.module(), named.recording(24), Streaming(frame_period=0.01))
-    text = str(model)
-    assert "down2" in text
-    assert "1x4x3" in text
-    assert "1/4" in text
-    assert "receptive field  37 frames (370 ms)" in text
-    assert "window           4 frames (40 ms), a multiple of the stride of 4" in text
+    rows = {line.split()[0]: line.split() for line in str(model).splitlines() if " conv1d " in line}
+    # layer, operator, cache, rate, delay, bytes
+    assert rows["down2"] == ["down2", "conv1d", "1x4x3", "1/4", "0", "12"]
+    assert rows["middle"] == ["middle", "conv1d", "1x6x4", "1/4", "0", "24"]
+    assert str(model).endswith(
+        "window           4 frames (40 ms), a multiple of the stride of 4\n"
+        "receptive field  37 frames (370 ms)\n"
+        "delay            0 output frames (0 ms)\n"
+        "caches           5, 70 bytes in int8"  # 3 x 4 + 4 x 3 + 6 x 4 + 6 x 1 + 8 x 2
+    )
+
+
+def test_print_shows_the_delay_of_a_look_ahead_and_of_stages() -> None:
+    module = nn.Sequential(nn.Conv1d(4, 6, 5, padding=2), nn.Conv1d(6, 3, 3, padding=1, stride=2))
+    options = Streaming(frame_period=0.01, lookahead=4, stages=2)
+    text = str(convert(module, torch.randn(1, 4, 40), options))
+    assert [line.split()[1:] for line in text.splitlines()[1:3]] == [
+        ["conv1d", "1x4x4", "1", "2", "16"],
+        ["conv1d", "1x6x1", "1/2", "1", "6"],
+    ]
+    assert "delay            1 output frame (20 ms)" in text
+    assert "stages           2, the last of which ends 1 frame (10 ms) after its window" in text
+
+
+def test_print_says_why_a_receptive_field_is_not_known() -> None:
+    assert "receptive field  unlimited, since a recurrent layer never forgets" in str(converted(NAMED["gru"]))
+    mixed = convert(nn.Sequential(CausalConv(8, 8, 3), TwoCaches()), torch.randn(1, 8, 30))
+    assert "receptive field  unknown, since a hand-written streaming_forward" in str(mixed)
 
 
 def test_a_window_that_is_no_multiple_of_the_stride_is_refused_and_the_advice_works() -> None:
