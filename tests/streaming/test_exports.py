@@ -227,3 +227,21 @@ def test_the_start_value_stands_in_the_manifest_and_in_the_header(tmp_path: Path
         offline = module(recordings[1].unsqueeze(0))[0]
     # From the first frame on.
     assert float((found - offline).abs().max()) < 0.05 * float(offline.abs().max())
+
+
+class TwoRates(nn.Module):
+    """An output per frame and one per two frames, of different length and delay."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fast, self.slow = nn.Conv1d(4, 3, 3), nn.Conv1d(4, 2, 4, stride=2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.fast(x), self.slow(x)
+
+
+@pytest.mark.parametrize("window", [2, 6])
+def test_outputs_of_different_rate_are_proved(worker: Worker, window: int) -> None:
+    recordings = [noise(4, n, seed=n) for n in LENGTHS]
+    quantized = prove(randomise(TwoRates(), 0).float(), recordings, worker, Streaming(window=window))
+    assert [port.frames for port in quantized.spec.outputs] == [window, window // 2]
