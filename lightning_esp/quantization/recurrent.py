@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from esp_ppq.core import GRU_QUANT_EXPONENT, LSTM_QUANT_EXPONENT
+from esp_ppq.core import GRU_QUANT_EXPONENT, LSTM_QUANT_EXPONENT, TargetPlatform
+from esp_ppq.executor.base import OPERATION_FORWARD_TABLE
 from esp_ppq.executor.op.torch.espdl import ESPDL_QUANT_BACKEND_TABLE
 from esp_ppq.IR import BaseGraph, Operation, Variable
 from torch import Tensor
@@ -71,6 +72,8 @@ def use_tables() -> None:
     """Let esp-ppq's executor compute recurrent layers by ESP-DL's tables, in this process."""
     for name, exponent in (("GRU", GRU_QUANT_EXPONENT), ("LSTM", LSTM_QUANT_EXPONENT)):
         ESPDL_QUANT_BACKEND_TABLE[name] = _tabled(ESPDL_QUANT_BACKEND_TABLE[name], exponent)
+    # esp-ppq forgets the precise int16 of the P4 and S31, which therefore computed recurrent layers in float.
+    OPERATION_FORWARD_TABLE[TargetPlatform.ESPDL_H_PRE_INT16] = ESPDL_QUANT_BACKEND_TABLE
 
 
 def _tabled(forward: Callable[..., Any], exponent: int) -> Callable[..., Any]:

@@ -47,10 +47,12 @@ class Recurrent(nn.Module):
 KINDS = [(nn.GRU, 1), (nn.GRU, 2), (nn.LSTM, 1), (nn.LSTM, 3)]
 
 
-def quantized(kind: type[nn.GRU] | type[nn.LSTM], layers: int, precision: str, worker: Worker) -> QuantizedModel:
+def quantized(
+    kind: type[nn.GRU] | type[nn.LSTM], layers: int, precision: str, worker: Worker, target: str = "esp32s3"
+) -> QuantizedModel:
     model, recordings = converted(kind, layers)
     options = Quantization(precision=precision, method="percentile")  # type: ignore[arg-type]
-    return quantize(model, calibrate(model, recordings), options, worker=worker)
+    return quantize(model, calibrate(model, recordings), options, target, worker=worker)
 
 
 def converted(kind: type[nn.GRU] | type[nn.LSTM], layers: int) -> tuple[StreamingModel, list[Tensor]]:
@@ -70,6 +72,21 @@ def test_integers_agree_in_closed_loop_over_200_windows(
     parity = next(proof for proof in result.proofs if proof.name.startswith("files window by window"))
     # Not one value differs, in int16 either, but for the convolution behind the layer.
     assert parity.figure == 0 or precision == "int16"
+
+
+@pytest.mark.parametrize("target", ["esp32p4", "esp32c3"])
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+def test_int16_agrees_on_the_other_families_too(
+    worker: Worker, kind: type[nn.GRU] | type[nn.LSTM], target: str
+) -> None:
+    model = quantized(kind, 1, "int16", worker, target)
+    (proof,) = [
+        proof
+        for proof in prove_integers(model, converted(kind, 1)[1], worker).proofs
+        if proof.name.startswith("files window by window")
+    ]
+    assert proof.passed
+    assert proof.figure <= 2
 
 
 @pytest.mark.parametrize("precision", ["int8", "int16"])
