@@ -1,0 +1,120 @@
+"""`lightning-esp simulate`: a recording to events, and errors that say what to do."""
+
+from __future__ import annotations
+
+import struct
+import wave
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_esp import Deployment, Streaming, export
+from lightning_esp.cli import main
+from lightning_esp.config import Detector
+from tests.bundle import handmade
+from tests.models.spotter import Net
+from tests.test_listening import LABELS, make_front_end, make_waveforms, read_audio
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    torch.manual_seed(0)
+    front_end = make_front_end()
+    return export(
+        Net().eval(),
+        list(make_waveforms()),
+        tmp_path_factory.mktemp("cli") / "ear",
+        streaming=Streaming(frame_period=front_end.frame_period),
+        deployment=Deployment(LABELS, detector=Detector(0.4, average=3, refractory=5)),
+        front_end=front_end,
+    )
+
+
+def write_wav(path, samples, rate=16000, channels=1, width=2):
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(width)
+        file.setframerate(rate)
+        file.writeframes(samples.tobytes())
+    return str(path)
+
+
+def test_events_are_those_of_the_golden_recording(bundle, tmp_path, capsys):
+    samples, features = read_audio(bundle)
+    assert main(["simulate", str(bundle.path), write_wav(tmp_path / "a.wav", samples[0])]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    expected = [
+        f"event {LABELS[label]} ({label}) at {0.01 * (frame + 1):.3f} s"
+        for recording, frame, label in bundle.manifest["targets"]["esp32s3"]["golden_events"]
+        if recording == 0
+    ]
+    assert [line.split(",")[0] for line in lines[:-1]] == expected != []
+    seconds = len(samples[0]) / 16000
+    assert lines[-1] == f"{len(expected)} events in {seconds:.3f} s, {len(features[0])} output frames, esp32s3"
+
+
+def test_of_several_channels_the_first_is_heard(bundle, tmp_path, capsys):
+    samples = read_audio(bundle)[0][0]
+    both = np.stack([samples, np.zeros_like(samples)], axis=1)
+    printed = []
+    for name, values, channels in (("mono", samples, 1), ("stereo", both, 2)):
+        assert main(["simulate", str(bundle.path), write_wav(tmp_path / name, values, channels=channels)]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+
+
+def test_a_detector_by_hand(bundle, tmp_path, capsys):
+    recording = write_wav(tmp_path / "a.wav", read_audio(bundle)[0][0])
+    assert main(["simulate", str(bundle.path), recording, "--threshold", "1.5"]) == 0
+    assert capsys.readouterr().out.startswith("0 events")
+    assert main(["simulate", str(bundle.path), recording, "--threshold", "0", "--average", "2"]) == 0
+    assert int(capsys.readouterr().out.splitlines()[-1].split()[0]) == len(read_audio(bundle)[1][0])
+
+
+def test_a_plot(bundle, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    recording = write_wav(tmp_path / "a.wav", read_audio(bundle)[0][0])
+    plot = tmp_path / "plot.png"
+    assert main(["simulate", str(bundle.path), recording, "--plot", str(plot)]) == 0
+    data = plot.read_bytes()
+    assert data.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", data[16:24])
+    assert width > 2 * height > 400
+    assert main(["simulate", str(bundle.path), recording, "--plot", str(tmp_path / "no" / "plot.png")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_what_cannot_be_heard_says_why(bundle, tmp_path, capsys):
+    def fails(*arguments):
+        assert main(["simulate", *map(str, arguments)]) == 1
+        return capsys.readouterr().err
+
+    path, good = bundle.path, write_wav(tmp_path / "a.wav", np.zeros(16000, np.int16))
+    assert "manifest.json cannot be read" in fails(tmp_path, good)
+    assert "no.wav cannot be read (No such file or directory)" in fails(path, tmp_path / "no.wav")
+    (tmp_path / "text.wav").write_text("not audio")
+    assert "text.wav is not a WAV file" in fails(path, tmp_path / "text.wav")
+    slow = write_wav(tmp_path / "slow.wav", np.zeros(8000, np.int16), rate=8000)
+    assert "8000 samples a second; the model hears 16 bits and 16000. Convert it: `ffmpeg" in fails(path, slow)
+    assert "8 bits" in fails(path, write_wav(tmp_path / "narrow.wav", np.zeros(8000, np.uint8), width=1))
+    assert "fewer than one frame of 400" in fails(path, write_wav(tmp_path / "s.wav", np.zeros(399, np.int16)))
+    assert "either a recording or --microphone" in fails(path)
+    assert "no model for target='esp32c3'" in fails(path, good, "--target", "esp32c3")
+    assert "Detector(average=0)" in fails(path, good, "--threshold", "0.5", "--average", "0")
+    deaf = handmade_bundle(tmp_path / "deaf")
+    assert "has no front end" in fails(deaf, good)
+
+
+def handmade_bundle(path):
+    from lightning_esp import write_bundle
+
+    return write_bundle({"esp32s3": handmade.one_stage()}, path).path
+
+
+def test_no_microphone_package(bundle, monkeypatch, capsys):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert main(["simulate", str(bundle.path), "--microphone", "1"]) == 1
+    assert "needs the package sounddevice" in capsys.readouterr().err
