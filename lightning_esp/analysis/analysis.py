@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_esp.analysis.model import Analysis, Excerpt, LayerNoise, ModuleEffect, TensorRange
+from lightning_esp.analysis.model import Analysis, Excerpt, FlowStep, LayerNoise, ModuleEffect, TensorRange
 from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import QuantizedModel, Worker
 from lightning_esp.quantization.job import Array
@@ -68,7 +68,8 @@ def analyze(
     with nullcontext(worker) if worker is not None else Worker() as running:
         figures: NoiseFigures = running.call("measure_noise", quantized.graph, windows, feedback)
     count = len(windows) * len(next(iter(windows[0].values())))
-    return Analysis(_layers(model, figures), _tensors(model, figures), _excerpt(model, quantized, taken), count)
+    excerpt = _excerpt(model, quantized, taken)
+    return Analysis(_layers(model, figures), _tensors(model, figures), excerpt, count, _flow(model))
 
 
 def rank_modules(
@@ -143,6 +144,14 @@ def _layers(model: StreamingModel, figures: NoiseFigures) -> tuple[LayerNoise, .
         LayerNoise(o.name, _module(model, o.name), o.type, o.bits, _ratio(o, o.own), _ratio(o, o.total))
         for o in figures.operators
         if o.type not in _MOVING and o.signal > 0
+    )
+
+
+def _flow(model: StreamingModel) -> tuple[FlowStep, ...]:
+    return tuple(
+        FlowStep(layer.path, layer.operator, layer.caches, str(1 / layer.pace), layer.delay)
+        for layer in model.layers
+        if layer.caches or layer.pace != 1 or layer.delay
     )
 
 

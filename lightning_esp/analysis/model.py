@@ -64,6 +64,25 @@ class Excerpt:
 
 
 @dataclass(frozen=True)
+class FlowStep:
+    """An operator of the float model that remembers something, or changes rate or delay.
+
+    Args:
+        path: module that called it.
+        operator: name of the torch function.
+        caches: names of its caches.
+        rate: frames of its output per input frame, `"1"` or `"1/2"` say.
+        delay: frames that its output trails the offline tensor.
+    """
+
+    path: str
+    operator: str
+    caches: tuple[str, ...]
+    rate: str
+    delay: int
+
+
+@dataclass(frozen=True)
 class ModuleEffect:
     """A module, and what its quantization alone does to the outputs.
 
@@ -85,12 +104,14 @@ class Analysis:
         tensors: tensors with a grid of their own, inputs and caches first.
         excerpt: outputs to look at; None where the first output has no channels to draw.
         windows: windows that all this was measured on.
+        flow: operators with state, rate or delay; empty for a hand-written streaming form.
     """
 
     layers: tuple[LayerNoise, ...]
     tensors: tuple[TensorRange, ...]
     excerpt: Excerpt | None
     windows: int
+    flow: tuple[FlowStep, ...] = ()
 
     @property
     def worst(self) -> tuple[LayerNoise, ...]:

@@ -49,6 +49,7 @@ def build_manifest(results: Results, names: Mapping[str, Names], deployment: Dep
             {"target": target, **_proof(proof)} for target, (_, found) in results.items() for proof in found.proofs
         ],
         "labels": list(deployment.labels or ()),
+        "budget": None if deployment.budget is None else asdict(deployment.budget),
         **describe_audio(quantized, deployment),
     }
 

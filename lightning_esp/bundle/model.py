@@ -15,6 +15,7 @@ Results: TypeAlias = "Mapping[str, tuple[QuantizedModel, Verification]]"
 SCHEMA = "lightning_esp.bundle/1"
 MANIFEST = "manifest.json"
 REPORT = "report.json"
+PAGE = "report.html"
 COMPONENT = "components/model"
 
 

@@ -14,7 +14,7 @@ from lightning_esp.bundle.directory import check_output_dir, remove_failure_note
 from lightning_esp.bundle.golden import pack_golden
 from lightning_esp.bundle.header import Names, name_parts, render_bundled_header, render_header, render_named_header
 from lightning_esp.bundle.manifest import build_manifest, build_report, hash_files, to_json
-from lightning_esp.bundle.model import COMPONENT, MANIFEST, REPORT, Bundle, Results
+from lightning_esp.bundle.model import COMPONENT, MANIFEST, PAGE, REPORT, Bundle, Results
 from lightning_esp.bundle.naming import audio_path, golden_path, stage_path, target_dir
 from lightning_esp.bundle.partitions import render_partitions
 from lightning_esp.bundle.tensors import check_wiring
@@ -22,6 +22,7 @@ from lightning_esp.config import TARGETS, Deployment, check_target
 from lightning_esp.cost import check_budget
 from lightning_esp.errors import BundleError, ProofError
 from lightning_esp.quantization.model import QuantizedModel
+from lightning_esp.report import render_report
 from lightning_esp.verification.model import Golden
 
 # What a build leaves behind where somebody built the project in place.
@@ -44,7 +45,7 @@ def write_bundle(
         results: the quantized model and its verification, by target; all of one float model.
         output_dir: a directory that does not exist, is empty, or holds an older bundle.
         deployment: labels, name, and whether golden windows go into the bundle.
-        extra_files: further files by their path inside the bundle, such as `report.html`.
+        extra_files: further files by their path inside the bundle.
 
     Returns:
         The bundle as `read_bundle` would return it.
@@ -64,7 +65,10 @@ def write_bundle(
     results = dict(sorted(results.items()))  # the order in which targets were given must not show
     names = {target: name_parts(quantized, deployment.name) for target, (quantized, _) in results.items()}
     manifest = build_manifest(results, names, deployment)
-    files = {**read_project(), **(extra_files or {}), REPORT: to_json(build_report(results))}
+    report = json.loads(to_json(build_report(results)))
+    # As they will be read back, so that the page can be made again to the byte.
+    page = render_report(json.loads(to_json(manifest)), report)
+    files = {**read_project(), **(extra_files or {}), REPORT: to_json(report), PAGE: page}
     for target, (quantized, verification) in results.items():
         golden = verification.golden if deployment.golden else None
         files.update(render_target(quantized, golden, names[target], manifest))

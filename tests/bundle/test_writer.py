@@ -53,6 +53,7 @@ def test_a_bundle_is_the_project_with_generated_models(tmp_path):
         "manifest.json",
         "partitions.csv",
         "report.json",
+        "report.html",
     }
     shared = {
         name: data
