@@ -12,7 +12,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 BUNDLE := runs/demo
 CPP := $(wildcard idf_project/*/*.cpp idf_project/*/*.hpp) \
-	$(shell find idf_project/components tests/cpp \( -name '*.cpp' -o -name '*.hpp' \) -not -name 'model_config.hpp' 2>/dev/null)
+	$(shell find idf_project/boards idf_project/components tests/cpp \( -name '*.cpp' -o -name '*.hpp' \) -not -name 'model_config.hpp' 2>/dev/null)
 
 .PHONY: help install demo test test-full check format bench constraints clean
 

@@ -1,40 +1,27 @@
-// Replays the golden windows of the bundle through the model on the chip and compares every value.
+// Runs the model of the bundle on the source that menuconfig chose: "Streaming model" -> "Where the frames come from".
 #include <cstdio>
 
-#include "bundled_model.hpp"
-#include "esp_timer.h"
-#include "freertos/FreeRTOS.h"
-#include "freertos/task.h"
-#include "streaming/pipeline.hpp"
-#include "streaming/replay.hpp"
+#include "frames.hpp"
+#include "listen.hpp"
+#include "replay.hpp"
+#include "sdkconfig.h"
 
-static esp_err_t replay()
+static esp_err_t run()
 {
-    streaming::Pipeline pipeline;
-    streaming::GoldenSource source;
-    streaming::GoldenSink sink;
-    esp_err_t error = pipeline.init(bundled::kConfig, bundled::kFiles, {.clock = esp_timer_get_time});
-    if (error == ESP_OK) {
-        error = source.init(bundled::kConfig, bundled::kGolden);
-    }
-    if (error == ESP_OK) {
-        error = sink.init(bundled::kConfig, bundled::kGolden);
-    }
-    if (error == ESP_OK) {
-        // One tick of rest per window keeps the watchdog of the idle task content.
-        error = streaming::stream(source, pipeline, sink, [] { vTaskDelay(1); });
-    }
-    if (error == ESP_OK) {
-        sink.print();
-    }
-    return error;
+#if CONFIG_STREAMING_SOURCE_WAV
+    return listen_to_wav();
+#elif CONFIG_STREAMING_SOURCE_MICROPHONE
+    return listen_to_microphone();
+#elif CONFIG_STREAMING_SOURCE_FRAMES
+    return run_frames();
+#else
+    return replay();
+#endif
 }
 
 extern "C" void app_main(void)
 {
-    if (const esp_err_t error = replay(); error == ESP_ERR_NOT_FOUND && bundled::kGolden.bytes == 0) {
-        std::printf("This bundle holds no golden windows (Deployment(golden=False)); there is nothing to replay.\n");
-    } else if (error != ESP_OK) {
+    if (const esp_err_t error = run(); error != ESP_OK) {
         std::printf("FAIL %s\n", esp_err_to_name(error));
     }
 }

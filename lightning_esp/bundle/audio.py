@@ -124,7 +124,10 @@ def render_audio(manifest: Mapping[str, Any], target: str, audio_bytes: int) -> 
     array = f"inline constexpr streaming::GoldenEvent kEvents[] = {{\n{''.join(events)}}};\n\n" if events else ""
     span = "kEvents" if events else "{}"
     data = f"{{.data = files::audio_bin, .bytes = {audio_bytes}}}" if audio_bytes else "{}"
+    estimate = manifest["targets"][target].get("estimate", {})
+    ram = estimate.get("ram", 0) + estimate.get("psram", 0)
     return [
+        f"// Tensors and parameters, as estimated, to tell early that memory is short; 0: not known.\ninline constexpr std::size_t kEstimatedRam = {ram};",
         _render_front_end(manifest.get("frontend")),
         _render_detector(read_detector(manifest.get("detector"))),
         f"inline constexpr streaming::GoldenData kGoldenAudio = {data};",

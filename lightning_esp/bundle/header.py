@@ -83,7 +83,7 @@ def _intro(quantized: QuantizedModel, model: str) -> str:
         f"// {quantized.precision} for {quantized.target}, {len(quantized.stages)} stage(s), windows of "
         f"{quantized.spec.window} frame(s).\n"
         "#pragma once\n\n"
-        "#include <span>\n#include <string_view>\n\n"
+        "#include <cstddef>\n#include <span>\n#include <string_view>\n\n"
         '#include "streaming/config.hpp"\n#include "streaming/detector.hpp"\n#include "streaming/front_end.hpp"\n\n'
         f"namespace {model} {{\n"
     )

@@ -281,6 +281,10 @@ const char *esp_err_to_name(esp_err_t code)
         return "ESP_ERR_NOT_FOUND";
     case ESP_ERR_INVALID_VERSION:
         return "ESP_ERR_INVALID_VERSION";
+    case ESP_ERR_NOT_SUPPORTED:
+        return "ESP_ERR_NOT_SUPPORTED";
+    case ESP_ERR_TIMEOUT:
+        return "ESP_ERR_TIMEOUT";
     default:
         return "UNKNOWN ERROR";
     }

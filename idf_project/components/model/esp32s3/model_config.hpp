@@ -2,6 +2,7 @@
 // int8 for esp32s3, 1 stage(s), windows of 3 frame(s).
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <string_view>
 
@@ -64,6 +65,9 @@ inline constexpr const char *kFiles[] = {
 };
 
 inline constexpr streaming::GoldenData kGolden = {.data = files::golden_bin, .bytes = 12072};
+
+// Tensors and parameters, as estimated, to tell early that memory is short; 0: not known.
+inline constexpr std::size_t kEstimatedRam = 784;
 
 inline constexpr streaming::FrontEndConfig kFrontEnd = {};
 

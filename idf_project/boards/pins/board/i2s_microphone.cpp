@@ -1,0 +1,121 @@
+// A microphone at pins, on I2S or PDM, with the channel driver of ESP-IDF 5.
+#include <algorithm>
+#include <cstdint>
+
+#include "audio/microphone.hpp"
+#include "driver/i2s_common.h"
+#include "esp_log.h"
+#include "sdkconfig.h"
+#if CONFIG_MICROPHONE_PDM
+#include "driver/i2s_pdm.h"
+#else
+#include "driver/i2s_std.h"
+#endif
+
+namespace {
+
+const char *const TAG = "microphone";
+
+// Bytes of one sample as the driver delivers it, and where its upper 16 bits are.
+#if CONFIG_MICROPHONE_PDM || CONFIG_MICROPHONE_SLOT_16
+typedef std::int16_t Word;
+#else
+typedef std::int32_t Word;
+#endif
+constexpr int kShift = 8 * (sizeof(Word) - sizeof(std::int16_t)) - CONFIG_MICROPHONE_GAIN_BITS;
+
+std::int16_t to_sample(Word word)
+{
+    const std::int64_t value = kShift >= 0 ? std::int64_t{word} >> (kShift >= 0 ? kShift : 0)
+                                           : std::int64_t{word} * (1 << (kShift < 0 ? -kShift : 0));
+    return static_cast<std::int16_t>(std::clamp<std::int64_t>(value, INT16_MIN, INT16_MAX));
+}
+
+class I2sMicrophone : public audio::SampleSource {
+public:
+    esp_err_t open(int sample_rate)
+    {
+        i2s_chan_config_t channel = I2S_CHANNEL_DEFAULT_CONFIG(CONFIG_MICROPHONE_PORT, I2S_ROLE_MASTER);
+        esp_err_t error = i2s_new_channel(&channel, nullptr, &channel_);
+        if (error == ESP_OK) {
+            error = configure(sample_rate);
+        }
+        if (error == ESP_OK) {
+            error = i2s_channel_enable(channel_);
+        }
+        if (error != ESP_OK) {
+            ESP_LOGE(TAG, "the I2S driver says %s; are the pins right?", esp_err_to_name(error));
+            return error;
+        }
+        sample_rate_ = sample_rate;
+        return ESP_OK;
+    }
+
+    int sample_rate() const override { return sample_rate_; }
+
+    esp_err_t read(std::span<std::int16_t> samples, std::size_t *count) override
+    {
+        constexpr std::uint32_t kTimeoutMs = 1000;
+        std::size_t bytes = 0;
+        const std::size_t wanted = std::min(samples.size(), std::size(words_));
+        const esp_err_t error = i2s_channel_read(channel_, words_, wanted * sizeof(Word), &bytes, kTimeoutMs);
+        *count = bytes / sizeof(Word);
+        std::transform(words_, words_ + *count, samples.begin(), to_sample);
+        // What came before a timeout is good.
+        return *count > 0 ? ESP_OK : error;
+    }
+
+private:
+#if CONFIG_MICROPHONE_PDM
+    esp_err_t configure(int sample_rate)
+    {
+        i2s_pdm_rx_config_t config = {
+            .clk_cfg = I2S_PDM_RX_CLK_DEFAULT_CONFIG(static_cast<std::uint32_t>(sample_rate)),
+            .slot_cfg = I2S_PDM_RX_SLOT_DEFAULT_CONFIG(I2S_DATA_BIT_WIDTH_16BIT, I2S_SLOT_MODE_MONO),
+            .gpio_cfg = {},
+        };
+#if CONFIG_MICROPHONE_RIGHT
+        config.slot_cfg.slot_mask = I2S_PDM_SLOT_RIGHT;
+#endif
+        config.gpio_cfg.clk = static_cast<gpio_num_t>(CONFIG_MICROPHONE_CLOCK_PIN);
+        config.gpio_cfg.din = static_cast<gpio_num_t>(CONFIG_MICROPHONE_DATA_PIN);
+        return i2s_channel_init_pdm_rx_mode(channel_, &config);
+    }
+#else
+    esp_err_t configure(int sample_rate)
+    {
+        constexpr i2s_data_bit_width_t kWidth =
+            sizeof(Word) == sizeof(std::int16_t) ? I2S_DATA_BIT_WIDTH_16BIT : I2S_DATA_BIT_WIDTH_32BIT;
+        i2s_std_config_t config = {
+            .clk_cfg = I2S_STD_CLK_DEFAULT_CONFIG(static_cast<std::uint32_t>(sample_rate)),
+            .slot_cfg = I2S_STD_PHILIPS_SLOT_DEFAULT_CONFIG(kWidth, I2S_SLOT_MODE_MONO),
+            .gpio_cfg = {},
+        };
+#if CONFIG_MICROPHONE_RIGHT
+        config.slot_cfg.slot_mask = I2S_STD_SLOT_RIGHT;
+#else
+        config.slot_cfg.slot_mask = I2S_STD_SLOT_LEFT;
+#endif
+        config.gpio_cfg.mclk = I2S_GPIO_UNUSED;
+        config.gpio_cfg.bclk = static_cast<gpio_num_t>(CONFIG_MICROPHONE_CLOCK_PIN);
+        config.gpio_cfg.ws = static_cast<gpio_num_t>(CONFIG_MICROPHONE_WORD_PIN);
+        config.gpio_cfg.dout = I2S_GPIO_UNUSED;
+        config.gpio_cfg.din = static_cast<gpio_num_t>(CONFIG_MICROPHONE_DATA_PIN);
+        return i2s_channel_init_std_mode(channel_, &config);
+    }
+#endif
+
+    i2s_chan_handle_t channel_ = nullptr;
+    int sample_rate_ = 0;
+    Word words_[256] = {};
+};
+
+} // namespace
+
+esp_err_t audio::open_microphone(int sample_rate, SampleSource **microphone)
+{
+    static I2sMicrophone the_microphone;
+    const esp_err_t error = the_microphone.open(sample_rate);
+    *microphone = &the_microphone;
+    return error;
+}

@@ -1,0 +1,96 @@
+#include "replay.hpp"
+
+#include <cstdio>
+
+#include "audio/feature_replay.hpp"
+#include "bundled_model.hpp"
+#include "esp_timer.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
+#include "startup.hpp"
+#include "streaming/decision_replay.hpp"
+#include "streaming/pipeline.hpp"
+#include "streaming/replay.hpp"
+
+namespace {
+
+// One tick of rest keeps the watchdog of the idle task content.
+void rest()
+{
+    vTaskDelay(1);
+}
+
+class Both : public streaming::Sink {
+public:
+    void on_stage(const streaming::Pipeline &pipeline, const streaming::StepResult &result) override
+    {
+        stages.on_stage(pipeline, result);
+        if (has_detector) {
+            decisions.on_stage(pipeline, result);
+        }
+    }
+
+    streaming::GoldenSink stages;
+    streaming::DecisionSink decisions;
+    const bool has_detector = !bundled::kDetector.thresholds.empty();
+};
+
+esp_err_t replay_front_end(bool *has_passed)
+{
+    *has_passed = true;
+    if (bundled::kGoldenAudio.bytes == 0) {
+        return ESP_OK;
+    }
+    audio::FeatureReport report;
+    const esp_err_t error = audio::replay_features(
+        bundled::kConfig, bundled::kFrontEnd, bundled::kGoldenAudio, &report, esp_timer_get_time, rest);
+    if (error == ESP_OK) {
+        report.print();
+        *has_passed = report.has_passed();
+    }
+    return error;
+}
+
+} // namespace
+
+esp_err_t replay()
+{
+    if (bundled::kGolden.bytes == 0) {
+        std::printf("This bundle holds no golden windows (Deployment(golden=False)); there is nothing to replay.\n");
+        return ESP_OK;
+    }
+    static streaming::Pipeline pipeline;
+    streaming::GoldenSource source;
+    Both sink;
+    bool does_front_end_pass = true;
+    esp_err_t error = start(pipeline);
+    if (error == ESP_OK) {
+        error = replay_front_end(&does_front_end_pass);
+    }
+    if (error == ESP_OK) {
+        error = source.init(bundled::kConfig, bundled::kGolden);
+    }
+    if (error == ESP_OK) {
+        error = sink.stages.init(bundled::kConfig, bundled::kGolden);
+    }
+    if (error == ESP_OK && sink.has_detector) {
+        error = sink.decisions.init(bundled::kConfig, bundled::kGolden, bundled::kDetector, bundled::kGoldenEvents);
+    }
+    if (error == ESP_OK) {
+        error = streaming::stream(source, pipeline, sink, rest);
+    }
+    if (error != ESP_OK) {
+        return error;
+    }
+    if (sink.has_detector) {
+        sink.decisions.print();
+    }
+    print_memory();
+    sink.stages.print();
+    if (!does_front_end_pass) {
+        std::printf("FAIL front end\n");
+    } else if (sink.has_detector && !sink.decisions.has_passed()) {
+        std::printf("FAIL detector\n");
+    }
+    return ESP_OK;
+}

@@ -1,0 +1,25 @@
+// Stands for the header that ESP-IDF generates from menuconfig, with the defaults of Kconfig.projbuild.
+#pragma once
+
+#ifndef CONFIG_IDF_TARGET
+#define CONFIG_IDF_TARGET "esp32s3"
+#endif
+#ifndef CONFIG_STREAMING_WAV_PATH
+#define CONFIG_STREAMING_WAV_PATH ""
+#endif
+#ifndef CONFIG_STREAMING_BUFFER_MS
+#define CONFIG_STREAMING_BUFFER_MS 250
+#endif
+#ifndef CONFIG_STREAMING_REPORT_SECONDS
+#define CONFIG_STREAMING_REPORT_SECONDS 10
+#endif
+#ifndef CONFIG_MICROPHONE_PDM
+#define CONFIG_MICROPHONE_WORD_PIN 42
+#endif
+#define CONFIG_MICROPHONE_PORT 0
+#define CONFIG_MICROPHONE_CLOCK_PIN 41
+#define CONFIG_MICROPHONE_DATA_PIN 2
+#ifndef CONFIG_MICROPHONE_GAIN_BITS
+#define CONFIG_MICROPHONE_GAIN_BITS 0
+#endif
+#define CONFIG_MICROPHONE_GAIN_DB 24
