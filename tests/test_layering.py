@@ -40,7 +40,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "training": {"frontend", "streaming"},
     "audit": {"bundle", "espdl", "integers", "quantization.model", "verification"},
     "analysis": {"integers", "quantization", "streaming"},
-    "cli": {"bundle", "evaluation", "frontend", "integers", "quantization.model"},
+    "cli": {"audit", "bundle", "espdl", "evaluation", "frontend", "integers", "quantization.model", "report"},
     "export": {
         "analysis",
         "bundle",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_esp.cli.audition import Audition, hear_waveform
+from lightning_esp.cli.bundles import add_commands
 from lightning_esp.cli.plot import draw_audition
 from lightning_esp.cli.samples import read_recording, record_microphone
 from lightning_esp.config import Detector
@@ -21,15 +22,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the name of the command; None: those of the process.
 
     Returns:
-        0, or 1 where something is wrong with what was given; the message is on stderr.
+        0, or 1 where something is wrong with what was given; the message is on stderr. Wrong usage exits with 2.
     """
     options = _make_parser().parse_args(arguments)
     try:
-        _simulate(options)
+        return int(options.run(options))
     except LightningEspError as error:
         print(f"lightning-esp: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -53,10 +53,12 @@ def _make_parser() -> argparse.ArgumentParser:
     detector.add_argument("--minimum", type=int, default=1, metavar="FRAMES")
     detector.add_argument("--refractory", type=int, default=0, metavar="FRAMES")
     detector.add_argument("--activation", default="softmax", choices=("softmax", "sigmoid", "none"))
+    simulate.set_defaults(run=_simulate)
+    add_commands(commands)
     return parser
 
 
-def _simulate(options: argparse.Namespace) -> None:
+def _simulate(options: argparse.Namespace) -> int:
     if (options.recording is None) == (options.microphone is None):
         raise ConfigurationError("simulate takes either a recording or --microphone SECONDS; give one of them.")
 
@@ -70,6 +72,7 @@ def _simulate(options: argparse.Namespace) -> None:
     if options.plot is not None:
         draw_audition(heard, options.plot)
         print(f"plot: {options.plot}")
+    return 0
 
 
 def _find_detector(options: argparse.Namespace) -> Detector | None:

@@ -181,7 +181,7 @@ def _load(target: str, manifest: Data) -> Markup:
     period = streaming["frame_period"]
     picture = draw_load(estimate["stages"], streaming["window"], None if period is None else period * 1e6)
     error = estimate["error"]
-    note = f" Leave-one-out error of the estimate: {error['text']}." if error else ""
+    note = f" Error: {error['text']}." if error else ""
     return figure(picture, f"Load per frame step: one stage runs in each. An estimate, not a measurement.{note}")
 
 

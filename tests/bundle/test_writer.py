@@ -168,9 +168,9 @@ def test_a_name_must_be_a_namespace(name):
 
 def test_extra_files_are_hashed_like_the_rest(tmp_path):
     results = {"esp32s3": handmade.one_stage()}
-    bundle = write_bundle(results, tmp_path / "kws", extra_files={"report.html": b"<p>"})
-    assert (tmp_path / "kws/report.html").read_bytes() == b"<p>"
-    assert "report.html" in bundle.manifest["files"]
+    bundle = write_bundle(results, tmp_path / "kws", extra_files={"notes/model.html": b"<p>"})
+    assert (tmp_path / "kws/notes/model.html").read_bytes() == b"<p>"
+    assert "notes/model.html" in bundle.manifest["files"]
 
 
 def test_partitions_grow_with_the_model(tmp_path):

@@ -1,0 +1,127 @@
+"""Commands that read bundles and files: verify, report, inspect, compare."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning_esp.audit import verify_bundle
+from lightning_esp.bundle import Bundle, read_bundle
+from lightning_esp.errors import EspdlFormatError
+from lightning_esp.espdl import read_espdl
+from lightning_esp.report import render_report
+
+
+def add_commands(commands: Any) -> None:
+    """Add the parsers of these commands to the subparsers of `lightning-esp`."""
+    verify = commands.add_parser(
+        "verify",
+        help="check a bundle against itself",
+        description="Checks hashes, headers, tensors and digests of a bundle, and replays its golden windows in integers. "
+        "Exits with 1 where something does not fit.",
+    )
+    verify.add_argument("bundle", type=Path, help="directory of a bundle")
+    verify.set_defaults(run=run_verify)
+
+    report = commands.add_parser(
+        "report",
+        help="write the page of a bundle",
+        description="Makes report.html again from manifest.json and report.json.",
+    )
+    report.add_argument("bundle", type=Path, help="directory of a bundle")
+    report.add_argument("--output", type=Path, metavar="HTML", help="default: beside the bundle, by its name")
+    report.set_defaults(run=run_report)
+
+    inspect = commands.add_parser(
+        "inspect",
+        help="list operators and tensors of an .espdl file",
+        description="Prints inputs, outputs, operators, parameters and metadata of an .espdl file.",
+    )
+    inspect.add_argument("file", type=Path, help="an .espdl file")
+    inspect.set_defaults(run=run_inspect)
+
+    compare = commands.add_parser(
+        "compare",
+        help="put two bundles side by side",
+        description="Prints metrics, estimated time and memory, and the noise of the layers of two bundles, chip by chip.",
+    )
+    compare.add_argument("first", type=Path, help="directory of a bundle")
+    compare.add_argument("second", type=Path, help="directory of another one")
+    compare.set_defaults(run=run_compare)
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """Print every proof; one that fails raises."""
+    for target, verification in verify_bundle(options.bundle).items():
+        for proof in verification.proofs:
+            print(f"{target}: {proof.name}: {proof.figure:g}, at most {proof.limit:g}")
+        for note in verification.notes:
+            print(f"{target}: note: {note}")
+    print(f"{options.bundle} is what was exported.")
+    return 0
+
+
+def run_report(options: argparse.Namespace) -> int:
+    """Write the page."""
+    bundle = read_bundle(options.bundle)
+    path = options.output or bundle.path.with_suffix(".html")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(render_report(bundle.manifest, bundle.report))
+    print(path)
+    return 0
+
+
+def run_inspect(options: argparse.Namespace) -> int:
+    """Print a file."""
+    try:
+        print(read_espdl(options.file))
+    except OSError as error:
+        raise EspdlFormatError(f"{options.file} cannot be read ({error.strerror}); name an .espdl file.") from None
+    return 0
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    """Print two bundles side by side."""
+    first, second = read_bundle(options.first), read_bundle(options.second)
+    shared = [target for target in first.targets if target in second.targets]
+    for target in shared:
+        _print_table(target, dict(_figures(first, target)), dict(_figures(second, target)))
+    if not shared:
+        print(f"No chip in common: {', '.join(first.targets)} against {', '.join(second.targets)}.")
+    return 0
+
+
+def _figures(bundle: Bundle, target: str) -> Iterator[tuple[str, Any]]:
+    entry, figures = bundle.manifest["targets"][target], bundle.report["targets"][target]
+    yield "precision", entry["precision"]
+    for name, value in sorted(bundle.manifest["metrics"]["float"].items()):
+        yield f"{name} (float)", value
+    for name, value in sorted(bundle.manifest["metrics"]["quantized"].get(target, {}).items()):
+        yield name, value
+    estimate = entry.get("estimate", {})
+    names = {"window_us": "us a window, estimated", "step_us": "us a step, estimated"}
+    names |= {key: f"bytes of {key}, estimated" for key in ("ram", "psram")} | {"flash": "bytes of flash"}
+    for key, name in names.items():
+        if estimate.get(key) is not None:
+            yield name, estimate[key]
+    yield "bytes of caches", figures["bytes"]["caches"]
+    for layer in figures.get("analysis", {}).get("layers", ()):
+        yield f"noise of {layer['name']}, dB", layer["total_db"]
+
+
+def _print_table(target: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+    names = list(dict.fromkeys([*first, *second]))
+    width = max(len(name) for name in names)
+    print(f"{target:{width}}  {'first':>12}  {'second':>12}  {'difference':>12}")
+    for name in names:
+        a, b = first.get(name), second.get(name)
+        change = f"{b - a:+.6g}" if isinstance(a, int | float) and isinstance(b, int | float) else ""
+        print(f"{name:{width}}  {_cell(a):>12}  {_cell(b):>12}  {change:>12}".rstrip())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
