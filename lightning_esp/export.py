@@ -19,6 +19,7 @@ from lightning_esp.frontend import FrontEnd, Heard, hear
 from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import QuantizedModel, Worker, check_environment, quantize
 from lightning_esp.streaming import Recording, Recordings, convert
+from lightning_esp.streaming.copying import copy_module
 from lightning_esp.verification import TaskResult, Verification
 from lightning_esp.verification.model import Golden, GoldenAudio
 from lightning_esp.verification.verify import prove_float, prove_integers, require
@@ -70,7 +71,7 @@ def export(
     if len(recordings) == 0:
         raise DataError("export got no recordings; give at least one to calibrate and verify the model with.")
     notify = progress or (lambda phase, done, total: None)
-    module = copy.deepcopy(module).float().cpu().eval()
+    module = copy_module(module).float().cpu().eval()
     deployment, heard = deployment or Deployment(), list[Heard]()
     if front_end is not None:
         front_end = copy.deepcopy(front_end).float().cpu()

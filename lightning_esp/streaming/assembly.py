@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import Literal
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from lightning_esp.config import Streaming
 from lightning_esp.errors import ConfigurationError, ConversionError, NotCausalError, WindowError
 from lightning_esp.streaming.contract import Draft, draft_contract, has_contract
+from lightning_esp.streaming.copying import copy_module
 from lightning_esp.streaming.geometry import Geometry, argument_names, as_tuple, name_example, probe, resolve_time, run
 from lightning_esp.streaming.model import Port, Recording, Stage, StreamingModel, StreamSpec, Values
 
@@ -35,7 +35,7 @@ def convert(module: nn.Module, example: Recording, streaming: Streaming | None =
         ConversionError: the module has no streaming form; the message names the layer and what to change.
         WindowError: the window does not fit the stride or the number of stages.
     """
-    module = copy.deepcopy(module).eval().requires_grad_(False)
+    module = copy_module(module).eval().requires_grad_(False)
     inputs = name_example(module, example)
     options = resolve_time(module, inputs, streaming or Streaming())
     model = _convert(module, inputs, options)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, lcm
@@ -19,7 +20,7 @@ from lightning_esp.streaming.flow import Refused, Stream, reach
 from lightning_esp.streaming.model import Layer, Port, Stage, StreamingModel, StreamSpec
 from lightning_esp.streaming.rules import RULES
 from lightning_esp.streaming.rules.common import Rule
-from lightning_esp.streaming.rules.refusals import unknown
+from lightning_esp.streaming.rules.refusals import BY_HAND, unknown
 from lightning_esp.streaming.trace import Call, Ref, Trace, replace_values
 from lightning_esp.streaming.tracing import trace
 
@@ -100,8 +101,16 @@ def _apply(build: Builder, call: Call, values: Mapping[int, Any]) -> tuple[Any, 
     args = replace_values(call.args, change)
     kwargs = {key: replace_values(value, change) for key, value in call.kwargs.items()}
     rule: Rule = RULES.get(call.name, unknown)
+    _check_arguments(build, rule, args, kwargs)
     result = rule(build, *args, **kwargs)
     return result if isinstance(result, tuple) else (result,)
+
+
+def _check_arguments(build: Builder, rule: Rule, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    try:
+        inspect.signature(rule).bind(build, *args, **kwargs)
+    except TypeError as error:
+        build.refuse(f"has arguments that its streaming rule does not know ({error})", BY_HAND)
 
 
 def _output(build: Builder, value: Any) -> Stream:

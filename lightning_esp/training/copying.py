@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
+
+from lightning_esp.streaming.copying import copy_module as copy_detached
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -42,26 +44,13 @@ def copy_module(module: AnyModule) -> AnyModule:
 
     Wrappers are still in place, so that the state dict has the names of the user's checkpoints; see `unwrap`.
     """
-    memo: dict[int, Any] = {id(value): value.detach().clone() for value in _graph_tensors(module)}
     compiled = getattr(module, "_compiler_ctx", None)
-    if compiled is not None:
-        memo[id(compiled)] = None
-    copied = copy.deepcopy(module, memo)
+    copied = copy_detached(module, None if compiled is None else {id(compiled): None})
     if compiled is not None:
         # `trainer.fit(torch.compile(module))` binds compiled functions of the original to the instance.
         for name in STEPS:
             vars(copied).pop(name, None)
     return copied.float().cpu()
-
-
-def _graph_tensors(module: nn.Module) -> Iterator[Tensor]:
-    """Tensors with a graph behind them, which cannot be deep-copied: a loss that the user keeps, say."""
-    for child in module.modules():
-        for value in vars(child).values():
-            parts = list(value.values()) if isinstance(value, Mapping) else value
-            for part in parts if isinstance(parts, list | tuple) else [parts]:
-                if isinstance(part, Tensor) and not part.is_leaf:
-                    yield part
 
 
 def inner_module(module: nn.Module) -> nn.Module:

@@ -1,6 +1,7 @@
 """Automatic conversion: well-known architectures stream from their plain offline code."""
 
 import copy
+import warnings
 from itertools import pairwise
 
 import pytest
@@ -351,3 +352,30 @@ def test_lengths_are_known_for_every_recording() -> None:
     port = model.spec.outputs[0]
     assert [model.spec.output_frames(port, n) for n in range(1, 9)] == list(range(1, 9))
     assert all(b > a for a, b in pairwise([model.spec.windows(n) for n in (1, 5, 9)]))
+
+
+class TemporalBlock(nn.Module):
+    """The block of many TCNs: symmetric padding, cut at the end, under weight norm of the old kind."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int) -> None:
+        super().__init__()
+        self.cut = (kernel - 1) * dilation
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            conv = nn.utils.weight_norm(nn.Conv1d(inputs, outputs, kernel, padding=self.cut, dilation=dilation))
+        self.conv, self.dropout, self.skip = conv, nn.Dropout(0.2), nn.Conv1d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.dropout(torch.relu(self.conv(x)[:, :, : -self.cut].contiguous()))
+        return torch.relu(y + self.skip(x))
+
+
+def test_weight_norm_by_hooks_is_copied_and_converted() -> None:
+    module = randomise(nn.Sequential(TemporalBlock(3, 4, 3, 1), TemporalBlock(4, 4, 3, 2)), 0)
+    recording = torch.randn(1, 3, 30, dtype=torch.float64)
+    # Run with gradients, as in training: the weight then has a graph behind it.
+    module(recording).sum().backward()
+    model = convert(module, recording)
+    assert difference(model, module, recording) < 1e-10
+    assert model.receptive_field == 7
+    assert all(p.requires_grad for p in module.parameters())

@@ -133,3 +133,22 @@ def test_some_input_must_be_a_stream() -> None:
     module, example = CASES["stateless"].module(), {"x": torch.randn(1, 8, 10)}
     with pytest.raises(ConfigurationError, match="holds every input; at least one must be a 'stream'"):
         resolve_time(module, example, Streaming(inputs={"x": "held"}))
+
+
+class ConvolvedBins(nn.Module):
+    """Convolutions over bins with a stride, so that one bin less gives as many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, (3, 3), padding=(0, 1), stride=(1, 2))
+        self.head = nn.Linear(4 * 10, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(F.pad(x.unsqueeze(1), (0, 0, 2, 0)))
+        return self.head(y.permute(0, 2, 1, 3).flatten(2))
+
+
+def test_bins_that_may_shrink_by_one_are_not_taken_for_time() -> None:
+    module, example = ConvolvedBins(), {"x": torch.randn(1, 40, 20)}
+    assert module(example["x"][:, :, :-1]).shape == (1, 40, 3)
+    assert resolve_time(module, example, Streaming()).time_axis == 1

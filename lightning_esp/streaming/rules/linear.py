@@ -73,5 +73,4 @@ def _einsum(equation: str, *operands: Tensor) -> Tensor:
     return torch.einsum(equation, *operands)
 
 
-RULES: dict[str, Rule] = {"linear": linear, "matmul": matmul, "__matmul__": matmul,          "bmm": matmul, "mm": matmul, "einsum": einsum, "scaled_dot_product_attention": matmul,
-         "multi_head_attention_forward": matmul}  # fmt: skip
+RULES: dict[str, Rule] = {"linear": linear, "matmul": matmul, "__matmul__": matmul,          "bmm": matmul, "mm": matmul, "einsum": einsum}  # fmt: skip

@@ -10,12 +10,12 @@ from lightning_esp.streaming.flow import Stream
 from lightning_esp.streaming.rules.common import Rule, axes_of, per_frame
 
 _AVERAGE = "average the last N frames, F.avg_pool1d(F.pad(x, (N - 1, 0)), N, stride=1), or use nn.GRU"
-_BY_HAND = "write streaming_forward(x, *caches) and streaming_caches() for this module by hand"
+BY_HAND = "write streaming_forward(x, *caches) and streaming_caches() for this module by hand"
 
 
 def unknown(build: Builder, *_: Any, **__: Any) -> Any:
     """No rule exists."""
-    build.refuse("has no streaming rule", _BY_HAND)
+    build.refuse("has no streaming rule", BY_HAND)
 
 
 def _refusal(rule: str, advice: str) -> Callable[..., NoReturn]:
@@ -32,9 +32,22 @@ def running(build: Builder, input: Stream, dim: Any = None, **kwargs: Any) -> St
     return per_frame(build, build.call.function, input, dim, **kwargs)
 
 
-_CELLS = _refusal("is one step of a loop over time", "use nn.GRU or nn.LSTM over the whole recording, or " + _BY_HAND)
+_ATTENTION = _refusal(
+    "attends over all of time, which a stream never has",
+    "use nn.GRU or causal convolutions, or write streaming_forward(x, *caches) for this module by hand",
+)
+_CELLS = _refusal("is one step of a loop over time", "use nn.GRU or nn.LSTM over the whole recording, or " + BY_HAND)
 
 RULES: dict[str, Rule] = {
+    **dict.fromkeys(
+        (
+            "multi_head_attention_forward",
+            "scaled_dot_product_attention",
+            "_native_multi_head_attention",
+            "_transformer_encoder_layer_fwd",
+        ),
+        _ATTENTION,
+    ),
     **dict.fromkeys(("cumsum", "cumprod", "logcumsumexp"), running),
     **dict.fromkeys(("gru_cell", "lstm_cell", "rnn_tanh_cell", "rnn_relu_cell"), _CELLS),
     **dict.fromkeys(("rnn_tanh", "rnn_relu"), _refusal("is a plain RNN", "use nn.GRU, which the chip has")),
