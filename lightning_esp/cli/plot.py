@@ -31,7 +31,8 @@ def draw_audition(heard: Audition, path: Path) -> None:
     below.set_ylabel("waveform")
     frames = (np.arange(len(heard.scores)) + 1 + heard.delay) * heard.frame_period
     for label in range(heard.scores.shape[1]):
-        above.plot(frames, heard.scores[:, label], label=f"{heard.name(label)} ({label})")
+        # The number comes first: matplotlib leaves names that start with an underscore out of a legend.
+        above.plot(frames, heard.scores[:, label], label=f"{label} {heard.name(label)}")
     for event in heard.events:
         for axes in (below, above):
             axes.axvline(heard.time(event), color="red", linewidth=1)
