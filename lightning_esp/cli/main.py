@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lightning_esp.cli.audition import Audition, hear_waveform
 from lightning_esp.cli.bundles import add_commands
+from lightning_esp.cli.exporting import add_command
 from lightning_esp.cli.plot import draw_audition
 from lightning_esp.cli.samples import read_recording, record_microphone
 from lightning_esp.config import Detector
@@ -55,6 +56,7 @@ def _make_parser() -> argparse.ArgumentParser:
     detector.add_argument("--activation", default="softmax", choices=("softmax", "sigmoid", "none"))
     simulate.set_defaults(run=_simulate)
     add_commands(commands)
+    add_command(commands)
     return parser
 
 

@@ -1,0 +1,73 @@
+"""`lightning-esp export`: a bundle from a checkpoint, after the run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightning_esp.config import TARGETS, Budget, Calibration, Deployment, Detector, Quantization, Streaming
+
+
+def add_command(commands: Any) -> None:
+    """Add the parser to the subparsers of `lightning-esp`."""
+    export = commands.add_parser(
+        "export",
+        help="make a bundle from a checkpoint",
+        description="Exports a checkpoint as the callback would have done at the end of the run, with the options of the run's "
+        "config.yaml; for another chip or precision where these are given.",
+    )
+    export.add_argument("checkpoint", type=Path, help="a .ckpt file of Lightning")
+    export.add_argument("--recipe", type=Path, required=True, help="the Python file that trained it")
+    export.add_argument("--output", type=Path, help="directory of the bundle; default: that of the run's config.yaml")
+    export.add_argument("--target", action="append", choices=TARGETS, help="which chip; may be given several times")
+    export.add_argument("--precision", choices=("int8", "int16"), help="instead of the run's")
+    export.set_defaults(run=run_export)
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Export, and print where the bundle is."""
+    from lightning_esp.callback import EspStreamingExport
+    from lightning_esp.training.package import package_of
+    from lightning_esp.training.run import read_run
+
+    run = read_run(options.checkpoint, options.recipe)
+    arguments = read_options(run.options)
+    if options.precision is not None:
+        arguments["quantization"] = replace(arguments["quantization"], precision=options.precision)
+    arguments |= {"target": options.target} if options.target else {}
+    output = options.output or arguments.get("output_dir") or options.checkpoint.parent.parent / "esp_bundle"
+    lightning = importlib.import_module(package_of(run.module))
+    trainer = lightning.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False, devices=1
+    )
+    # The checkpoint holds the weights; the trainer has none of its own to choose from.
+    callback = EspStreamingExport(**{**arguments, "output_dir": output, "weights": "last"})
+    bundle = callback.export(trainer, run.module, run.datamodule)
+    assert bundle is not None
+    print(bundle.path)
+    return 0
+
+
+def read_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Make arguments of `EspStreamingExport` from the `export` of a `config.yaml`."""
+    arguments = {name: value for name, value in values.items() if name in ("target", "output_dir", "module")}
+    quantization = dict(values.get("quantization", {}))
+    if "int16" in quantization:
+        quantization["int16"] = tuple(quantization["int16"])
+    deployment = dict(values.get("deployment", {}))
+    for name, kind in (("budget", Budget), ("detector", Detector)):
+        if deployment.get(name) is not None:
+            deployment[name] = kind(**deployment[name])
+    if deployment.get("labels") is not None:
+        deployment["labels"] = tuple(deployment["labels"])
+    return {
+        **arguments,
+        "streaming": Streaming(**values.get("streaming", {})),
+        "calibration": Calibration(**values.get("calibration", {})),
+        "quantization": Quantization(**quantization),
+        "deployment": Deployment(**deployment),
+    }
