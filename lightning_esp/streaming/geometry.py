@@ -56,10 +56,12 @@ def run(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
 
 
 def _runs(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...] | None:
-    # Any exception of the user's forward means no more than "not with these shapes".
     try:
         return run(module, inputs)
+    except ConversionError:
+        raise
     except Exception:
+        # Whatever the user's forward raises means no more than "not with these shapes".
         return None
 
 
