@@ -74,12 +74,9 @@ def export(
     module = copy_module(module).float().cpu().eval()
     deployment, heard = deployment or Deployment(), list[Heard]()
     if front_end is not None:
-        front_end = copy.deepcopy(front_end).float().cpu()
-        heard = hear(front_end, [_waveform(recording) for recording in recordings])
+        heard, deployment = listen(front_end, recordings, deployment)
         recordings = [each.features for each in heard]
-        deployment = replace(deployment, frontend=front_end.describe())
     recordings = [_plain(recording) for recording in recordings]
-    quantization = quantization or Quantization()
     # The worker imports esp-ppq while the model is converted and calibrated.
     with Worker() as worker:
         model = convert(module, recordings[0], streaming)
@@ -91,17 +88,24 @@ def export(
             quantized = quantize(model, samples, quantization, chip, worker=worker)
             notify("quantize", index + 1, len(targets))
             verification = prove_integers(quantized, recordings, worker, proofs, notes)
-            analysis = analyze(model, quantized, recordings, worker=worker).to_report()
-            verification = replace(verification, golden=add_audio(verification.golden, heard), analysis=analysis)
+            found = analyze(model, quantized, recordings, worker=worker).to_report()
+            verification = replace(verification, golden=add_audio(verification.golden, heard), analysis=found)
             if evaluate is not None:
                 notify("evaluate", index, len(targets))
                 task = evaluate(QuantizedStreaming(quantized))
-                if not all(proof.passed for proof in task.proofs) and quantization.precision == "int8":
+                if is_lossy(task, quantized):
                     task = advise(task, name_worst(rank_modules(model, quantized, recordings, worker=worker)))
                 verification = add_task(verification, task)
                 notify("evaluate", index + 1, len(targets))
             results[chip] = (quantized, verification)
     return write_bundle(results, output_dir, deployment)
+
+
+def listen(front_end: FrontEnd, recordings: Recordings, deployment: Deployment) -> tuple[list[Heard], Deployment]:
+    """Compute the features of waveforms, and add the front end to the deployment."""
+    front_end = copy.deepcopy(front_end).float().cpu()
+    heard = hear(front_end, [_waveform(recording) for recording in recordings])
+    return heard, replace(deployment, frontend=front_end.describe())
 
 
 def _waveform(recording: Recording) -> Tensor:
@@ -154,6 +158,11 @@ def add_audio(golden: Golden, heard: Sequence[Heard]) -> Golden:
             break
         audio.append(GoldenAudio(each.samples.numpy(), each.features.T.numpy()))
     return replace(golden, audio=tuple(audio))
+
+
+def is_lossy(task: TaskResult, quantized: QuantizedModel) -> bool:
+    """Whether a metric fell too far, and int16 could help."""
+    return quantized.precision == "int8" and not all(proof.passed for proof in task.proofs)
 
 
 def advise(task: TaskResult, modules: Sequence[str]) -> TaskResult:
