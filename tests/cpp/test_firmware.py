@@ -127,18 +127,3 @@ def test_start_up_errors_say_what_to_do(ear, tmp_path):
     assert "has 8000 samples a second, the model hears 16000" in run_in(programs / "wav_ear", tmp_path)
     assert run_in(programs / "i2s_ear", tmp_path).endswith("FAIL ESP_ERR_NOT_FOUND\n")
     assert "define streaming_next_frame" in run_in(programs / "frames_ear", tmp_path)
-
-
-def test_what_is_lost_is_reported(ear, tmp_path):
-    """A microphone that delivers a long recording at once fills the buffer: losses are counted, nothing hangs."""
-    _, programs, _ = ear
-    write_wav(tmp_path / "long.wav", np.zeros(16000 * 30))
-    done = subprocess.run(
-        [str(programs / "i2s_ear")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "FAKE_MICROPHONE": str(tmp_path / "long.wav"), "FAKE_RUSH": "1"},
-    )
-    # The stand-in of ESP-DL stops the program when it meets frames that are not golden; until then all is counted.
-    assert "FAKE" in done.stderr or re.search(r"overrun: \d+ samples lost\n", done.stdout), done.stdout + done.stderr

@@ -1,0 +1,71 @@
+// The capture task of `main`: a source that rushes, a reader that dawdles. Every sample arrives or is counted.
+#include <chrono>
+#include <cstdio>
+#include <thread>
+
+#include "capture.hpp"
+#include "expect.hpp"
+
+namespace {
+
+constexpr std::uint32_t kSamples = 100000;
+
+// Counts up, at once or with pauses, and ends.
+class Counter : public audio::SampleSource {
+public:
+    explicit Counter(int pause_us) : pause_us_(pause_us) {}
+    int sample_rate() const override { return 16000; }
+
+    esp_err_t read(std::span<std::int16_t> samples, std::size_t *count) override
+    {
+        std::this_thread::sleep_for(std::chrono::microseconds(pause_us_));
+        for (*count = 0; *count < samples.size() && next_ < kSamples; ++*count) {
+            samples[*count] = static_cast<std::int16_t>(next_++);
+        }
+        return *count > 0 ? ESP_OK : ESP_ERR_NOT_FINISHED;
+    }
+
+private:
+    int pause_us_;
+    std::uint32_t next_ = 0;
+};
+
+} // namespace
+
+// Reads to the end; returns how many samples were missing.
+static std::uint32_t read_all(Capture &capture, int pause_us)
+{
+    std::int16_t chunk[97];
+    std::uint32_t position = 0;
+    std::uint32_t missing = 0;
+    while (true) {
+        const esp_err_t error = capture.error();
+        const std::size_t count = capture.read(chunk);
+        for (std::size_t i = 0; i < count; ++i) {
+            EXPECT(chunk[i] == static_cast<std::int16_t>(position++));
+        }
+        const std::uint32_t gap = count == 0 ? capture.take_gap() : 0;
+        position += gap;
+        missing += gap;
+        if (count == 0 && gap == 0 && error != ESP_OK) {
+            EXPECT(error == ESP_ERR_NOT_FINISHED && position == kSamples);
+            return missing;
+        }
+        std::this_thread::sleep_for(std::chrono::microseconds(pause_us));
+    }
+}
+
+int main()
+{
+    static Counter rushing(0);
+    static Capture late;
+    EXPECT(late.start(rushing, 1000) == ESP_OK);
+    const std::uint32_t missing = read_all(late, 2000);
+    EXPECT(missing > 0 && missing == late.dropped());
+
+    static Counter calm(200);
+    static Capture early;
+    EXPECT(early.start(calm, 1 << 17) == ESP_OK);
+    EXPECT(read_all(early, 0) == 0 && early.dropped() == 0);
+    std::printf("PASS capture\n");
+}
