@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from lightning_esp.bundle.audio import describe_audio, find_events
+from lightning_esp.bundle.excerpt import mark_events
 from lightning_esp.bundle.header import Names
 from lightning_esp.bundle.model import SCHEMA, Results
 from lightning_esp.bundle.naming import stage_path
@@ -54,9 +55,9 @@ def build_manifest(results: Results, names: Mapping[str, Names], deployment: Dep
     }
 
 
-def build_report(results: Results) -> dict[str, Any]:
+def build_report(results: Results, deployment: Deployment) -> dict[str, Any]:
     """Return the figures of an export, target by target."""
-    return {"schema": SCHEMA, "targets": {target: _report(*result) for target, result in results.items()}}
+    return {"schema": SCHEMA, "targets": {target: _report(*result, deployment) for target, result in results.items()}}
 
 
 def hash_files(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -188,7 +189,7 @@ def _proof(proof: Proof) -> dict[str, Any]:
     }
 
 
-def _report(quantized: QuantizedModel, verification: Verification) -> dict[str, Any]:
+def _report(quantized: QuantizedModel, verification: Verification, deployment: Deployment) -> dict[str, Any]:
     return {
         "precision": quantized.precision,
         "proofs": [_proof(proof) for proof in verification.proofs],
@@ -197,7 +198,7 @@ def _report(quantized: QuantizedModel, verification: Verification) -> dict[str, 
             "quantized": _figures(verification.quantized_metrics),
         },
         "notes": list(verification.notes),
-        "analysis": verification.analysis,
+        "analysis": mark_events(verification.analysis, quantized, deployment),
         "golden_windows": verification.golden.windows,
         "bytes": {
             "files": {stage.name: len(stage.data) for stage in quantized.stages},

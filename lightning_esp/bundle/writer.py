@@ -65,7 +65,7 @@ def write_bundle(
     results = dict(sorted(results.items()))  # the order in which targets were given must not show
     names = {target: name_parts(quantized, deployment.name) for target, (quantized, _) in results.items()}
     manifest = build_manifest(results, names, deployment)
-    report = json.loads(to_json(build_report(results)))
+    report = json.loads(to_json(build_report(results, deployment)))
     # As they will be read back, so that the page can be made again to the byte.
     page = render_report(json.loads(to_json(manifest)), report)
     files = {**read_project(), **(extra_files or {}), REPORT: to_json(report), PAGE: page}

@@ -207,9 +207,10 @@ def _streams(figures: Data, manifest: Data) -> Markup:
     streaming, output = manifest["streaming"], "posteriors" if scores else "outputs"
     period = streaming["frame_period"] and streaming["frame_period"] * streaming["stride"]
     return figure(
-        draw_streams(names, floating, integer, excerpt["starts"], period),
+        draw_streams(names, floating, integer, excerpt["starts"], period, excerpt.get("events")),
         f"The {output} over recordings, one after the other (dashed: a recording starts, from zero state). Grey area: float; "
-        "line: integers. Shown are the channels that rise highest.",
+        "line: integers. Shown are the channels that rise highest. Triangles: events of the detector, open in float and filled in "
+        "integers.",
     )
 
 

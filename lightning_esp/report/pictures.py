@@ -26,6 +26,7 @@ def draw_streams(
     integer: Sequence[Sequence[float]],
     starts: Sequence[int],
     period: float | None,
+    events: Mapping[str, Sequence[Sequence[int]]] | None = None,
     most: int = 8,
 ) -> Markup:
     """Draw one lane for each channel: float as an area, integers as a line over it.
@@ -36,6 +37,7 @@ def draw_streams(
         integer: the same.
         starts: frames at which a recording starts.
         period: seconds from frame to frame, or None.
+        events: under `float` and `integer`, frame and channel of what a detector found.
         most: lanes to draw: those that rise highest.
     """
     order = sorted(range(len(names)), key=lambda i: -max(*floating[i], *integer[i]))[:most]
@@ -60,11 +62,24 @@ def draw_streams(
             tag("line", x1=LABEL, y1=base, x2=LABEL + span, y2=base, class_="axis"),
             tag("text", names[index], x=LABEL - 10, y=base - 10, text_anchor="end"),
         ]
+    lanes += [
+        _draw_event(
+            f"{names[channel]}, {kind}", kind, LABEL + span * frame / max(1, frames - 1), chosen.index(channel) * height
+        )
+        for kind in ("float", "integer")
+        for frame, channel in (events or {}).get(kind, ())
+        if channel in chosen
+    ]
     cuts = [LABEL + span * start / max(1, frames - 1) for start in starts[1:]]
     lanes += [tag("line", x1=f"{x:.1f}", y1=0, x2=f"{x:.1f}", y2=bottom, class_="cut") for x in cuts]
     length = f"{frames * period:.3g} s" if period else f"{frames} frames"
     lanes.append(tag("text", length, x=LABEL + span, y=bottom + 16, text_anchor="end", class_="soft"))
     return _svg(bottom + 22, f"Outputs over {length}, float and integers", join(lanes))
+
+
+def _draw_event(title: str, kind: str, x: float, y: int) -> Markup:
+    points = f"{x - 5:.1f},{y + 2} {x + 5:.1f},{y + 2} {x:.1f},{y + 10}"
+    return tag("polygon", tag("title", title), points=points, class_=f"event {kind}")
 
 
 def draw_load(stages: Sequence[Mapping[str, object]], window: int, period_us: float | None) -> Markup:

@@ -149,3 +149,13 @@ def test_softmax_adds_up_to_one_and_keeps_differences() -> None:
     rows = softmax([[1000.0, 0.0], [1001.0, 0.0]])
     assert [sum(column) for column in zip(*rows, strict=True)] == pytest.approx([1, 1])
     assert math.log(rows[1][0] / rows[0][0]) == pytest.approx(1)
+
+
+def test_events_stand_in_the_lane_of_their_channel() -> None:
+    rows = [[0.0, 1.0, 0.0], [0.0, 0.5, 0.0]]
+    events = {"float": [[1, 0]], "integer": [[2, 1]]}
+    picture = draw_streams(["a", "b"], rows, rows, [0], None, events)
+    assert picture.count('class="event') == 2
+    left, right = picture.index("<title>a, float</title>"), picture.index("<title>b, integer</title>")
+    assert left < right
+    assert 'points="485.0,2 495.0,2 490.0,10" class="event float"' in picture
