@@ -55,10 +55,12 @@ class FakeExport:
         output_dir: Path,
         target: tuple[str, ...],
         *options: Any,
+        front_end: Any,
         evaluate: Any,
         progress: Any,
     ) -> Bundle:
         torch.rand(3), np.random.rand(2)
+        assert front_end is None, "the modules of these tests take features"
         call = Call(module, recordings, Path(output_dir), target, options)
         self.calls.append(call)
         rehearsal = len(self.calls) == 1
