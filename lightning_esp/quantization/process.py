@@ -12,6 +12,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import tempfile
 import weakref
 from contextlib import suppress
 from typing import IO, Any
@@ -48,14 +49,16 @@ class Worker:
         # One thread: with several, a step of esp-ppq's executor takes ten times as long.
         environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        # A file, since a pipe that nobody reads would stop the process once it is full.
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  (closed by the finalizer)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "lightning_esp.quantization.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._complaints,
             env=environment,
         )
-        self._finalizer = weakref.finalize(self, _end, self._process)
+        self._finalizer = weakref.finalize(self, _end, self._process, self._complaints)
 
     def call(self, function: str, *arguments: object) -> Any:
         """Run a function of `quantization.driver` in the worker and return its result.
@@ -89,16 +92,17 @@ class Worker:
         self.close()
 
     def _last_words(self) -> str:
-        assert self._process.stderr is not None
         self._process.kill()
-        text = self._process.stderr.read().decode(errors="replace").strip()
-        return text[-2000:] or f"exit code {self._process.wait()}"
+        code = self._process.wait()
+        self._complaints.seek(0)
+        text = self._complaints.read().decode(errors="replace").strip()
+        return text[-2000:] or f"exit code {code}"
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], complaints: IO[bytes]) -> None:
     process.kill()
     process.wait()
-    for stream in (process.stdin, process.stdout, process.stderr):
+    for stream in (process.stdin, process.stdout, complaints):
         # What was written to a process that died before it read is still buffered, and closing tries to send it.
         with suppress(BrokenPipeError):
             if stream is not None:

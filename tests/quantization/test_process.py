@@ -51,6 +51,15 @@ def test_a_message_that_was_never_read_does_not_hinder_the_end() -> None:
     assert dying._process.stdin.closed
 
 
+def test_a_talkative_process_is_not_stopped_by_its_own_talk(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A line for every module that is imported: more than a pipe holds.
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    with Worker() as talking:
+        with pytest.raises(QuantizationError, match="esp-ppq failed in fly"):
+            talking.call("fly")
+        assert talking._complaints.seek(0, os.SEEK_END) > 2**16
+
+
 def test_the_process_ends_with_the_worker() -> None:
     with Worker() as closed:
         process = closed._process
