@@ -55,7 +55,7 @@ class FakeExport:
         output_dir: Path,
         target: tuple[str, ...],
         *options: Any,
-        front_end: Any,
+        front_end: Any = None,
         evaluate: Any,
         progress: Any,
     ) -> Bundle:
