@@ -32,6 +32,26 @@ from lightning_esp.verification.model import Array, Golden
 
 MAGIC = b"LEA1"
 
+# C++ wants the fields in the order of `streaming::FrontEndConfig`, and a manifest that was read has lost it.
+_FIELDS = (
+    "sample_rate",
+    "frame_length",
+    "frame_shift",
+    "num_mel_bins",
+    "num_ceps",
+    "preemphasis",
+    "cepstral_lifter",
+    "window_type",
+    "low_freq",
+    "high_freq",
+    "log_epsilon",
+    "use_log_fbank",
+    "raw_energy",
+    "use_power",
+    "use_energy",
+    "remove_dc_offset",
+)
+
 _KINDS = {"Fbank": "kFbank", "MFCC": "kMfcc", "Spectrogram": "kSpectrogram"}
 
 
@@ -140,7 +160,8 @@ def _render_front_end(description: Mapping[str, Any] | None) -> str:
         return "inline constexpr streaming::FrontEndConfig kFrontEnd = {};"
     config = description["config"]
     fields = {"kind": f"streaming::FrontEndKind::{_KINDS[description['kind']]}"}
-    for name, value in config.items():
+    for name in sorted(config, key=_FIELDS.index):
+        value = config[name]
         fields[name] = (
             f"streaming::WindowFunction::k{str(value).capitalize()}" if name == "window_type" else _literal(value)
         )

@@ -118,3 +118,8 @@ def test_no_microphone_package(bundle, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert main(["simulate", str(bundle.path), "--microphone", "1"]) == 1
     assert "needs the package sounddevice" in capsys.readouterr().err
+
+
+def test_a_bundle_that_listens_is_verified(bundle, capsys):
+    assert main(["verify", str(bundle.path)]) == 0
+    assert "the header is what the manifest makes: 0, at most 0" in capsys.readouterr().out
