@@ -88,7 +88,7 @@ MAY_USE: dict[str, set[str]] = {
     "training": {"numpy", "torch", "yaml", *LIGHTNING},
     "analysis": {"numpy", "torch"},
     "audit": {"numpy"},
-    "cli": {"matplotlib", "numpy", "sounddevice", "torch"},
+    "cli": {"matplotlib", "numpy", "sounddevice", "soundfile", "torch"},
     "export": {"torch"},
     "report": set(),
     "bundle": {"numpy"},

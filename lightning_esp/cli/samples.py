@@ -17,12 +17,14 @@ def read_recording(path: Path, sample_rate: int) -> Samples:
     """Return the samples of a WAV file of 16-bit PCM; of several channels the first, as the firmware does.
 
     Args:
-        path: the file.
+        path: the file; FLAC and whatever else `soundfile` reads will do as well, where that package is installed.
         sample_rate: what it must have.
 
     Raises:
         DataError: there is no such file, it is of another kind, or has another rate.
     """
+    if path.suffix.lower() != ".wav" and path.exists():
+        return _read_other(path, sample_rate)
     try:
         with wave.open(str(path), "rb") as file:
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
@@ -38,6 +40,20 @@ def read_recording(path: Path, sample_rate: int) -> Samples:
         )
     whole = len(data) // (2 * channels) * 2 * channels
     return np.frombuffer(data[:whole], "<i2")[::channels].astype(np.int16)
+
+
+def _read_other(path: Path, sample_rate: int) -> Samples:
+    try:
+        import soundfile
+
+        samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
+    except (ImportError, RuntimeError) as error:
+        raise DataError(f"{path} cannot be read ({error}). {_advice(path, sample_rate)}") from None
+    if rate != sample_rate:
+        raise DataError(
+            f"{path} has {rate} samples a second; the model hears {sample_rate}. {_advice(path, sample_rate)}"
+        )
+    return np.asarray(samples[:, 0], np.int16)
 
 
 def record_microphone(seconds: float, sample_rate: int) -> Samples:

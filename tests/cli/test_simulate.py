@@ -64,6 +64,20 @@ def test_of_several_channels_the_first_is_heard(bundle, tmp_path, capsys):
     assert printed[0] == printed[1]
 
 
+def test_flac_sounds_like_wav(bundle, tmp_path, capsys):
+    soundfile = pytest.importorskip("soundfile")
+    samples = read_audio(bundle)[0][0]
+    soundfile.write(tmp_path / "a.flac", samples, 16000, subtype="PCM_16")
+    printed = []
+    for recording in (write_wav(tmp_path / "a.wav", samples), str(tmp_path / "a.flac")):
+        assert main(["simulate", str(bundle.path), recording]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    (tmp_path / "text.flac").write_text("not audio")
+    assert main(["simulate", str(bundle.path), str(tmp_path / "text.flac")]) == 1
+    assert "text.flac cannot be read" in capsys.readouterr().err
+
+
 def test_a_detector_by_hand(bundle, tmp_path, capsys):
     recording = write_wav(tmp_path / "a.wav", read_audio(bundle)[0][0])
     assert main(["simulate", str(bundle.path), recording, "--threshold", "1.5"]) == 0
