@@ -23,8 +23,10 @@ S3_LIMIT = 2**19
 def int16_steps(quantized: QuantizedModel) -> int:
     """By how many steps an int16 value may differ between esp-ppq and the files; 0 for int8.
 
-    esp-ppq rounds an int16 accumulator once less than ESP-DL, which moves about 1 % of the values by 1 or 2 steps. A
-    lookup table takes the nearest of its entries, so such a step before a table may become one table step behind it.
+    Sums of int16 products agree: ESP-DL keeps them in 64 bits, esp-ppq, as it is called here, in double precision. What
+    ESP-DL computes in float32 (Mul, Div, pools, means, norms) it rounds twice, first to 24 bits and then to a
+    step, so a value next to a tie may end one step off, and two such operators two steps off. A lookup table takes the
+    nearest of its entries, so such a step before a table may become one table step behind it.
     """
     if quantized.precision == "int8":
         return 0

@@ -7,6 +7,7 @@ import pytest
 
 from lightning_esp.errors import EspdlError, EspdlOperatorError, UnknownTargetError
 from lightning_esp.espdl import EspdlInterpreter, IntegerStream
+from tests.espdl.zoo_more import MORE, MORE_REFUSED
 
 TARGETS = ("esp32s3", "esp32p4", "esp32c3")
 REFUSED = {
@@ -59,20 +60,33 @@ class TestEveryOperator:
     def test_equals_the_executor(self, operators, network, target):
         assert count_differences(operators[network, target]) == 0
 
-    @pytest.mark.parametrize("network", ["conv2d", "gate", "layer_norm", "transposed"])
+    @pytest.mark.parametrize("network", [name for name in OPERATORS if name != "softmax"])
     def test_equals_the_values_in_the_file(self, operators, network, target):
         model = operators[network, target].model
         interpreter = EspdlInterpreter(model, target)
-        inputs = {name: item.data for name, item in model.test_inputs.items()}
+        inputs = {name: external(model, name, item.data[None]) for name, item in model.test_inputs.items()}
         outputs, _ = interpreter.step(inputs, {})
+        assert set(model.test_outputs) == set(outputs)
         for name, item in model.test_outputs.items():
-            np.testing.assert_array_equal(outputs[name], item.data)
+            np.testing.assert_array_equal(outputs[name], external(model, name, item.data[None]))
 
     def test_softmax_equals_to_the_last_bits_of_float32(self, operators, target):
         ((computed, expected),) = run_all_steps(operators["softmax", target]).values()
         assert computed.dtype == np.float32
         np.testing.assert_allclose(computed, expected, rtol=0, atol=6e-8)
         np.testing.assert_allclose(computed.sum(axis=-1), 1, rtol=1e-6)
+
+
+@pytest.mark.full
+class TestUnusualForms:
+    def test_equal_the_executor_on_every_chip(self, quantize):
+        items = quantize(list(MORE))
+        assert {item.name: count_differences(item) for item in items} == {item.name: 0 for item in items}
+
+    def test_what_the_chip_gets_wrong_is_refused(self, quantize):
+        for item in quantize(list(MORE_REFUSED), ("esp32s3",)):
+            with pytest.raises(EspdlOperatorError):
+                EspdlInterpreter(item.model, item.target)
 
 
 class TestInt16:

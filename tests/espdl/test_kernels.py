@@ -64,6 +64,14 @@ class TestBinary:
         expected = np.rint(exact) if target == "esp32p4" else np.floor(exact + 0.5)
         np.testing.assert_array_equal(y, expected)
 
+    @pytest.mark.parametrize(("target", "expected"), [("esp32s3", 32345), ("esp32p4", 32344)])
+    def test_an_int16_product_is_rounded_to_float32_before_it_is_rounded_to_a_step(self, target, expected):
+        # The product, 32344.49997 steps, is not a float32; the nearest one is the tie.
+        assert math.floor(32725 * 32387 / 2**15 + 0.5) == 32344
+        inputs = [tensor("a", (1, 1), "int16", -15), tensor("b", (1, 1), "int16", -15)]
+        model = single("Mul", inputs, tensor("y", (1, 1), "int16", -15))
+        assert run(model, target, a=np.int16([[32725]]), b=np.int16([[32387]])).tolist() == [[expected]]
+
     def test_div_of_and_by_zero(self):
         inputs = [tensor("a", (1, 6), exponent=-2), tensor("b", (1, 6), exponent=-2)]
         y = run(
@@ -242,6 +250,25 @@ class TestMovement:
         assert run(single("Neg", [tensor("x", (1, 3))], tensor("y", (1, 3))), x=np.int8([[-128, 5, 127]])).tolist() == [
             [127, -5, -127]
         ]
+
+
+class TestPools:
+    @pytest.mark.parametrize("kind", ["AveragePool", "MaxPool"])
+    def test_a_last_window_that_is_not_full_is_refused(self, kind):
+        options = {"kernel_shape": (3,), "strides": (2,), "ceil_mode": 1}
+        short = single(kind, [tensor("x", (1, 16, 4))], tensor("y", (1, 8, 4)), **options)
+        with pytest.raises(EspdlOperatorError, match=r"ceil_mode is ignored .* the last 1 frame\(s\) would be lost"):
+            EspdlInterpreter(short, "esp32s3")
+        full = single(kind, [tensor("x", (1, 15, 4))], tensor("y", (1, 7, 4)), **options)
+        assert run(full, x=spread((2, 15, 4))).shape == (2, 7, 4)
+
+    @pytest.mark.parametrize(
+        ("kind", "expected"), [("AveragePool", [[[0], [-32], [-31]]]), ("MaxPool", [[[5], [5], [5]]])]
+    )
+    def test_padding_counts_as_zero_in_a_mean_and_never_wins_a_maximum(self, kind, expected):
+        options = {"kernel_shape": (3,), "strides": (1,), "pads": (1, 1)}
+        model = single(kind, [tensor("x", (1, 3, 1))], tensor("y", (1, 3, 1)), **options)
+        assert run(model, x=np.int8([[[-4], [5], [-98]]])).tolist() == expected
 
 
 class TestConversion:

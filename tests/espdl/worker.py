@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from esp_ppq.api import espdl_quantize_onnx, get_target_platform
 from esp_ppq.executor import TorchExecutor
 from esp_ppq.parser.espdl.espdl_typedef import ExporterPatternInfo
-from zoo import ZOO, Network, random_network
 
 from lightning_esp.espdl.model import EspdlModel, Tensor
 from lightning_esp.espdl.reader import read_espdl
+from tests.espdl.zoo import ZOO, Network, random_network
+from tests.espdl.zoo_more import MORE, MORE_REFUSED
 
 PERMS: dict[str, list[int]] = {}
 
@@ -125,7 +126,7 @@ def record(
 def run(job: dict[str, object], out: Path) -> None:
     name = str(job["network"])
     torch.manual_seed(int(job["seed"]))
-    network = random_network(int(job["seed"])) if name == "random" else ZOO[name]()
+    network = random_network(int(job["seed"])) if name == "random" else (ZOO | MORE | MORE_REFUSED)[name]()
     path = out / f"{job['name']}.espdl"
     executor = quantize(job, network, path)
     arrays = record(executor, read_espdl(path), network, int(job["steps"]), int(job["seed"]))

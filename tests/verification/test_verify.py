@@ -8,8 +8,9 @@ import torch
 
 from lightning_esp import Quantization, Streaming, calibrate, convert, quantize, verify
 from lightning_esp.errors import DataError
-from lightning_esp.integers import IntegerPipeline, interpret
+from lightning_esp.integers import IntegerPipeline, integer_windows, interpret
 from lightning_esp.quantization import Worker
+from lightning_esp.quantization.executor import ExecutorStream
 from lightning_esp.verification import Golden
 from lightning_esp.verification.verify import GOLDEN_WINDOWS
 from tests.models.built import Built
@@ -17,6 +18,11 @@ from tests.models.contracts import CASES
 from tests.models.tutorial_tcn import TutorialTcn, shake
 
 Build = Callable[..., Built]
+
+
+def batch_of(name: str) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return {key: torch.randn(4, *shape, generator=generator) for key, shape in CASES[name].shapes(60).items()}
 
 
 def check(built: Built, worker: Worker) -> dict[str, float]:
@@ -45,6 +51,24 @@ def test_int8_files_equal_the_graph_in_every_value(build: Build, worker: Worker,
 @pytest.mark.parametrize("name", ["tutorial", "two_inputs", "recurrent"])
 def test_int16_files_stay_within_the_steps_that_esp_dl_takes(build: Build, worker: Worker, name: str) -> None:
     check(build(name, "int16"), worker)
+
+
+@pytest.mark.parametrize("target", ["esp32s3", "esp32p4"])
+@pytest.mark.parametrize("name", ["two_caches", "strided", "valid", "conv2d", "skip_stages"])
+def test_int16_sums_agree_to_the_bit(build: Build, worker: Worker, name: str, target: str) -> None:
+    figures = check(build(name, "int16", target), worker)
+    assert figures["files window by window equal esp-ppq's uncut graph over whole recordings"] == 0
+
+
+@pytest.mark.parametrize(("name", "target"), [("two_inputs", "esp32s3"), ("gated_cell", "esp32p4")])
+def test_an_int16_product_may_end_one_step_off(build: Build, worker: Worker, name: str, target: str) -> None:
+    # ESP-DL's float32 holds 24 of the 30 bits of a product, so a value next to a tie may go the other way.
+    built = build(name, "int16", target)
+    windows = integer_windows(built.quantized, batch_of(name))
+    ours, theirs = interpret(built.quantized).run(windows), ExecutorStream(built.quantized, worker).run(windows)
+    gaps = [np.abs(a[n].astype(int) - b[n]) for a, b in zip(ours, theirs, strict=True) for n in a if n in b]
+    assert max(int(gap.max()) for gap in gaps) <= 1
+    assert sum(int(gap.sum()) for gap in gaps) <= 0.001 * sum(gap.size for gap in gaps)
 
 
 @pytest.mark.parametrize("target", ["esp32p4", "esp32"])

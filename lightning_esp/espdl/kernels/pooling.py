@@ -11,12 +11,17 @@ from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, Values, 
 from lightning_esp.espdl.model import Array
 
 
-def _read_pads(node: Node, rank: int) -> tuple[tuple[int, int], ...]:
+def _read_pads(node: Node, kernel: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    rank = len(kernel)
     if node.attribute("auto_pad", "NOTSET") not in ("NOTSET", ""):
         raise node.refuse("auto_pad is ignored by ESP-DL; give explicit pads")
     if any(step != 1 for step in attribute_ints(node.attribute("dilations", (1,) * rank))):
         raise node.refuse("dilations are ignored by ESP-DL's pools")
     pads = attribute_ints(node.attribute("pads", (0,) * (2 * rank)))
+    sizes = [size + pads[axis] + pads[rank + axis] for axis, size in enumerate(node.input(0).shape[1:-1])]
+    left = [(size - length) % step for size, length, step in zip(sizes, kernel, strides, strict=True)]
+    if node.attribute("ceil_mode", 0) and any(left):
+        raise node.refuse(f"ceil_mode is ignored by ESP-DL's pools, so the last {max(left)} frame(s) would be lost")
     return tuple((pads[axis], pads[rank + axis]) for axis in range(rank))
 
 
@@ -45,7 +50,7 @@ def build_average_pool(node: Node) -> Kernel:
     """Build an average; ESP-DL always divides by the whole kernel, padding included."""
     kernel = attribute_ints(node.attribute("kernel_shape", ()))
     strides = attribute_ints(node.attribute("strides", (1,) * len(kernel)))
-    pads = _read_pads(node, len(kernel))
+    pads = _read_pads(node, kernel, strides)
 
     def run(values: Values) -> tuple[Array, ...]:
         padded = _pad(values[0], pads, 0)
@@ -72,7 +77,7 @@ def build_max_pool(node: Node) -> Kernel:
     """Build a maximum of raw integers; padding never wins."""
     kernel = attribute_ints(node.attribute("kernel_shape", ()))
     strides = attribute_ints(node.attribute("strides", (1,) * len(kernel)))
-    pads = _read_pads(node, len(kernel))
+    pads = _read_pads(node, kernel, strides)
 
     def run(values: Values) -> tuple[Array, ...]:
         padded = _pad(values[0], pads, int(np.iinfo(values[0].dtype).min))
