@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.autograd.graph import allow_mutation_on_saved_tensors
 
 from lightning_esp.config import Streaming
 from lightning_esp.errors import ConversionError
@@ -95,7 +96,13 @@ def widest_span(module: nn.Module, model: StreamingModel, channels: int, seed: i
     # Of several recordings, since a ReLU or a maximum hides some frames in each.
     generator = torch.Generator().manual_seed(seed)
     recordings = torch.randn(8, channels, frames, generator=generator, dtype=torch.float64).requires_grad_()
-    output = module(recordings.clone())
+    # An operation in place may overwrite what the gradient of another needs.
+    with allow_mutation_on_saved_tensors():
+        return _span(module, model, recordings)
+
+
+def _span(module: nn.Module, model: StreamingModel, recordings: Tensor) -> tuple[int, int]:
+    spec, output = model.spec, module(recordings.clone())
     (port,) = spec.outputs
     per_stride = port.frames * spec.stride // spec.window
     assert port.time_axis is not None
