@@ -191,7 +191,8 @@ def test_the_users_own_metrics_judge_every_target(tmp_path: Path) -> None:
     before = contents(bundle.path)
     failed = TaskResult({}, {}, (Proof("decisions agree", 0.5, 0.02, False, "recording 3", "Train longer."),))
     with pytest.raises(
-        ProofError, match=r"decisions agree: 0\.5, but at most 0\.02 is allowed\. recording 3\. Half of the noise .* Train longer"
+        ProofError,
+        match=r"decisions agree: 0\.5, but at most 0\.02 is allowed\. recording 3\. Half of the noise .* Train longer",
     ):
         export(*arguments, evaluate=lambda module: failed)
     assert contents(bundle.path) == before
