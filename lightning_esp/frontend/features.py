@@ -28,6 +28,24 @@ _LEAST_DEVIATION = 1e-5
 class FrontEnd(nn.Module):
     """What the audio front ends have in common: framing, window, normalisation and streaming.
 
+    The numbers agree with ESP-DL's as far as ESP-DL agrees with itself. Its float32 Fourier transform (`dl_fft`: radix 4,
+    or 2, over half as many complex points, then split) rounds otherwise than torch's, which is also torchaudio's; and
+    compilers fuse its multiplications with its additions for chips that have the instruction, and do not for others.
+    What is left in quiet bins shows in their logarithm, and the cosine transform and lifter of `Mfcc` enlarge it. Largest
+    differences before mean and scale, ESP-DL 3.3.9 compiled for the host, 17 s of words and noise from
+    `datasets/tiny_kws`:
+
+    | | `LogMel` | `Mfcc` | `Spectrogram` |
+    | --- | --- | --- | --- |
+    | this module to ESP-DL | 2.0e-4 | 7.5e-4 | 7.2e-4 |
+    | ESP-DL with fused multiply-add to ESP-DL without | 1.4e-4 | 6.5e-4 | 3.6e-4 |
+    | ESP-DL around an exact transform to ESP-DL | 1.8e-4 | 5.6e-4 | 4.3e-4 |
+    | torchaudio to ESP-DL | 2.0e-4 | 7.5e-4 | 7.2e-4 |
+    | this module to torchaudio | 0.7e-4 | 2.0e-4 | 1e-6 |
+
+    ESP-DL's own window, 3e-7 from torch's, would bring `Spectrogram` to 6.7e-4 and `Mfcc` to 7.0e-4 of ESP-DL, and both
+    beyond 5e-4 of torchaudio, so the windows are torch's.
+
     Args:
         config: how audio becomes features. None: the defaults of `FeatureConfig`.
         **options: fields of `FeatureConfig`, instead of `config`.

@@ -23,8 +23,8 @@ Table = NDArray[np.float32]
 def compute_window(config: FeatureConfig) -> Tensor:
     """Return the window function of a frame, `[frame_samples]`.
 
-    It comes from torch's float32 functions, as in torchaudio, and differs from ESP-DL's by at most 4e-7, which its
-    own Fourier transform rounds away.
+    It comes from torch's float32 functions, as in torchaudio, and differs from ESP-DL's by at most 4e-7, less than
+    ESP-DL's Fourier transform rounds (see `FrontEnd`).
     """
     length = config.frame_samples
     angle = torch.arange(length, dtype=torch.float32) * (2.0 * math.pi / (length - 1))
