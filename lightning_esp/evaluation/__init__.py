@@ -7,6 +7,7 @@ from lightning_esp.evaluation.detector import (
     compute_scores,
     detect,
     initial_state,
+    plan_detector,
     resolve_settings,
     step,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "false_accepts_per_hour",
     "initial_state",
     "match_events",
+    "plan_detector",
     "poisson_bound",
     "read_keywords",
     "recall_at",

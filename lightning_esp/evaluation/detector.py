@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,10 @@ Scores = NDArray[np.float32]
 
 NEVER = math.inf
 """Threshold of a class that makes no events."""
+
+# Seconds of a detector whose thresholds are chosen, where the user gave no frames: a short word, a click that is none,
+# and the rest of a long word.
+_AVERAGE, _MINIMUM, _REFRACTORY = 0.3, 0.05, 0.7
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ def resolve_settings(detector: Detector, labels: Sequence[str], classes: int) ->
         classes: number of the model's outputs per frame.
 
     Raises:
-        ConfigurationError: a label has a threshold and is not there, or labels and classes differ in number.
+        ConfigurationError: a label has a threshold and is not there, labels and classes differ in number, or the
+            thresholds are still to be chosen.
 
     Example:
         >>> resolve_settings(Detector(threshold={"yes": 0.8}), ["yes", "no"], 2).thresholds
@@ -93,6 +98,11 @@ def resolve_settings(detector: Detector, labels: Sequence[str], classes: int) ->
             f"Deployment(labels=...) names {len(labels)} classes, but the model has {classes} outputs per frame."
         )
     given = detector.threshold
+    if isinstance(given, str):
+        raise ConfigurationError(
+            f"Detector(threshold={given!r}) is still to be chosen; give export(streams=...), or a validation_streams() of "
+            "the datamodule or the LightningModule."
+        )
     if isinstance(given, dict):
         unknown = sorted(set(given) - set(labels))
         if unknown:
@@ -104,7 +114,33 @@ def resolve_settings(detector: Detector, labels: Sequence[str], classes: int) ->
     else:
         names = labels or [""] * classes
         thresholds = tuple(NEVER if name.startswith("_") else float(given) for name in names)
-    return DetectorSettings(thresholds, detector.average, detector.minimum, detector.refractory, detector.activation)
+    average, minimum, refractory = detector.average or 1, detector.minimum or 1, detector.refractory or 0
+    return DetectorSettings(thresholds, average, minimum, refractory, detector.activation)
+
+
+def plan_detector(detector: Detector, frame_period: float) -> Detector:
+    """Return a detector whose thresholds are still to be chosen: every class at 0.5, and times that fit spoken words.
+
+    Args:
+        detector: the user's options.
+        frame_period: seconds of an output frame.
+
+    Example:
+        >>> planned = plan_detector(Detector(threshold="auto"), 0.01)
+        >>> planned.threshold, planned.average, planned.minimum, planned.refractory
+        (0.5, 30, 5, 70)
+    """
+
+    def frames(given: int | None, seconds: float, least: int) -> int:
+        return max(least, round(seconds / frame_period)) if given is None else given
+
+    return replace(
+        detector,
+        threshold=0.5,
+        average=frames(detector.average, _AVERAGE, 1),
+        minimum=frames(detector.minimum, _MINIMUM, 1),
+        refractory=frames(detector.refractory, _REFRACTORY, 0),
+    )
 
 
 def compute_scores(outputs: ArrayLike, activation: str) -> Scores:

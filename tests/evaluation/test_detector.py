@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from lightning_esp.evaluation import (
     compute_scores,
     detect,
     initial_state,
+    plan_detector,
     resolve_settings,
     step,
 )
+from lightning_esp.evaluation.detector import NEVER
 from tests.evaluation.detector_table import read_cases
 
 CASES = read_cases()
@@ -113,4 +116,35 @@ def test_what_does_not_fit_is_refused():
 )
 def test_options_out_of_range_are_named(options):
     with pytest.raises(ConfigurationError, match=rf"Detector\({next(iter(options))}="):
+        Detector(**options)
+
+
+def test_thresholds_to_be_chosen_come_with_times_that_fit_words() -> None:
+    planned = plan_detector(Detector(threshold="auto", minimum=1), 0.02)
+    assert (planned.threshold, planned.average, planned.minimum, planned.refractory) == (0.5, 15, 1, 35)
+    slow = plan_detector(Detector(threshold="auto"), 1.0)
+    assert (slow.average, slow.minimum, slow.refractory) == (1, 1, 1)
+    with pytest.raises(ConfigurationError, match=r"still to be chosen; give export\(streams=...\)"):
+        resolve_settings(Detector(threshold="auto"), LABELS, 4)
+
+
+def test_an_infinite_threshold_never_fires() -> None:
+    settings = resolve_settings(Detector(threshold={LABELS[1]: math.inf, LABELS[2]: 0.2}), LABELS, 4)
+    assert settings.thresholds[1] == NEVER
+    assert settings.thresholds[2] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": float("nan")}, "must be a number"),
+        ({"threshold": {}}, "at least one by label, or 'auto'"),
+        ({"threshold": "often"}, "must be a number"),
+        ({"minimum": 0}, "at least 1 frame"),
+        ({"refractory": -1}, "0 frames or more"),
+        ({"max_false_accepts_per_hour": -0.5}, "must be 0 or more"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         Detector(**options)
