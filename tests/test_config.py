@@ -21,8 +21,12 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: Streaming(frame_period=0), "Streaming(frame_period=0) must be a positive number of seconds."),
     (lambda: Calibration(max_recordings=0), "Calibration(max_recordings=0) must be at least 1."),
     (lambda: Calibration(max_windows=0), "Calibration(max_windows=0) must be at least 1."),
-    (lambda: Quantization(precision="int4"), "Quantization(precision='int4') must be 'int8' or 'int16'."),  # type: ignore[arg-type]
+    (lambda: Quantization(precision="int4"), "Quantization(precision='int4') must be 'int8', 'int16' or 'auto'."),  # type: ignore[arg-type]
     (lambda: Quantization(method="best"), "Quantization(method='best') must be 'kl', 'percentile', 'mse' or 'minmax'."),  # type: ignore[arg-type]
+    (
+        lambda: Quantization("auto", equalization=True),
+        "Quantization(precision='auto', equalization=True): 'auto' tries both",
+    ),
     (lambda: Quantization(tolerance=-0.1), "Quantization(tolerance=-0.1) must be 0 or more."),
     (lambda: Deployment(name="2fast"), "Deployment(name='2fast') becomes a C++ namespace: use lower-case letters"),
     (lambda: Deployment(name="class"), "Deployment(name='class') becomes a C++ namespace: "),

@@ -37,6 +37,7 @@ from lightning_esp.errors import QuantizationError
 from lightning_esp.espdl.seal import BLANK, seal
 from lightning_esp.espdl.seal import KEY as DIGEST
 from lightning_esp.quantization.batches import takes_batches
+from lightning_esp.quantization.equalization import equalize
 from lightning_esp.quantization.job import Array, ExportedStage, Job, Layout, NativeCache, StageNames
 from lightning_esp.quantization.layouts import own_slice_axes, preferred
 from lightning_esp.quantization.measurement import measure_effects, measure_noise
@@ -140,6 +141,9 @@ def _quantize_graph(job: Job) -> BaseGraph:
         graph=graph, platform=platform, dispatcher=setting.dispatcher, dispatching_table=setting.dispatching_table
     )
     sample = {name: torch.from_numpy(values[:2]) for name, values in job.samples.items()}
+    if job.equalization:
+        with _errors_raised("equalizing"):
+            equalize(graph, _crossing(job), {name: value[:1] for name, value in sample.items()})
     batches = _batches(job, BATCH if takes_batches(TorchExecutor(graph=graph, device="cpu"), sample) else 1)
     quantizer = PFL.Quantizer(platform, graph)
     quantizer._verbose = False
@@ -177,8 +181,12 @@ def _widen(job: Job, setting: QuantizationSetting, names: Iterable[str]) -> None
         setting.quantize_activation_setting.calib_algorithm_per_layer[name] = "minmax"
 
 
+def _crossing(job: Job) -> set[str]:
+    return {name for stage in job.stages for name in (*stage.inputs, *stage.outputs)}
+
+
 def _insert_ties(quantizer: Any, job: Job) -> None:
-    crossing = {name for stage in job.stages for name in (*stage.inputs, *stage.outputs)}
+    crossing = _crossing(job)
     pairs = [pair for stage in job.stages for pair in stage.caches]
     build = quantizer.build_quant_pipeline
 

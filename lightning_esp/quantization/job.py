@@ -37,6 +37,7 @@ class Job:
     precision: str
     method: str
     int16: tuple[str, ...] = ()
+    equalization: bool = False
     cache_form: str = "explicit"
     initial: Mapping[str, float] = field(default_factory=dict)
 

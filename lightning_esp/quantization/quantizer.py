@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from lightning_esp.calibration import CalibrationSet
 from lightning_esp.config import Quantization, check_target
-from lightning_esp.errors import EnvironmentMismatchError, QuantizationError
+from lightning_esp.errors import ConfigurationError, EnvironmentMismatchError, QuantizationError
 from lightning_esp.espdl.model import EspdlModel
 from lightning_esp.espdl.reader import read_espdl
 from lightning_esp.quantization.estimation import estimate
@@ -59,10 +59,16 @@ def quantize(
         QuantizationError: esp-ppq reported an error; the message names operator and module.
         ConversionError: the streaming form cannot be written as ONNX.
         UnknownTargetError: no such chip.
+        ConfigurationError: the precision is `"auto"`, which `export` alone can choose.
     """
     check_target(target)
     check_environment()
     quantization = quantization or Quantization()
+    if quantization.precision == "auto":
+        raise ConfigurationError(
+            "quantize(quantization=Quantization(precision='auto')) cannot choose: that takes the proofs, so `export` does it. "
+            "Give 'int8' or 'int16' here."
+        )
     job = _job(model, calibration_set, quantization, target)
     try:
         if worker is not None:
@@ -100,6 +106,7 @@ def _job(model: StreamingModel, calibration_set: CalibrationSet, quantization: Q
         precision=quantization.precision,
         method=quantization.method,
         int16=tuple(quantization.int16),
+        equalization=quantization.equalization,
         cache_form=spec.cache_form,
         initial={cache.name: cache.initial for cache in spec.caches},
     )
