@@ -35,7 +35,9 @@ class I2sMicrophone : public audio::SampleSource {
 public:
     esp_err_t open(int sample_rate)
     {
-        i2s_chan_config_t channel = I2S_CHANNEL_DEFAULT_CONFIG(CONFIG_MICROPHONE_PORT, I2S_ROLE_MASTER);
+        // An enumeration in ESP-IDF 5, a number in ESP-IDF 6.
+        constexpr auto kPort = static_cast<decltype(i2s_chan_config_t::id)>(CONFIG_MICROPHONE_PORT);
+        const i2s_chan_config_t channel = I2S_CHANNEL_DEFAULT_CONFIG(kPort, I2S_ROLE_MASTER);
         esp_err_t error = i2s_new_channel(&channel, nullptr, &channel_);
         if (error == ESP_OK) {
             error = configure(sample_rate);

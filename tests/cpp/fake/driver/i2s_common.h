@@ -8,7 +8,15 @@
 
 #include "esp_err.h"
 
-typedef enum { GPIO_NUM_NC = -1, GPIO_NUM_0 = 0, GPIO_NUM_MAX = 55 } gpio_num_t;
+typedef enum {
+    GPIO_NUM_NC = -1,
+    GPIO_NUM_0 = 0,
+    GPIO_NUM_2 = 2,
+    GPIO_NUM_41 = 41,
+    GPIO_NUM_42 = 42,
+    GPIO_NUM_MAX = 55,
+} gpio_num_t;
+typedef enum { I2S_NUM_0 = 0, I2S_NUM_1 = 1, I2S_NUM_AUTO } i2s_port_t; // a number from ESP-IDF 6.0 on
 typedef enum { I2S_ROLE_MASTER, I2S_ROLE_SLAVE } i2s_role_t;
 typedef enum { I2S_SLOT_MODE_MONO = 1, I2S_SLOT_MODE_STEREO = 2 } i2s_slot_mode_t;
 typedef enum { I2S_DATA_BIT_WIDTH_16BIT = 16, I2S_DATA_BIT_WIDTH_32BIT = 32 } i2s_data_bit_width_t;
@@ -17,7 +25,7 @@ typedef enum { I2S_SLOT_BIT_WIDTH_AUTO = 0 } i2s_slot_bit_width_t;
 typedef struct i2s_channel_obj_t *i2s_chan_handle_t;
 
 typedef struct {
-    int id;
+    i2s_port_t id;
     i2s_role_t role;
     uint32_t dma_desc_num;
     uint32_t dma_frame_num;
