@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from os import PathLike
 
@@ -15,8 +15,10 @@ from lightning_esp.bundle import Bundle, check_output_dir, write_bundle
 from lightning_esp.calibration import Progress, calibrate
 from lightning_esp.config import Calibration, Deployment, Quantization, Streaming, check_target
 from lightning_esp.errors import ConfigurationError, DataError, EnvironmentMismatchError
+from lightning_esp.evaluation.contract import Item
 from lightning_esp.frontend import FrontEnd, Heard, hear
 from lightning_esp.integers import QuantizedStreaming
+from lightning_esp.listening import Judged, Listener, check_detector
 from lightning_esp.quantization import QuantizedModel, Worker, check_environment, quantize
 from lightning_esp.streaming import Recording, Recordings, convert
 from lightning_esp.streaming.copying import copy_module
@@ -42,6 +44,7 @@ def export(
     *,
     front_end: FrontEnd | None = None,
     evaluate: Evaluate | None = None,
+    streams: Iterable[Item] | None = None,
     progress: Progress | None = None,
 ) -> Bundle:
     """Turn a trained module into a verified ESP-IDF project.
@@ -60,6 +63,9 @@ def export(
             features, the firmware computes them as well, and golden data start at samples.
         evaluate: judges the integer stream of a target by the user's own metrics; it gets a module that takes what
             `module` takes.
+        streams: long validation recordings with their keywords, as `ValidationStreams` in `lightning_esp.evaluation`
+            describes them; with a detector, what float and integers hear in them goes into the report, and
+            `Detector(threshold="auto")` takes its thresholds from them.
         progress: called with a phase, what is done of it, and what there is in all.
 
     Raises:
@@ -73,6 +79,7 @@ def export(
     notify = progress or (lambda phase, done, total: None)
     module = copy_module(module).float().cpu().eval()
     deployment, heard = deployment or Deployment(), list[Heard]()
+    check_detector(deployment, streams is not None)
     if front_end is not None:
         heard, deployment = listen(front_end, recordings, deployment)
         recordings = [each.features for each in heard]
@@ -82,6 +89,11 @@ def export(
         model = convert(module, recordings[0], streaming)
         proofs, notes = prove_float(module, model, recordings)
         samples = calibrate(model, recordings, calibration, progress=progress)
+        listener = None
+        if streams is not None and deployment.detector is not None:
+            listener = Listener(
+                module, model, streams, deployment, front_end=front_end, streaming=streaming, progress=progress
+            )
         results: dict[str, tuple[QuantizedModel, Verification]] = {}
         for index, chip in enumerate(targets):
             notify("quantize", index, len(targets))
@@ -90,6 +102,9 @@ def export(
             verification = prove_integers(quantized, recordings, worker, proofs, notes)
             found = analyze(model, quantized, recordings, worker=worker).to_report()
             verification = replace(verification, golden=add_audio(verification.golden, heard), analysis=found)
+            if listener is not None:
+                judged = listener.judge(QuantizedStreaming(quantized), deployment)
+                deployment, verification = judged.deployment, add_listening(verification, judged)
             if evaluate is not None:
                 notify("evaluate", index, len(targets))
                 task = evaluate(QuantizedStreaming(quantized))
@@ -176,6 +191,11 @@ def advise(task: TaskResult, modules: Sequence[str]) -> TaskResult:
         for proof in task.proofs
     )
     return replace(task, proofs=proofs)
+
+
+def add_listening(verification: Verification, judged: Judged) -> Verification:
+    """Add what the networks heard."""
+    return replace(verification, listening=judged.report, notes=(*verification.notes, *judged.notes))
 
 
 def add_task(verification: Verification, task: TaskResult) -> Verification:

@@ -38,7 +38,9 @@ def build_manifest(results: Results, names: Mapping[str, Names], deployment: Dep
         "targets": {
             target: {
                 **_target(model, names[target]),
+                **({"climb": found.climb} if found.climb else {}),
                 "golden_events": find_events(model, found.golden, deployment),
+                **summarize_listening(found.listening),
             }
             for target, (model, found) in results.items()
         },
@@ -58,6 +60,15 @@ def build_manifest(results: Results, names: Mapping[str, Names], deployment: Dep
 def build_report(results: Results, deployment: Deployment) -> dict[str, Any]:
     """Return the figures of an export, target by target."""
     return {"schema": SCHEMA, "targets": {target: _report(*result, deployment) for target, result in results.items()}}
+
+
+def summarize_listening(listening: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the rates of every network on the validation streams, without curves and excerpt."""
+    if not listening:
+        return {}
+    kept = ("false_accepts", "keywords", "false_rejects", "latency", "det_area", "recall")
+    networks = {name: {key: found[key] for key in kept} for name, found in listening["networks"].items()}
+    return {"listening": {"networks": networks, "streams": listening["streams"]}}
 
 
 def hash_files(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -199,6 +210,9 @@ def _report(quantized: QuantizedModel, verification: Verification, deployment: D
         },
         "notes": list(verification.notes),
         "analysis": mark_events(verification.analysis, quantized, deployment),
+        **({"climb": verification.climb} if verification.climb else {}),
+        **({"listening": verification.listening} if verification.listening else {}),
+        **({"confusion": verification.confusion} if verification.confusion else {}),
         "golden_windows": verification.golden.windows,
         "bytes": {
             "files": {stage.name: len(stage.data) for stage in quantized.stages},

@@ -1,5 +1,6 @@
 """From outputs per frame to decisions, and how good these are."""
 
+from lightning_esp.evaluation.contract import ValidationStreams
 from lightning_esp.evaluation.detector import (
     DetectorSettings,
     DetectorState,
@@ -39,6 +40,7 @@ __all__ = [
     "Rate",
     "Stream",
     "StreamDataset",
+    "ValidationStreams",
     "average_scores",
     "choose_thresholds",
     "compute_scores",

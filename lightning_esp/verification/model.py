@@ -80,6 +80,9 @@ class Verification:
         float_metrics: metrics of the float offline model, by the name that the user's step logs.
         quantized_metrics: the same of the integer stream.
         analysis: what quantization cost, as plain data; empty where it was not measured.
+        climb: the precisions that were tried, as plain data; empty where one was given.
+        listening: what was heard in validation streams, as plain data; empty where there were none.
+        confusion: decisions in rows and columns, as plain data; empty where none were taken.
     """
 
     proofs: tuple[Proof, ...]
@@ -88,6 +91,9 @@ class Verification:
     float_metrics: dict[str, float] = field(default_factory=dict)
     quantized_metrics: dict[str, float] = field(default_factory=dict)
     analysis: dict[str, Any] = field(default_factory=dict, repr=False)
+    climb: dict[str, Any] = field(default_factory=dict, repr=False)
+    listening: dict[str, Any] = field(default_factory=dict, repr=False)
+    confusion: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -105,3 +111,4 @@ class TaskResult:
     quantized_metrics: dict[str, float]
     proofs: tuple[Proof, ...] = ()
     notes: tuple[str, ...] = ()
+    confusion: dict[str, Any] = field(default_factory=dict, repr=False)
