@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,9 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from lightning_esp.bundle import Bundle, check_output_dir, write_failure_note
 from lightning_esp.config import Calibration, Deployment, Quantization, Streaming
 from lightning_esp.errors import ConfigurationError, LightningEspError
+from lightning_esp.evaluation.contract import Item
 from lightning_esp.export import check_targets, check_versions, export
+from lightning_esp.listening import check_detector
 from lightning_esp.task_metrics import TaskMetrics
 from lightning_esp.training.attempt import Attempt
 from lightning_esp.training.copying import isolate_random
@@ -25,6 +28,7 @@ from lightning_esp.training.package import UnifiedCallback
 from lightning_esp.training.progress import show_progress, shows_progress
 from lightning_esp.training.recordings import Captured, capture_recordings, capture_shapes
 from lightning_esp.training.settings import fill_deployment, fill_streaming, log_figures
+from lightning_esp.training.streams import find_streams, has_streams, take_start
 from lightning_esp.training.subject import Subject, make_subject
 from lightning_esp.training.weights import Choice, check_choice
 
@@ -193,6 +197,7 @@ class EspStreamingExport(Callback, UnifiedCallback):
         assert self._directory is not None
         check_versions()
         check_output_dir(self._directory)
+        check_detector(self.deployment, has_streams(trainer, module))
         if not self.dry_run:
             return True
         few = replace(self.calibration, max_recordings=min(REHEARSAL_RECORDINGS, self.calibration.max_recordings))
@@ -210,7 +215,7 @@ class EspStreamingExport(Callback, UnifiedCallback):
             return False
         task = TaskMetrics(subject, self.quantization.tolerance, limit=1, seed=few.seed, rehearsal=True)
         with tempfile.TemporaryDirectory() as temporary:
-            self._export(subject, captured, Path(temporary) / "bundle", task, progress=False)
+            self._export(subject, captured, Path(temporary) / "bundle", task, rehearsal=True)
         return True
 
     def _finish(self, trainer: Trainer, module: LightningModule, directory: Path) -> None:
@@ -242,11 +247,12 @@ class EspStreamingExport(Callback, UnifiedCallback):
         return self._bundle
 
     def _export(
-        self, subject: Subject, captured: Captured, directory: Path, task: TaskMetrics, *, progress: bool = True
+        self, subject: Subject, captured: Captured, directory: Path, task: TaskMetrics, *, rehearsal: bool = False
     ) -> Bundle:
-        shown = progress and shows_progress(subject.trainer)
+        shown = not rehearsal and shows_progress(subject.trainer)
         with show_progress(shown) as update, isolate_random(self.calibration.seed):
             listens = captured.waveforms is not None
+            streams, deployment = self._listen(subject, captured, rehearsal)
             return export(
                 subject.module,
                 captured.waveforms or captured.recordings,
@@ -255,11 +261,26 @@ class EspStreamingExport(Callback, UnifiedCallback):
                 fill_streaming(self.streaming, subject),
                 self.calibration,
                 self.quantization,
-                fill_deployment(self.deployment, subject),
+                fill_deployment(deployment, subject),
                 front_end=find_front_end(subject.original) if listens else None,
                 evaluate=task,
+                streams=streams,
                 progress=update,
             )
+
+    def _listen(
+        self, subject: Subject, captured: Captured, rehearsal: bool
+    ) -> tuple[Iterable[Item] | None, Deployment]:
+        """The validation streams, and the deployment that goes with them."""
+        detector = self.deployment.detector
+        if detector is None:
+            return None, self.deployment
+        if captured.made_up:
+            # Random inputs of a known shape tell nothing of a front end, so no stream fits them.
+            waits = detector.threshold == "auto"
+            return None, replace(self.deployment, detector=replace(detector, threshold=0.5) if waits else detector)
+        streams = find_streams(subject)
+        return (take_start(streams) if rehearsal and streams is not None else streams), self.deployment
 
     def _arguments(self, directory: Path) -> dict[str, Any]:
         """What this callback and `export` are told alike, for an export in another process."""

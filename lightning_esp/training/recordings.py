@@ -28,12 +28,14 @@ class Captured:
         source: the data that they came from, in a few words.
         failure: why the data could not be copied, so that the user's own were read; empty where they were copied.
         waveforms: the samples behind each recording, where the front end alone makes the recordings of them; or None.
+        made_up: the recordings are random numbers.
     """
 
     recordings: list[Recording]
     source: str
     failure: str = ""
     waveforms: list[Tensor] | None = None
+    made_up: bool = False
 
 
 def find_calibration(subject: Subject, limit: int, seed: int) -> tuple[Source, PrivateLoaders]:
@@ -99,8 +101,9 @@ def capture_shapes(subject: Subject, batch: Any, streaming: Streaming) -> Captur
     first = split_recordings(subject.module, recorder.calls[:1], streaming, 1)[0]
     generator = torch.Generator().manual_seed(0)
     if isinstance(first, Tensor):
-        return Captured([_random_like(first, generator)], "random numbers")
-    return Captured([{name: _random_like(value, generator) for name, value in first.items()}], "random numbers")
+        return Captured([_random_like(first, generator)], "random numbers", made_up=True)
+    made = {name: _random_like(value, generator) for name, value in first.items()}
+    return Captured([made], "random numbers", made_up=True)
 
 
 class _Counter:

@@ -57,10 +57,12 @@ class FakeExport:
         *options: Any,
         front_end: Any = None,
         evaluate: Any,
+        streams: Any,
         progress: Any,
     ) -> Bundle:
         torch.rand(3), np.random.rand(2)
         assert front_end is None, "the modules of these tests take features"
+        assert streams is None, "nor have they validation streams"
         call = Call(module, recordings, Path(output_dir), target, options)
         self.calls.append(call)
         rehearsal = len(self.calls) == 1

@@ -1,0 +1,290 @@
+"""Validation streams: thresholds chosen at the export, and what float and integers hear."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from lightning_esp import Deployment, EspStreamingExport, Streaming, export
+from lightning_esp.config import Detector
+from lightning_esp.errors import ConfigurationError, DataError
+from lightning_esp.evaluation import Keyword, StreamDataset, ValidationStreams, resolve_settings
+from lightning_esp.evaluation.contract import read_item
+from lightning_esp.evaluation.judgement import judge
+from lightning_esp.listening import Listener
+from lightning_esp.simulation import Simulation
+from tests.models.runs import fit, same
+from tests.models.spotter import BANDS, Spotter, SpotterData
+
+pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.filterwarnings("ignore::FutureWarning")]
+
+LABELS = ("left", "right", "_other_")
+PERIOD = 0.02
+SECONDS = 40
+
+
+def make_stream(seed: int, seconds: int = SECONDS) -> tuple[Tensor, list[Keyword]]:
+    """Features in which bands 0 and 2 rise for the words `left` and `right`, and now and then a little for nothing."""
+    random = torch.Generator().manual_seed(seed)
+    frames = round(seconds / PERIOD)
+    features = 0.1 * torch.randn(BANDS, frames, generator=random)
+    keywords = []
+    for number, start in enumerate(range(50, frames - 100, 100)):
+        label = number % 2
+        keywords.append(Keyword(start * PERIOD, (start + 25) * PERIOD, LABELS[label]))
+        features[2 * label, start : start + 25] += 1.0
+        features[2 - 2 * label, start + 60 : start + 80] += 0.4
+    return features, keywords
+
+
+def make_noise(frames: int) -> Tensor:
+    return 0.1 * torch.randn(BANDS, frames, generator=torch.Generator().manual_seed(9))
+
+
+class Loudness(nn.Module):
+    """Scores of two words that rise with two bands, and of anything else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.smooth = nn.Conv1d(BANDS, BANDS, 5, groups=BANDS)
+        self.head = nn.Conv1d(BANDS, 3, 1)
+        with torch.no_grad():
+            self.smooth.weight.copy_(torch.full((BANDS, 1, 5), 0.2))
+            self.head.weight.copy_(0.05 * torch.randn(3, BANDS, 1, generator=torch.Generator().manual_seed(1)))
+            self.head.weight[0, 0], self.head.weight[1, 2] = 6.0, 6.0
+            self.head.bias.copy_(torch.tensor([-2.0, -2.1, 1.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.smooth(nn.functional.pad(x, (4, 0))))
+
+
+def run(tmp_path: Path, detector: Detector | None, streams: Any, scale: float = 1.0, **options: Any) -> Any:
+    recordings = [scale * make_stream(seed, 5)[0] for seed in range(4)]
+    deployment = Deployment(LABELS, detector=detector)
+    streaming = Streaming(window=2, frame_period=PERIOD)
+    return export(
+        Loudness(), recordings, tmp_path / "b", streaming=streaming, deployment=deployment, streams=streams, **options
+    )
+
+
+def test_thresholds_are_chosen_with_the_integer_stream(tmp_path: Path) -> None:
+    streams = [make_stream(7), make_stream(8), (make_noise(500), ())]
+    detector = Detector("auto", average=5, minimum=3, max_false_accepts_per_hour=50)
+    bundle = run(tmp_path, detector, iter(streams))
+    chosen = bundle.manifest["detector"]
+    assert (chosen["average"], chosen["minimum"], chosen["refractory"]) == (5, 3, 35)
+    assert chosen["thresholds"][2] is None, "a label with an underscore makes no event"
+    assert all(0.1 <= threshold < 1 for threshold in chosen["thresholds"][:2])
+    # The figures are those of the files themselves, with the settings of the manifest.
+    simulation = Simulation(bundle)
+    outputs = [simulation.run(features) for features, _ in streams]
+    settings = resolve_settings(
+        Detector(dict(zip(LABELS, (*chosen["thresholds"][:2], float("inf")), strict=True)), 5, 3, 35), LABELS, 3
+    )
+    listening = bundle.report["targets"]["esp32s3"]["listening"]
+    expected = judge(outputs, [keywords for _, keywords in streams], settings, LABELS, PERIOD, 50)
+    assert listening["networks"]["integer"] == expected
+    assert expected["keywords"] > 30
+    assert expected["false_rejects"] < 0.2
+    hours = (2 * SECONDS + 10) / 3600
+    assert expected["false_accepts"]["hours"] == pytest.approx(hours, abs=1e-5)
+    assert expected["false_accepts"]["count"] <= 50 * hours
+    assert expected["false_accepts"]["bound"] > expected["false_accepts"]["per_hour"]
+    assert listening["networks"]["float_offline"] == listening["networks"]["float_streamed"]
+    header = (bundle.path / "components/model/esp32s3/model_config.hpp").read_text()
+    written = ", ".join(f"{torch.tensor(threshold).item():.9g}f" for threshold in chosen["thresholds"][:2])
+    assert f"kThresholds[] = {{{written}, streaming::kNever}}" in header
+    assert ".average = 5" in header
+    assert bundle.manifest["targets"]["esp32s3"]["golden_events"]
+    summary = bundle.manifest["targets"]["esp32s3"]["listening"]["networks"]["integer"]
+    assert summary["false_accepts"] == expected["false_accepts"]
+    assert any("chosen on the validation streams" in note for note in bundle.report["targets"]["esp32s3"]["notes"])
+
+
+def test_thresholds_set_by_hand_are_kept_and_judged(tmp_path: Path) -> None:
+    bundle = run(tmp_path, Detector(0.6, average=3), [make_stream(7)])
+    assert bundle.manifest["detector"]["thresholds"] == [0.6, 0.6, None]
+    listening = bundle.report["targets"]["esp32s3"]["listening"]
+    excerpt = listening["excerpt"]
+    assert excerpt["keywords"][0] == [1.0, 1.5, "left"], "the stretch starts a second before the first keyword"
+    times = [time for time, label in excerpt["events"]["integer"] if label == "left"]
+    assert any(1.0 < time < 2.0 for time in times)
+    assert len(excerpt["scores"]["integer"]) == 3
+    assert excerpt["seconds"] == 20.0
+    assert max(excerpt["scores"]["integer"][0]) > 0.6
+
+
+def test_a_class_that_is_never_quiet_enough_is_told(tmp_path: Path) -> None:
+    features = 3 * make_stream(7)[0]
+    keywords = [Keyword(0.2, 0.4, "left")]  # everything else that sounds like a word is a false accept
+    detector = Detector("auto", average=1, minimum=1, max_false_accepts_per_hour=0)
+    bundle = run(tmp_path, detector, [(features, keywords)], scale=3.0)
+    assert bundle.manifest["detector"]["thresholds"][0] is None
+    report = bundle.report["targets"]["esp32s3"]
+    assert any("No threshold keeps left, right below 0 false accepts" in note for note in report["notes"])
+    assert report["listening"]["networks"]["integer"]["false_rejects"] == 1.0, "a word that never fires is missed"
+
+
+def test_two_chips_share_the_thresholds_of_the_first(tmp_path: Path) -> None:
+    bundle = run(
+        tmp_path, Detector("auto", max_false_accepts_per_hour=50), [make_stream(7)], target=["esp32p4", "esp32"]
+    )
+    found = [bundle.report["targets"][chip]["listening"] for chip in ("esp32p4", "esp32")]
+    assert found[0]["detector"] == found[1]["detector"]
+    assert found[0]["networks"]["float_offline"] == found[1]["networks"]["float_offline"]
+
+
+def test_what_cannot_be_listened_to_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="there are none: give the datamodule or the LightningModule a"):
+        run(tmp_path, Detector("auto"), None)
+    with pytest.raises(DataError, match="gave no recording"):
+        run(tmp_path, Detector("auto"), [])
+    with pytest.raises(DataError, match=r"item 1 of validation_streams.. does not fit the module.*without a front end"):
+        run(tmp_path, Detector("auto"), [make_stream(1), (torch.zeros(16000), [])])
+    with pytest.raises(DataError, match=r"item 0 .* is a Tensor; give pairs"):
+        run(tmp_path, Detector("auto"), torch.zeros(2, 3, 50))
+    with pytest.raises(DataError, match=r"has \(0.1, 0.2, 'left'\) among its keywords"):
+        read_item((torch.zeros(3, 50), [(0.1, 0.2, "left")]), 0)
+    assert not (tmp_path / "b").exists()
+
+
+class StreamingData(SpotterData):
+    """Clips and streams; drawing both from random states of the process, and of the datamodule."""
+
+    frame_period = PERIOD
+
+    def __init__(self, count: int = 48) -> None:
+        super().__init__(count)
+        self.own = torch.Generator().manual_seed(3)
+        self.calls = 0
+
+    def validation_streams(self) -> Iterator[tuple[Tensor, list[Keyword]]]:
+        self.calls += 1
+        for seed in range(2):
+            features, keywords = make_stream(seed, 12)
+            yield features + 0.01 * torch.rand(()) + 0.01 * torch.rand((), generator=self.own), keywords
+
+
+def keeps(data: ValidationStreams) -> ValidationStreams:
+    return data
+
+
+def test_the_callback_takes_the_streams_of_the_datamodule_and_training_never_notices(tmp_path: Path) -> None:
+    pl.seed_everything(0, verbose=False)
+    _, plain = fit(tmp_path, pl.Callback(), datamodule=StreamingData())
+    rest = torch.rand(3)
+    pl.seed_everything(0, verbose=False)
+    deployment = Deployment(detector=Detector("auto", average=3, minimum=2, max_false_accepts_per_hour=2000))
+    callback = EspStreamingExport(output_dir=tmp_path / "b", deployment=deployment)
+    data = StreamingData()
+    assert keeps(data) is data
+    _, module = fit(tmp_path, callback, datamodule=data)
+    assert same(plain.state_dict(), module.state_dict())
+    assert torch.equal(torch.rand(3), rest)
+    assert torch.equal(data.own.get_state(), torch.Generator().manual_seed(3).get_state())
+    assert data.calls == 0, "copies were asked"
+    assert callback.bundle is not None
+    listening = callback.bundle.report["targets"]["esp32s3"]["listening"]
+    assert listening["streams"] == 2
+    assert listening["labels"] == ["left", "right", "other"]
+    assert callback.bundle.manifest["detector"]["thresholds"] == listening["detector"]["thresholds"]
+
+
+def test_the_dry_run_hears_the_start_of_one_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Data(StreamingData):
+        def validation_streams(self) -> Iterator[Any]:
+            for seed in range(2):
+                seen.append(seed)
+                yield make_stream(seed, 100)
+
+    deployment = Deployment(detector=Detector("auto"))
+    callback = EspStreamingExport(output_dir=tmp_path / "b", deployment=deployment)
+    lengths = []
+
+    def note(self: Any, *args: Any, **options: Any) -> Any:
+        found = read(self, *args, **options)
+        lengths.append([v["x"].shape[-1] for v in found[0]])
+        return found
+
+    read = Listener._read
+    monkeypatch.setattr(Listener, "_read", note)
+    fit(tmp_path, callback, datamodule=Data(), max_epochs=1)
+    assert lengths == [[1000], [5000, 5000]]
+    assert seen == [0, 0, 1]
+
+
+def test_no_streams_is_an_error_before_training(tmp_path: Path) -> None:
+    class Trained(pl.Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            raise AssertionError("training has begun")
+
+    deployment = Deployment(detector=Detector("auto"))
+    for dry_run in (True, False):
+        callback = EspStreamingExport(output_dir=tmp_path / "b", deployment=deployment, dry_run=dry_run)
+        with pytest.raises(ConfigurationError, match="there are none: give the datamodule"):
+            fit(tmp_path, callback, Trained(), datamodule=SpotterData())
+
+
+class Listed(Spotter):
+    """A LightningModule that knows its streams, as a dataset that it keeps."""
+
+    frame_period = 0.01
+
+    def __init__(self) -> None:
+        super().__init__()
+        clips = [(torch.randn(400), "left")]
+        self.kept = StreamDataset(clips, seconds=1.0, sample_rate=1000)
+
+    def validation_streams(self) -> StreamDataset:
+        return self.kept
+
+
+def test_waveforms_for_a_module_without_front_end_are_refused_in_the_dry_run(tmp_path: Path) -> None:
+    callback = EspStreamingExport(output_dir=tmp_path / "b", deployment=Deployment(detector=Detector("auto")))
+    with pytest.raises(DataError, match=r"item 0 of validation_streams.. does not fit the module"):
+        fit(tmp_path, callback, module=Listed(), datamodule=SpotterData())
+
+
+def test_choosing_opens_no_file_of_the_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of all splits lie there; those of the test split must stay closed."""
+    for split in ("val", "test"):
+        for seed in range(2):
+            torch.save(make_stream(seed, 12), tmp_path / f"{split}_{seed}.pt")
+
+    class Files(SpotterData):
+        frame_period = PERIOD
+        splits = ("val",)
+
+        def validation_streams(self) -> Iterator[Any]:
+            for split in self.splits:
+                for seed in range(2):
+                    with open(tmp_path / f"{split}_{seed}.pt", "rb") as file:
+                        yield torch.load(file, weights_only=False)
+
+    opened = []
+
+    def watch(path: Any, *args: Any, **options: Any) -> Any:
+        if str(path).endswith(".pt"):
+            opened.append(Path(path).stem)
+        if Path(str(path)).name.startswith("test_"):
+            raise AssertionError(f"{path} is of the test split")
+        return really_open(path, *args, **options)
+
+    really_open = builtins.open
+    monkeypatch.setattr(builtins, "open", watch)
+    detector = Detector("auto", max_false_accepts_per_hour=2000)
+    callback = EspStreamingExport(output_dir=tmp_path / "b", deployment=Deployment(detector=detector), dry_run=False)
+    fit(tmp_path, callback, datamodule=Files(), max_epochs=1)
+    assert opened == ["val_0", "val_1"]
+    Files.splits = ("val", "test")
+    with pytest.raises(AssertionError, match="is of the test split"):
+        fit(tmp_path, callback, datamodule=Files(), max_epochs=1)
