@@ -39,7 +39,7 @@ from lightning_esp.espdl.seal import KEY as DIGEST
 from lightning_esp.quantization.batches import takes_batches
 from lightning_esp.quantization.equalization import equalize
 from lightning_esp.quantization.job import Array, ExportedStage, Job, Layout, NativeCache, StageNames
-from lightning_esp.quantization.layouts import own_slice_axes, preferred
+from lightning_esp.quantization.layouts import own_constants, preferred, strip_constants, turn_constants
 from lightning_esp.quantization.measurement import measure_effects, measure_noise
 from lightning_esp.quantization.native import lower
 from lightning_esp.quantization.onnx_graph import module_path
@@ -94,10 +94,12 @@ def _platform(job: Job, precision: str) -> Any:
 
 
 def _load(job: Job) -> BaseGraph:
-    model, checked = simplify(onnx.load_from_string(job.onnx))
+    simple, checked = simplify(onnx.load_from_string(job.onnx))
+    model = simple if checked else onnx.load_from_string(job.onnx)
+    strip_constants(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        onnx.save(model if checked else onnx.load_from_string(job.onnx), path)
+        onnx.save(model, path)
         return load_onnx_graph(onnx_import_file=str(path))
 
 
@@ -157,7 +159,7 @@ def _quantize_graph(job: Job) -> BaseGraph:
             calib_steps=len(batches),
             collate_fn=lambda batch: batch,
         )
-    own_slice_axes(quantizer._graph)
+    own_constants(quantizer._graph)
     return quantizer._graph
 
 
@@ -223,6 +225,7 @@ class _Recorder(EspdlExporter):  # type: ignore[misc]
     def prepare_graph(self, graph: BaseGraph, *arguments: Any, **options: Any) -> BaseGraph:
         """Prepare the graph as esp-ppq does, note the layouts, then lower the caches."""
         graph = super().prepare_graph(graph, *arguments, **options)
+        turn_constants(graph)
         info = ExporterPatternInfo()
         self.layouts = {name: tuple(info.get_var_permute(name)) for name in [*graph.inputs, *graph.outputs]}
         if all(self.layouts[cache] == self.layouts[new] for cache, new in self._caches):

@@ -6,9 +6,10 @@ gets two Transposes around its cache. Told the layout of the cache beforehand, i
 
 from __future__ import annotations
 
+import onnx
 import torch
 from esp_ppq.IR import BaseGraph, Variable
-from esp_ppq.parser.espdl.espdl_typedef import CONV_LAYOUT_OP_SET, OTHER_OP_SET
+from esp_ppq.parser.espdl.espdl_typedef import ADD_LIKE_OP_SET, CONV_LAYOUT_OP_SET, OTHER_OP_SET, ExporterPatternInfo
 
 from lightning_esp.quantization.job import Layout
 
@@ -59,12 +60,12 @@ def _nearest_will(start: Variable, both_ways: bool) -> bool | None:
     return None
 
 
-def own_slice_axes(graph: BaseGraph) -> None:
-    """Give every Slice its own `axes`: esp-ppq changes them in place, once per reader of a shared constant."""
+def own_constants(graph: BaseGraph) -> None:
+    """Give every operator its own constants where esp-ppq, or `turn_constants`, changes them once per reader."""
     for operation in list(graph.operations.values()):
-        if operation.type != "Slice":
+        if operation.type != "Slice" and operation.type not in ADD_LIKE_OP_SET:
             continue
-        for variable in list(operation.inputs[1:]):
+        for variable in list(operation.inputs):
             if variable.is_parameter and len(variable.dest_ops) > 1:
                 _copy_for(graph, variable, operation)
 
@@ -75,3 +76,35 @@ def _copy_for(graph: BaseGraph, variable: Variable, operation: object) -> None:
     inputs = operation.inputs  # type: ignore[attr-defined]
     inputs[inputs.index(variable)] = copy
     variable.dest_ops.remove(operation)
+
+
+def strip_constants(model: onnx.ModelProto) -> None:
+    """Take the leading axes of length 1 from the constants of Add, Mul, ..., which changes nothing by broadcasting.
+
+    esp-ppq takes a constant of the rank of a convolution's weight, added behind it, for its bias: it flattens it, and
+    leaves it so where the convolution has a bias already.
+    """
+    graph = model.graph
+    other = {name for node in graph.node if node.op_type not in ADD_LIKE_OP_SET for name in node.input}
+    for constant in graph.initializer:
+        while constant.name not in other and len(constant.dims) > 1 and constant.dims[0] == 1:
+            del constant.dims[0]
+
+
+def turn_constants(graph: BaseGraph) -> None:
+    """Bring the constants of Add, Mul, ... into the layout of the tensor that they are joined with.
+
+    esp-ppq takes them for the same in every layout, which only a single number is: a constant per channel of a tensor
+    that it has turned channels-last would meet the frames.
+    """
+    info = ExporterPatternInfo()
+    for operation in graph.operations.values():
+        if operation.type not in ADD_LIKE_OP_SET:
+            continue
+        layout = info.get_var_permute(operation.outputs[0].name)
+        for variable in operation.inputs:
+            if variable.is_parameter and layout and variable.value.ndim:
+                missing = len(layout) - variable.value.ndim
+                wide = variable.value.reshape((1,) * missing + tuple(variable.value.shape))
+                variable.value = wide.permute(layout).contiguous()
+                variable.shape = list(variable.value.shape)

@@ -229,6 +229,37 @@ def test_the_start_value_stands_in_the_manifest_and_in_the_header(tmp_path: Path
     assert float((found - offline).abs().max()) < 0.05 * float(offline.abs().max())
 
 
+def parameter(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.zeros(shape))
+
+
+CONSTANTS: dict[str, tuple[Forward, dict[str, nn.Module | nn.Parameter]]] = {
+    "a number per channel in front": (
+        lambda m, x: m.conv(F.pad((x - m.mean) * m.scale, (2, 0))),
+        {"conv": nn.Conv1d(4, 6, 3), "mean": parameter(4, 1), "scale": parameter(1, 4, 1)}),
+    "a number per channel behind a bias": (
+        lambda m, x: torch.relu(m.conv(F.pad(x, (2, 0))) + m.shift),
+        {"conv": nn.Conv1d(4, 6, 3), "shift": parameter(1, 6, 1)}),
+    "one constant in two layouts": (
+        lambda m, x: m.conv(F.pad(x * m.scale, (2, 0))) + m.norm((x * m.scale).mT).mT,
+        {"conv": nn.Conv1d(4, 4, 3), "scale": parameter(4, 1), "norm": nn.LayerNorm(4)}),
+    "a number per channel of an image": (
+        lambda m, x: (m.conv(F.pad(x.unsqueeze(1), (2, 0, 1, 1))) * m.scale).flatten(1, 2),
+        {"conv": nn.Conv2d(1, 3, 3), "scale": parameter(3, 1, 1)}),
+    "a number per bin of an image": (
+        lambda m, x: m.conv(F.pad(x.unsqueeze(1) + m.shift, (2, 0, 1, 1))).flatten(1, 2),
+        {"conv": nn.Conv2d(1, 3, 3), "shift": parameter(1, 1, 4, 1)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_constants_meet_their_own_channels(worker: Worker, name: str) -> None:
+    function, layers = CONSTANTS[name]
+    # As many frames as channels, where a constant that meets the wrong axis would fit.
+    recordings = [noise(4, n, seed=n) for n in LENGTHS]
+    prove(randomise(Function(function, **layers), 0).float(), recordings, worker, Streaming(window=4))
+
+
 class TwoRates(nn.Module):
     """An output per frame and one per two frames, of different length and delay."""
 
