@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from lightning_esp.streaming.flow import Reads, Slide, Stream, slide
 from lightning_esp.streaming.model import Layer
 from lightning_esp.streaming.nodes import Frame, Nodes
+from lightning_esp.streaming.starts import Offset, in_float64
 from lightning_esp.streaming.trace import Constant, Trace, replace_values
 
 
@@ -86,9 +87,10 @@ class Builder(Nodes):
             if isinstance(item, Stream):
                 return item.rest
             if isinstance(item, Constant):
-                return self.fixed(item)
+                return in_float64(self.fixed(item))
             return 1 if isinstance(item, Frame) else item
 
+        function = in_float64(function)
         with torch.no_grad():
             value = function(*replace_values(args, change), **{k: replace_values(v, change) for k, v in kwargs.items()})
         return value if isinstance(value, Tensor) else None
@@ -186,24 +188,28 @@ class Builder(Nodes):
             self.refuse("needs past frames of a tensor whose first axis is not the batch", "put the batch in front")
         shape = [1 if i == 0 else n for i, n in enumerate(stream.shape)]
         shape[stream.time] = frames
-        cache = self.add_cache(label, tuple(shape), self._start(stream))
-        whole = self.emit(torch.cat, (cache, stream), stream.time)
+        start = self._start(stream)
+        even = bool((start == start.reshape(-1)[0]).all())
+        # A cache starts at one value. Where channels start at several, it holds their distance from these.
+        held = stream.node if even else self.emit(Offset(-start, f"{label} {len(self.caches)}"), stream)
+        cache = self.add_cache(label, tuple(shape), float(start.reshape(-1)[0]) if even else 0.0)
+        whole = self.emit(torch.cat, (cache, held), stream.time)
         self.next_values.append(self.emit(torch.narrow, whole, stream.time, Frame(stream.pace), frames))
-        return whole
+        return whole if even else self.emit(Offset(start, f"whole {len(self.caches)}"), whole)
 
-    def _start(self, stream: Stream) -> float:
+    def _start(self, stream: Stream) -> Tensor:
+        """What the frames before the first one hold, in float64."""
         if stream.lag >= 0:
-            return 0.0
-        if stream.rest is None or not bool((stream.rest == stream.rest.reshape(-1)[0]).all()):
+            return torch.zeros(1, dtype=torch.float64)
+        if stream.rest is None:
             self.refuse(
-                "starts from left padding that differs between channels, because a layer between F.pad and it has changed "
-                "the padded zeros",
+                "starts from left padding that another layer has changed in a way that is not known",
                 "pad directly in front of each layer that needs it, F.pad(x, ((kernel - 1) * dilation, 0))",
             )
-        value = float(stream.rest.reshape(-1)[0])
-        if value != value or value in (float("inf"), float("-inf")):
+        if not bool(stream.rest.isfinite().all()):
+            value = float(stream.rest[~stream.rest.isfinite()][0])
             self.refuse(f"starts from left padding with {value}", "pad with a finite value")
-        return value
+        return stream.rest
 
     def pad(self, x: Stream, left: int, right: int = 0, value: float = 0.0) -> Stream:
         """Pad time: free of cost on the left, a look-ahead on the right. Negative numbers cut frames off."""
@@ -224,7 +230,7 @@ class Builder(Nodes):
         rest = x.rest
         if x.lag >= 0:
             shape = [n if i not in (x.batch_axis, x.time_axis) else 1 for i, n in enumerate(x.shape)]
-            rest = self.example.new_full(shape, value)
+            rest = torch.full(shape, value, dtype=torch.float64)
         elif rest is None or not bool((rest == value).all()):
             self.refuse("pads frames that are already padded with another value", "pad once, with one value")
         frames, exact = _both(x, lambda n: n + left)
@@ -274,7 +280,7 @@ class Builder(Nodes):
         shape = list(x.rest.shape)
         shape[x.time] = extent
         with torch.no_grad():
-            return function(x.rest.expand(shape))
+            return in_float64(function)(x.rest.expand(shape))
 
 
 def streams_in(value: Any) -> Iterator[Stream]:

@@ -209,6 +209,52 @@ class SqueezeExcite(nn.Module):
         return self.head(x.permute(0, 2, 1, 3).reshape(batch, frames, -1))
 
 
+class ConvolutionModule(nn.Module):
+    """That of a causal Conformer: a gate between the padding and the depthwise conv, `[batch, time, channels]`."""
+
+    def __init__(self, channels: int = 4, kernel: int = 5) -> None:
+        super().__init__()
+        self.past = kernel - 1
+        self.before = nn.LayerNorm(channels)
+        self.expand = nn.Conv1d(channels, 2 * channels, 1)
+        self.depthwise = nn.Conv1d(channels, channels, kernel, groups=channels)
+        self.norm = nn.LayerNorm(channels)
+        self.mix = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.pad(self.before(x).transpose(1, 2), (self.past, 0), "constant", 0.0)
+        y = self.depthwise(F.glu(self.expand(y), dim=1)).transpose(1, 2)
+        return x + self.mix(F.silu(self.norm(y)).transpose(1, 2)).transpose(1, 2)
+
+
+def conformer() -> nn.Module:
+    """Feed-forward halves around convolution modules, without attention."""
+    feed = nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 8), nn.SiLU(), nn.Dropout(0.1), nn.Linear(8, 4))
+    return nn.Sequential(nn.Linear(5, 4), ConvolutionModule(), feed, ConvolutionModule(kernel=3), nn.Linear(4, 3))
+
+
+class Denoiser(nn.Module):
+    """A CRN: strided 2-D encoder, recurrent middle, decoder with skips, `[batch, time, bins]` in and out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down1 = nn.Conv2d(1, 4, (2, 3), stride=(1, 2), padding=(1, 0))
+        self.down2 = nn.Conv2d(4, 6, (2, 3), stride=(1, 2), padding=(1, 0))
+        self.norm1, self.norm2 = nn.BatchNorm2d(4), nn.BatchNorm2d(6)
+        self.rnn = nn.GRU(18, 18, batch_first=True)
+        self.up2 = nn.ConvTranspose2d(12, 4, (2, 3), stride=(1, 2))
+        self.up1 = nn.ConvTranspose2d(8, 1, (2, 3), stride=(1, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = F.elu(self.norm1(self.down1(x.unsqueeze(1))[:, :, :-1, :]))
+        second = F.elu(self.norm2(self.down2(first)[:, :, :-1, :]))
+        batch, channels, frames, bins = second.shape
+        y = self.rnn(second.permute(0, 2, 1, 3).reshape(batch, frames, -1))[0]
+        y = y.reshape(batch, frames, channels, bins).permute(0, 2, 1, 3)
+        y = F.elu(self.up2(torch.cat((y, second), dim=1))[:, :, :-1, :])
+        return torch.sigmoid(self.up1(torch.cat((y, first), dim=1))[:, :, :-1, :]).squeeze(1)
+
+
 @dataclass(frozen=True)
 class Named:
     """An architecture, the shape of its example and its time axis."""
@@ -240,5 +286,7 @@ NAMED: Mapping[str, Named] = {
     "densenet": Named(DenseNet, (1, 3, 24)),
     "gru": Named(Crnn, (1, 24, 4), axis=1, recurrent=True),
     "lstm": Named(lambda: Crnn(nn.LSTM, 3), (1, 24, 4), axis=1, recurrent=True),
+    "conformer": Named(conformer, (1, 24, 5), axis=1),
+    "denoiser": Named(Denoiser, (1, 24, 15), axis=1, recurrent=True),
     "squeeze_excite": Named(SqueezeExcite, (1, 1, 24, 6)),
 }

@@ -81,6 +81,10 @@ def pad_layer(r: Random, c: int) -> Piece:
     return Piece(nn.Sequential(nn.ConstantPad1d(((k - 1) * d, 0), value), nn.Conv1d(c, o, k, dilation=d)), o)
 
 
+def padded_once(r: Random, c: int) -> Piece:
+    return Piece(nn.Sequential(nn.ConstantPad1d((4, 0), 0.0), nn.Conv1d(c, c, 3), nn.Tanh(), nn.Conv1d(c, c, 3)), c)
+
+
 def chomped(r: Random, c: int) -> Piece:
     (k, d), o = _sizes(r), _width(r)
     n = (k - 1) * d
@@ -247,7 +251,7 @@ def sliced(r: Random, c: int) -> Piece:
 def shifted(r: Random, c: int) -> Piece:
     n = r.choice((1, 2, 4))
     if r.random() < 0.5:
-        return Piece(Function(lambda m, x: x - F.pad(x, (n, -n))), c)
+        return Piece(Function(lambda m, x: x - 0.5 * F.pad(x, (n, -n))), c)
     return Piece(Function(lambda m, x: torch.maximum(x, F.pad(x, (n, 0))[:, :, : x.shape[2]])), c)
 
 
@@ -433,12 +437,8 @@ def late_padding(r: Random, c: int) -> Piece:
     return Piece(Function(lambda m, x: F.pad(m.conv(x), (2, 0)), conv=nn.Conv1d(c, c, 3)), c)
 
 
-def padded_once(r: Random, c: int) -> Piece:
-    return Piece(nn.Sequential(nn.ConstantPad1d((4, 0), 0.0), nn.Conv1d(c, c, 3), nn.Tanh(), nn.Conv1d(c, c, 3)), c)
-
-
 LAYERS: tuple[Maker, ...] = (
-    causal_subclass, functional_pad, pad_layer, chomped, prepended, depthwise, strided, weight_normed, raw_function,
+    causal_subclass, functional_pad, pad_layer, padded_once, chomped, prepended, depthwise, strided, weight_normed, raw_function,
     transposed, down_and_up, upsampled, up_and_down, pooled, subsampled, batch_normed, activated, channel_norm, linear,
     mixed, squeeze_excitation, gated, channels_only, arithmetic, sliced, shifted, stacked, largest_bin, section_2d,
     pooled_bins, recurrent, transposed_2d, hand_written, residual, strided_residual, parallel, dense,
@@ -448,7 +448,7 @@ LAYERS: tuple[Maker, ...] = (
 VALID: tuple[Maker, ...] = (valid, cropped_residual, delayed_branch)
 REFUSED: tuple[Maker, ...] = (
     symmetric, global_mean, global_pool, running_sum, bidirectional, reversed_time, group_norm, attention, last_frame,
-    time_loop, late_padding, padded_once,
+    time_loop, late_padding,
 )  # fmt: skip
 
 

@@ -41,10 +41,10 @@ def test_a_cached_layer_costs_one_concat_and_one_slice(name: str) -> None:
     model = streaming(name)
     types = Counter(node.op_type for node in exported(model).node)
     sliding = [c for c in model.spec.caches if "hidden" not in c.name and "cell" not in c.name]
-    joins = {"densenet": 4, "unet": 1}.get(name, 0)
+    joins = {"densenet": 4, "unet": 1, "denoiser": 2}.get(name, 0)
     assert types["Concat"] == len(sliding) + joins
-    # A slice more for each crop of a transposed conv.
-    assert types["Slice"] == len(sliding) + (2 if name == "unet" else 0)
+    # A slice more for each crop of a transposed conv, and two for a gate.
+    assert types["Slice"] == len(sliding) + {"unet": 2, "denoiser": 2, "conformer": 4}.get(name, 0)
     assert not set(types) & {"Split", "Pad", "Shape", "Gather", "Loop", "If", "ScatterND", "Expand", "MatMul"} - (
         {"MatMul"} if name == "squeeze_excite" else set()
     )

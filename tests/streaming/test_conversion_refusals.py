@@ -94,10 +94,6 @@ def pad_twice(m: nn.Module, x: Tensor) -> Tensor:
     return m.second(F.pad(torch.tanh(m.conv(F.pad(x, (2, 0)))), (2, 0)))  # type: ignore[operator]
 
 
-def pad_once(m: nn.Module, x: Tensor) -> Tensor:
-    return m.second(torch.tanh(m.conv(F.pad(x, (4, 0)))))  # type: ignore[operator]
-
-
 def pad_late(m: nn.Module, x: Tensor) -> Tensor:
     return m.second(F.pad(m.conv(x), (4, 0)))  # type: ignore[operator]
 
@@ -188,8 +184,6 @@ CASES: dict[str, tuple[Forward, dict[str, nn.Module], str, Forward, dict[str, nn
                          lambda m, x: torch.cat([x[:, :2], x[:, 2:]], dim=1), {}),
     "late padding": (pad_late, convs(), r"pad pads on the left after 2 frame\(s\) were dropped.*pad in front of every layer",
                      pad_twice, convs()),
-    "padded once": (pad_once, convs(), r"conv1d starts from left padding that differs between channels.*pad directly in front",
-                    pad_twice, convs()),
     "reflected": (lambda m, x: m.conv(F.pad(x, (2, 0), mode="reflect")), {"conv": nn.Conv1d(4, 4, 3)},
                   r"pad pads time with mode='reflect'.*pad with zeros", padded_conv, {"conv": nn.Conv1d(4, 4, 3)}),
     "padded max pool": (lambda m, x: F.max_pool1d(x, 3, 1, padding=1), {},
