@@ -210,4 +210,5 @@ def add_task(verification: Verification, task: TaskResult) -> Verification:
         notes=(*verification.notes, *task.notes),
         float_metrics=task.float_metrics,
         quantized_metrics=task.quantized_metrics,
+        confusion=task.confusion,
     )

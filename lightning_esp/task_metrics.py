@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_esp.training.comparison import Comparison, DecisionRecorder, decision_agreement
+from lightning_esp.training.comparison import MOST_CLASSES, Comparison, DecisionRecorder, decision_agreement
 from lightning_esp.training.loaders import make_private
 from lightning_esp.training.replay import Replay
 from lightning_esp.training.sources import find_source, is_user_defined
@@ -30,10 +30,12 @@ class Run:
     Args:
         metrics: what the step logged.
         decisions: classes that the step's torchmetrics were given.
+        counts: of these by the class that was true (rows) and decided (columns); empty where that is not known.
     """
 
     metrics: dict[str, float]
     decisions: list[Tensor] = field(repr=False)
+    counts: list[list[int]] = field(default_factory=list, repr=False)
 
 
 class TaskMetrics:
@@ -89,7 +91,8 @@ class TaskMetrics:
             return TaskResult({}, {}, (), (note,))
         extra = _agreements("test_" if name == "test" else "", floating, integer, comparison)
         proofs = () if self._rehearsal else self._prove(floating.metrics, integer.metrics, comparison.recordings)
-        return TaskResult(floating.metrics, {**integer.metrics, **extra}, proofs, ())
+        confusion = _confusion(name, floating, integer, comparison)
+        return TaskResult(floating.metrics, {**integer.metrics, **extra}, proofs, (), confusion)
 
     def _run(self, name: str, stream: nn.Module | None) -> tuple[Run | None, Comparison | None]:
         trainer, module, data = self._subject.trainer, self._subject.copy_module(), self._subject.copy_datamodule()
@@ -120,7 +123,7 @@ class TaskMetrics:
             seed=self._seed,
             on_batch=start_batch,
         ).run()
-        return Run(metrics, recorder.decisions), comparison
+        return Run(metrics, recorder.decisions, recorder.count()), comparison
 
     def _prove(self, floating: Mapping[str, float], integer: Mapping[str, float], recordings: int) -> tuple[Proof, ...]:
         monitor = find_monitor(self._subject.trainer)
@@ -146,6 +149,24 @@ def _agreements(prefix: str, floating: Run, integer: Run, comparison: Comparison
         "output_snr_db": comparison.noise_ratio,
     }
     return {prefix + name: value for name, value in found.items() if value is not None}
+
+
+def _confusion(name: str, floating: Run, integer: Run, comparison: Comparison) -> dict[str, Any]:
+    """Decisions against targets where the step's metrics were given both, else frames of float against integers."""
+    if integer.counts and floating.counts:
+        size = max(len(integer.counts), len(floating.counts))
+        counts = {"counts": _pad(integer.counts, size), "float_counts": _pad(floating.counts, size)}
+        return {"rows": "target", "data": name, **counts}
+    frames = comparison.frame_counts
+    if frames and len(frames) <= MOST_CLASSES:
+        return {"rows": "float", "data": name, "counts": frames}
+    return {}
+
+
+def _pad(counts: list[list[int]], size: int) -> list[list[int]]:
+    """A class that was neither true nor decided in one run may be in the other."""
+    wide = [[*row, *[0] * (size - len(row))] for row in counts]
+    return [*wide, *[[0] * size for _ in range(size - len(wide))]]
 
 
 def _direction(name: str, monitor: Any) -> int:
@@ -179,4 +200,5 @@ def _merge(a: TaskResult, b: TaskResult) -> TaskResult:
         {**a.quantized_metrics, **b.quantized_metrics},
         (*a.proofs, *b.proofs),
         (*a.notes, *b.notes),
+        a.confusion or b.confusion,
     )

@@ -249,3 +249,35 @@ def test_a_step_that_ignores_the_module_proves_nothing(tmp_path: Path) -> None:
     result = TaskMetrics(subject, 0.005)(Noisy(subject.module, 0.0))
     assert result.proofs == ()
     assert "validation_step does not call 'net' (Net)" in result.notes[0]
+
+
+def test_decisions_are_counted_by_the_class_that_was_true(trained: tuple[Any, Any]) -> None:
+    task, module = judge(trained)
+    found = task(Swapped(module, 6)).confusion
+    assert (found["rows"], found["data"]) == ("target", "validation")
+    assert found["float_counts"] == [[8, 0, 0], [0, 8, 0], [0, 0, 8]]
+    # The first six recordings have the targets 0, 1, 2, 0, 1, 2, and each is taken for the next class.
+    assert found["counts"] == [[6, 2, 0], [0, 6, 2], [2, 0, 6]]
+
+
+def test_without_targets_the_frames_of_float_and_integers_are_counted(trained: tuple[Any, Any]) -> None:
+    class Plain(Spotter):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val_loss", F.cross_entropy(self.net(batch[0]).mean(2), batch[1]))
+
+    trainer, module = trained
+    plain = Plain()
+    plain.load_state_dict(module.state_dict())
+    subject = make_subject(trainer, plain, None, None)
+    found = TaskMetrics(subject, 0.005)(Swapped(subject.module, 6)).confusion
+    assert found["rows"] == "float"
+    counts = torch.tensor(found["counts"])
+    with torch.no_grad():
+        outputs = subject.module(Clips(24, 2).x)
+    swapped = outputs.clone()
+    swapped[:6] = swapped[:6].roll(1, dims=1)
+    expected = torch.zeros(CLASSES, CLASSES, dtype=torch.long)
+    for row, column in zip(outputs.argmax(1).flatten(), swapped.argmax(1).flatten(), strict=True):
+        expected[row, column] += 1
+    assert torch.equal(counts, expected)
+    assert int(counts.diagonal().sum()) < int(counts.sum())

@@ -15,6 +15,9 @@ from lightning_esp.streaming.geometry import as_tuple
 from lightning_esp.training.capture import tensor_arguments
 from lightning_esp.training.lengths import iterate_tensors
 
+# A confusion matrix of more classes is not drawn.
+MOST_CLASSES = 40
+
 
 class Comparison:
     """Takes the place of a module in a copy of the user's LightningModule: integers go on, floats are compared with them.
@@ -28,6 +31,7 @@ class Comparison:
         self.recordings = 0
         self._signal, self._noise = 0.0, 0.0
         self._same, self._frames = 0, 0
+        self._counts: Tensor | None = None
         self._classes = False
         self._stream = stream
         self._forward = module.forward
@@ -48,6 +52,11 @@ class Comparison:
         """Share of output frames whose largest score is that of the same class; None where outputs are no scores."""
         return self._same / self._frames if self._frames else None
 
+    @property
+    def frame_counts(self) -> list[list[int]]:
+        """Output frames by the class that is highest in float (rows) and in integers (columns); empty as above."""
+        return [] if self._counts is None else self._counts.tolist()
+
     def _integer_forward(self, *args: Any, **kwargs: Any) -> Any:
         tensors = tensor_arguments(self._signature, args, kwargs)
         integer, floating = self._stream(**tensors), self._forward(*args, **kwargs)
@@ -61,9 +70,11 @@ class Comparison:
     def _count_frames(self, floating: Tensor, integer: Tensor) -> None:
         axis = _class_axis(self._stream, floating)
         if self._classes and floating.ndim == 3 and floating.shape[axis] > 1:
-            same = floating.argmax(axis) == integer.argmax(axis)
-            self._same += int(same.sum())
-            self._frames += same.numel()
+            rows, columns = floating.argmax(axis).flatten(), integer.argmax(axis).flatten()
+            self._same += int((rows == columns).sum())
+            self._frames += rows.numel()
+            counts = count_decisions(rows, columns, floating.shape[axis])
+            self._counts = counts if self._counts is None else self._counts + counts
 
 
 def _class_axis(stream: nn.Module, output: Tensor) -> int:
@@ -80,6 +91,7 @@ class DecisionRecorder:
 
     def __init__(self, module: nn.Module) -> None:
         self.decisions: list[Tensor] = []
+        self._targets: dict[int, list[tuple[Tensor, Tensor]]] = {}
         self._module = module
         self._started = False
 
@@ -90,23 +102,52 @@ class DecisionRecorder:
         self._started = True
         for metric in self._module.modules():
             if isinstance(metric, Metric):
-                vars(metric)["update"] = self._wrap(metric.update)
+                vars(metric)["update"] = self._wrap(metric.update, id(metric))
 
-    def _wrap(self, update: Callable[..., Any]) -> Callable[..., Any]:
+    def count(self) -> list[list[int]]:
+        """Decisions that the first metric was given, by the class that is true (rows) and decided (columns).
+
+        Empty where no metric was given classes, or more of them than a picture shows.
+        """
+        pairs = next(iter(self._targets.values()), [])
+        if not pairs:
+            return []
+        decided, true = torch.cat([d for d, _ in pairs]), torch.cat([t for _, t in pairs])
+        known = (true >= 0) & (decided >= 0)
+        classes = 1 + int(torch.cat([decided[known], true[known], torch.zeros(1, dtype=torch.long)]).max())
+        return count_decisions(true[known], decided[known], classes).tolist() if classes <= MOST_CLASSES else []
+
+    def _wrap(self, update: Callable[..., Any], metric: int) -> Callable[..., Any]:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             predicted = args[0] if args else kwargs.get("preds")
             target = args[1] if len(args) > 1 else kwargs.get("target")
             if isinstance(predicted, Tensor) and isinstance(target, Tensor):
-                self._keep(predicted, target)
+                self._keep(predicted, target, metric)
             return update(*args, **kwargs)
 
         return wrapped
 
-    def _keep(self, predicted: Tensor, target: Tensor) -> None:
+    def _keep(self, predicted: Tensor, target: Tensor, metric: int) -> None:
         if not predicted.is_floating_point():
-            self.decisions.append(predicted.flatten().cpu())
+            decided = predicted.flatten().cpu()
         elif predicted.ndim == target.ndim + 1:
-            self.decisions.append(predicted.argmax(1).flatten().cpu())
+            decided = predicted.argmax(1).flatten().cpu()
+        else:
+            return
+        self.decisions.append(decided)
+        if not target.is_floating_point() and target.numel() == len(decided):
+            pair = decided.long(), target.flatten().long().cpu()
+            self._targets.setdefault(metric, []).append(pair)
+
+
+def count_decisions(rows: Tensor, columns: Tensor, classes: int) -> Tensor:
+    """Count pairs of class indices, `[classes, classes]`.
+
+    Example:
+        >>> count_decisions(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 2).tolist()
+        [[1, 0], [1, 1]]
+    """
+    return torch.bincount(rows * classes + columns, minlength=classes * classes).reshape(classes, classes)
 
 
 def decision_agreement(floating: list[Tensor], integer: list[Tensor]) -> float | None:
