@@ -189,8 +189,13 @@ def _assemble(flowed: _Flowed, stride: int, window: int, streaming: Streaming) -
         trim=trim,
         receptive_field=reach(flowed.outputs, Fraction(stride), build.streams, list(flowed.inputs.values())),
         frame_period=streaming.frame_period,
+        open_end=streaming.lookahead == 0 and any(_has_open_end(build, stream) for stream in flowed.outputs),
     )
     return StreamingModel(spec, (module,), tuple(build.layers))
+
+
+def _has_open_end(build: Builder, stream: Stream) -> bool:
+    return bool((stream.exact < stream.frames)[build.valid & (stream.frames > 0)].any())
 
 
 def _port(name: str, stream: Stream, build: Builder) -> Port:

@@ -104,6 +104,9 @@ class StreamSpec:
         receptive_field: input frames that one output frame depends on; None where it is not known.
         frame_period: seconds from one input frame to the next, or None.
         cache_form: `"explicit"`, `"native"` or `"auto"`, as in `Streaming.caches`.
+        open_end: what offline makes of an incomplete last stride lacks the frames that would complete it, as behind a
+            strided layer that pads by `kernel - stride`; the stream has zero frames there, so it equals the offline output
+            only up to the last whole stride.
     """
 
     window: int
@@ -116,6 +119,7 @@ class StreamSpec:
     receptive_field: int | None = None
     frame_period: float | None = None
     cache_form: Literal["auto", "native", "explicit"] = "explicit"
+    open_end: bool = False
 
     @cached_property
     def caches(self) -> tuple[Cache, ...]:
@@ -133,6 +137,10 @@ class StreamSpec:
         trim = self.trim if port.trim is None else port.trim
         strides = max(0, ceil((frames - trim) / stride))
         return strides * port.frames * stride // self.window
+
+    def settled_frames(self, port: Port, frames: int) -> int:
+        """Those of them that a causal stream reproduces: all, or those of the whole strides."""
+        return self.output_frames(port, frames // self.stride * self.stride if self.open_end else frames)
 
     def output_delay(self, port: Port) -> int:
         """Frames that the streamed output `port` trails the offline one."""

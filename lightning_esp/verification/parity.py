@@ -14,13 +14,15 @@ from torch import Tensor, nn
 from lightning_esp.errors import DataError
 from lightning_esp.streaming.geometry import as_tuple, run
 from lightning_esp.streaming.model import (
+    Port,
     Recordings,
     StreamingModel,
+    StreamSpec,
     Values,
     join_windows,
     slice_windows,
 )
-from lightning_esp.streaming.recordings import cut_recordings, pad_recordings
+from lightning_esp.streaming.recordings import check_recordings, cut_recordings, pad_recordings
 from lightning_esp.streaming.threads import single_thread
 from lightning_esp.verification.model import Proof
 
@@ -51,7 +53,7 @@ def float_parity(
     Returns:
         The proofs, and notes about what could not be compared.
     """
-    module, proofs, notes = copy.deepcopy(module).eval(), [], []
+    module, proofs, notes = copy.deepcopy(module).eval(), [], _open_ends(model, recordings)
     for dtype in (torch.float32, torch.float64):
         name = f"float parity, {str(dtype).removeprefix('torch.')}"
         typed = replace(model, stages=tuple(copy.deepcopy(stage).to(dtype).eval() for stage in model.stages))
@@ -65,6 +67,17 @@ def float_parity(
             continue
         proofs.append(_proof(name, worst, LIMITS[dtype]))
     return tuple(proofs), tuple(notes)
+
+
+def _open_ends(model: StreamingModel, recordings: Recordings) -> list[str]:
+    spec = model.spec
+    lengths = [frames for _, frames in check_recordings(spec, recordings)]
+    if not spec.open_end or all(frames % spec.stride == 0 for frames in lengths):
+        return []
+    return [
+        f"an incomplete last stride of less than {spec.stride} frames was not compared, since offline lacks the frames that "
+        "complete it"
+    ]
 
 
 def _proof(name: str, worst: Difference, limit: float) -> Proof:
@@ -151,7 +164,8 @@ def _compare(model: StreamingModel, streamed: list[Values], offline: Mapping[str
         # Inside the model, frames that belong to padding or to a part of a stride may be counted differently.
         if not is_output and ours.shape != offline[port.name].shape:
             continue
-        found = _difference(model, ours, offline[port.name], port.time_axis, f"stage {stage!r}, output {port.name!r}")
+        whole = comparable(spec, port, frames, offline[port.name].shape[port.time_axis])
+        found = _difference(ours, offline[port.name], port.time_axis, whole, f"stage {stage!r}, output {port.name!r}")
         if not found.relative <= worst.relative and (is_output or not worst.where):
             worst = found
         if not found.relative <= LIMITS[ours.dtype]:
@@ -159,10 +173,10 @@ def _compare(model: StreamingModel, streamed: list[Values], offline: Mapping[str
     return worst
 
 
-def _difference(model: StreamingModel, streamed: Tensor, offline: Tensor, axis: int, name: str) -> Difference:
+def _difference(streamed: Tensor, offline: Tensor, axis: int, span: tuple[int, int], name: str) -> Difference:
     if streamed.shape != offline.shape:
         return Difference(float("inf"), f"{name}: streamed shape {list(streamed.shape)}, offline {list(offline.shape)}")
-    first, last = comparable(model, offline.shape[axis])
+    first, last = span
     length = max(0, last - first)
     gap = (streamed - offline).abs().narrow(axis, first, length).transpose(0, axis).flatten(1)
     scale = max(1.0, float(offline.abs().max())) if offline.numel() else 1.0
@@ -174,14 +188,13 @@ def _difference(model: StreamingModel, streamed: Tensor, offline: Tensor, axis: 
     return Difference(relative, f"{name}, from frame {frame} of {offline.shape[axis]}")
 
 
-def comparable(model: StreamingModel, frames: int) -> tuple[int, int]:
-    """The offline output frames that a stream must reproduce.
+def comparable(spec: StreamSpec, port: Port, frames: int, count: int) -> tuple[int, int]:
+    """The offline output frames that a stream must reproduce, of the `count` frames for a recording of `frames` frames.
 
-    A causal model: all. With look-ahead, stacked layers see zeros behind the end offline where the stream sees what the
+    A causal model: all; with an open end, all of the whole strides. With look-ahead, stacked layers see zeros behind the end offline where the stream sees what the
     layer before makes of zeros, so only frames whose receptive field lies inside the recording count.
     """
-    spec = model.spec
     if spec.delay == 0 or spec.trim > 0:
-        return 0, frames
+        return 0, min(count, spec.settled_frames(port, frames))
     reach = ceil((spec.receptive_field or 0) / spec.stride)
-    return min(frames, reach), max(min(frames, reach), frames - spec.delay)
+    return min(count, reach), max(min(count, reach), count - spec.delay)

@@ -162,6 +162,21 @@ class UNet(nn.Module):
         return self.up1(torch.cat([y, first], dim=1))[..., : x.shape[-1]] + x
 
 
+class MaskedCodec(nn.Module):
+    """A causal Conv-TasNet: overlapping frames of samples, a mask for each, samples again; the least padding possible."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Conv1d(1, 6, 8, stride=4), nn.ConvTranspose1d(6, 1, 8, stride=4)
+        self.mask = nn.Sequential(
+            CausalConv(6, 6, 3), nn.PReLU(), CausalConv(6, 6, 3, dilation=2, groups=6), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = F.relu(self.encoder(F.pad(x, (4, 0))))
+        return self.decoder(frames * self.mask(frames))[..., : x.shape[-1]]
+
+
 class DenseNet(nn.Module):
     """Every layer reads all before it, with branches of different kernel."""
 
@@ -283,6 +298,7 @@ NAMED: Mapping[str, Named] = {
     "wavenet": Named(WaveNet, (1, 3, 24)),
     "valid_wavenet": Named(ValidWaveNet, (1, 3, 24), shortest=16),
     "unet": Named(UNet, (1, 3, 24)),
+    "masked_codec": Named(MaskedCodec, (1, 1, 24), shortest=4),
     "densenet": Named(DenseNet, (1, 3, 24)),
     "gru": Named(Crnn, (1, 24, 4), axis=1, recurrent=True),
     "lstm": Named(lambda: Crnn(nn.LSTM, 3), (1, 24, 4), axis=1, recurrent=True),

@@ -145,6 +145,18 @@ def down_and_up(r: Random, c: int) -> Piece:
     return Piece(Function(forward, down=down, up=up, inner=inner.module), 2 * c)
 
 
+def codec(r: Random, c: int) -> Piece:
+    """Frames of samples with the least padding, and samples again; offline, an incomplete last frame does not exist."""
+    s, o = r.choice((2, 3)), _width(r)
+    k = s * r.choice((1, 2)) + r.choice((0, 1))
+    down, up = nn.Conv1d(c, o, k, stride=s), nn.ConvTranspose1d(o, c, k, stride=s)
+
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        return m.up(torch.tanh(m.down(F.pad(x, (k - s, 0)))))[..., : x.shape[-1]]  # type: ignore[operator]
+
+    return Piece(Function(forward, down=down, up=up), c)
+
+
 def upsampled(r: Random, c: int) -> Piece:
     s = r.choice((2, 3))
     if r.random() < 0.5:
@@ -439,7 +451,7 @@ def late_padding(r: Random, c: int) -> Piece:
 
 LAYERS: tuple[Maker, ...] = (
     causal_subclass, functional_pad, pad_layer, padded_once, chomped, prepended, depthwise, strided, weight_normed, raw_function,
-    transposed, down_and_up, upsampled, up_and_down, pooled, subsampled, batch_normed, activated, channel_norm, linear,
+    transposed, down_and_up, codec, upsampled, up_and_down, pooled, subsampled, batch_normed, activated, channel_norm, linear,
     mixed, squeeze_excitation, gated, channels_only, arithmetic, sliced, shifted, stacked, largest_bin, section_2d,
     pooled_bins, recurrent, transposed_2d, hand_written, residual, strided_residual, parallel, dense,
     # Twice, since they choose between several operators.

@@ -44,7 +44,7 @@ def test_a_cached_layer_costs_one_concat_and_one_slice(name: str) -> None:
     joins = {"densenet": 4, "unet": 1, "denoiser": 2}.get(name, 0)
     assert types["Concat"] == len(sliding) + joins
     # A slice more for each crop of a transposed conv, and two for a gate.
-    assert types["Slice"] == len(sliding) + {"unet": 2, "denoiser": 2, "conformer": 4}.get(name, 0)
+    assert types["Slice"] == len(sliding) + {"unet": 2, "denoiser": 2, "conformer": 4, "masked_codec": 1}.get(name, 0)
     assert not set(types) & {"Split", "Pad", "Shape", "Gather", "Loop", "If", "ScatterND", "Expand", "MatMul"} - (
         {"MatMul"} if name == "squeeze_excite" else set()
     )
