@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_esp.report.listening import list_tiles, render_listening
 from lightning_esp.report.markup import Markup, figure, join, number, size, table, tag
 from lightning_esp.report.pictures import draw_bar, draw_load, draw_matrix, draw_streams, softmax
 
@@ -20,7 +21,7 @@ def render_report(manifest: Data, report: Data) -> bytes:
         report: content of `report.json`.
     """
     title = f"{manifest['name']}: streaming model for {', '.join(_chip(t) for t in manifest['targets'])}"
-    body = [tag("header", tag("h1", title), _verdict(manifest)), _model(manifest, report)]
+    body = [tag("header", tag("h1", title), _verdict(manifest, report)), _model(manifest, report)]
     for target in manifest["targets"]:
         body.append(_target(target, manifest, report))
     body += [_proofs(manifest), _versions(manifest, report)]
@@ -35,7 +36,7 @@ def render_report(manifest: Data, report: Data) -> bytes:
     return f"<!DOCTYPE html>\n{page}\n".encode()
 
 
-def _verdict(manifest: Data) -> Markup:
+def _verdict(manifest: Data, report: Data) -> Markup:
     proofs = manifest["proofs"]
     held = sum(proof["passed"] for proof in proofs)
     passed = held == len(proofs)
@@ -46,17 +47,18 @@ def _verdict(manifest: Data) -> Markup:
     )
     parts: list[object] = [tag("p", tag("strong", sentence))]
     for target in manifest["targets"]:
-        parts.append(_tiles(target, manifest))
+        parts.append(_tiles(target, manifest, report))
     return tag("div", *parts, class_="verdict" if passed else "verdict failed")
 
 
-def _tiles(target: str, manifest: Data) -> Markup:
+def _tiles(target: str, manifest: Data, report: Data) -> Markup:
     entry, streaming, budget = manifest["targets"][target], manifest["streaming"], manifest.get("budget") or {}
     estimate, tiles = entry.get("estimate"), []
     deltas = _deltas(manifest, target)
     shown = [row for row in deltas if "loss" not in row[0]]
     for name, floating, integer in shown[:2]:
         tiles.append((name, number(integer), f"float {number(floating)}, {_signed(integer - floating)}"))
+    tiles += list_tiles(report["targets"][target].get("listening"))
     if estimate is not None:
         tiles.append(("costliest frame step", _time(estimate["step_us"]), _against(estimate, streaming, budget)))
         tiles.append(
@@ -151,9 +153,11 @@ def _target(target: str, manifest: Data, report: Data) -> Markup:
     parts: list[object] = [tag("h2", _chip(target))]
     parts += [
         _metrics(target, manifest),
-        _load(target, manifest),
+        render_listening(figures.get("listening")),
         _matrix(figures, manifest),
-        _streams(figures, manifest),
+        # The streams of validation say more.
+        Markup("") if figures.get("listening") else _streams(figures, manifest),
+        _load(target, manifest),
     ]
     parts += [_noise(figures), _ranges(figures)]
     return tag("section", *parts)
@@ -186,12 +190,19 @@ def _load(target: str, manifest: Data) -> Markup:
 
 
 def _matrix(figures: Data, manifest: Data) -> Markup:
-    counts = figures.get("confusion")
-    if not counts:
+    found = figures.get("confusion")
+    if not found:
         return Markup("")
-    return figure(
-        draw_matrix(manifest["labels"], counts), "Decisions of the integer stream (columns) by true class (rows)."
-    )
+    counts, labels = found["counts"], manifest["labels"]
+    names = labels if len(labels) == len(counts) else [f"class {index}" for index in range(len(counts))]
+    if found["rows"] == "target":
+        told = f"Decisions of the integer stream (columns) by true class (rows), on the {found['data']} data."
+    else:
+        told = (
+            "Output frames by the class that is highest in the integer stream (columns) and in float (rows), on the "
+            f"{found['data']} data. Off the diagonal they differ."
+        )
+    return figure(draw_matrix(names, counts, found.get("float_counts", ())), told)
 
 
 def _streams(figures: Data, manifest: Data) -> Markup:

@@ -74,7 +74,7 @@ def draw_streams(
     lanes += [tag("line", x1=f"{x:.1f}", y1=0, x2=f"{x:.1f}", y2=bottom, class_="cut") for x in cuts]
     length = f"{frames * period:.3g} s" if period else f"{frames} frames"
     lanes.append(tag("text", length, x=LABEL + span, y=bottom + 16, text_anchor="end", class_="soft"))
-    return _svg(bottom + 22, f"Outputs over {length}, float and integers", join(lanes))
+    return picture(bottom + 22, f"Outputs over {length}, float and integers", join(lanes))
 
 
 def _draw_event(title: str, kind: str, x: float, y: int) -> Markup:
@@ -105,31 +105,39 @@ def draw_load(stages: Sequence[Mapping[str, object]], window: int, period_us: fl
         else:
             parts.append(tag("rect", x=LABEL, y=y + 5, width=40, height=height - 10, rx=3, class_="idle"))
             parts.append(tag("text", "idle", x=LABEL + 48, y=y + 19, class_="soft"))
-    return _svg(shown * height + 4, "Load of each frame step", join(parts))
+    return picture(shown * height + 4, "Load of each frame step", join(parts))
 
 
-def draw_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Markup:
-    """Draw a confusion matrix: true classes in rows, decided ones in columns."""
+def draw_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], others: Sequence[Sequence[int]] = ()) -> Markup:
+    """Draw a confusion matrix.
+
+    Args:
+        labels: names of the classes.
+        counts: `[rows][columns]`; a cell is as dark as its share of the row.
+        others: counts of another network, told where one points at a cell.
+    """
     cell, parts = min(46, (WIDTH - LABEL) // max(1, len(labels))), []
+    bottom = len(labels) * cell
     for row, line in enumerate(counts):
         total = max(1, sum(line))
         parts.append(tag("text", labels[row], x=LABEL - 8, y=(row + 1) * cell - cell / 2 + 4, text_anchor="end"))
+        place = f"translate({LABEL + (row + 0.5) * cell:g} {bottom + 10:g}) rotate(40)"
+        parts.append(tag("text", labels[row], transform=place))
         for column, count in enumerate(line):
             x, y = LABEL + column * cell, row * cell
-            parts.append(
-                tag(
-                    "rect",
-                    x=x,
-                    y=y,
-                    width=cell - 2,
-                    height=cell - 2,
-                    class_="heat",
-                    opacity=f"{0.06 + 0.6 * count / total:.3f}",
-                )
-            )
-            if count:
-                parts.append(tag("text", count, x=x + cell / 2 - 1, y=y + cell / 2 + 4, text_anchor="middle"))
-    return _svg(len(labels) * cell + 4, "Confusion matrix", join(parts))
+            told = f"{labels[row]} as {labels[column]}: {number(count)} of {number(total)}"
+            told += f"; float {number(others[row][column])}" if others else ""
+            shade = {"class_": "heat", "opacity": f"{0.06 + 0.6 * count / total:.3f}"}
+            parts.append(tag("rect", tag("title", told), x=x, y=y, width=cell - 2, height=cell - 2, **shade))
+            if count and cell >= 24:
+                middle = {"x": x + cell / 2 - 1, "y": y + cell / 2 + 4, "text_anchor": "middle"}
+                parts.append(tag("text", _short(count), **middle, class_="count"))
+    longest = max((len(label) for label in labels), default=0)
+    return picture(bottom + 22 + 5 * longest, "Confusion matrix", join(parts))
+
+
+def _short(count: int) -> str:
+    return str(count) if count < 10_000 else f"{count / 1000:.0f}k"
 
 
 def draw_bar(share: float, mark: float | None = None) -> Markup:
@@ -141,7 +149,8 @@ def draw_bar(share: float, mark: float | None = None) -> Markup:
     return tag("svg", *inside, width=122, height=14, viewBox="0 0 122 14", aria_hidden="true")
 
 
-def _svg(height: float, title: str, content: Markup) -> Markup:
+def picture(height: float, title: str, content: Markup) -> Markup:
+    """An SVG of the width of the page, with a title for those who cannot see it."""
     return tag(
         "svg",
         tag("title", title),

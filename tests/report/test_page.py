@@ -110,8 +110,17 @@ def test_metrics_and_budget_are_told(parts: tuple[dict[str, Any], dict[str, Any]
 def test_the_confusion_matrix_is_drawn_where_there_is_one(parts: tuple[dict[str, Any], dict[str, Any]]) -> None:
     manifest, report = copy.deepcopy(parts)
     assert "Confusion matrix" not in Outline(render_report(manifest, report).decode()).pictures
-    manifest["labels"], report["targets"]["esp32s3"]["confusion"] = ["no", "yes"], [[5, 1], [0, 7]]
-    assert "Confusion matrix" in Outline(render_report(manifest, report).decode()).pictures
+    manifest["labels"] = ["no", "yes"]
+    confusion = {"rows": "target", "data": "test", "counts": [[5, 1], [0, 7]], "float_counts": [[6, 0], [0, 7]]}
+    report["targets"]["esp32s3"]["confusion"] = confusion
+    page = render_report(manifest, report).decode()
+    assert "Confusion matrix" in Outline(page).pictures
+    assert "<title>no as yes: 1 of 6; float 0</title>" in page
+    assert "by true class (rows), on the test data" in page
+    report["targets"]["esp32s3"]["confusion"] = {"rows": "float", "data": "validation", "counts": [[1, 0, 0]] * 3}
+    page = render_report(manifest, report).decode()
+    assert "in float (rows), on the validation data" in page
+    assert ">class 2</text>" in page, "there are labels for two classes only"
 
 
 def test_names_from_outside_are_escaped(parts: tuple[dict[str, Any], dict[str, Any]]) -> None:
