@@ -24,10 +24,11 @@ from lightning_esp.task_metrics import TaskMetrics
 from lightning_esp.training.attempt import Attempt
 from lightning_esp.training.copying import isolate_random
 from lightning_esp.training.listening import find_front_end
+from lightning_esp.training.loggers import log_export
 from lightning_esp.training.package import UnifiedCallback
 from lightning_esp.training.progress import show_progress, shows_progress
 from lightning_esp.training.recordings import Captured, capture_recordings, capture_shapes
-from lightning_esp.training.settings import fill_deployment, fill_streaming, log_figures
+from lightning_esp.training.settings import fill_deployment, fill_streaming
 from lightning_esp.training.streams import find_streams, has_streams, take_start
 from lightning_esp.training.subject import Subject, make_subject
 from lightning_esp.training.weights import Choice, check_choice
@@ -242,7 +243,7 @@ class EspStreamingExport(Callback, UnifiedCallback):
         )
         task = TaskMetrics(subject, self.quantization.tolerance, seed=self.calibration.seed)
         self._bundle = self._export(subject, captured, attempt.directory, task)
-        log_figures(attempt.trainer, self._bundle.path, self._bundle.manifest)
+        log_export(attempt.trainer, self._bundle.path, self._bundle.manifest)
         rank_zero_info(f"EspStreamingExport: wrote {self._bundle.path}.")
         return self._bundle
 

@@ -9,10 +9,12 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
-from lightning_esp.config import Calibration, Streaming
+from lightning_esp.config import Calibration, Deployment, Streaming
 from lightning_esp.training.copying import isolate_random
+from lightning_esp.training.listening import find_front_end
 from lightning_esp.training.recordings import Captured, capture_recordings
 from lightning_esp.training.recovery import Retry, save_material, save_weights
+from lightning_esp.training.settings import fill_deployment, fill_streaming
 from lightning_esp.training.subject import Subject, make_subject
 from lightning_esp.training.weights import Choice, Weights, choose_weights
 
@@ -62,9 +64,14 @@ class Attempt:
         if checkpoint is None:
             checkpoint = save_weights(self.module, datamodule, self._beside("failed.ckpt"))
         material = None
+        complete = arguments
         if self.subject is not None and self.captured is not None:
-            material = save_material(self.subject, self.captured.recordings, self._beside("failed.pt"))
-        retry = Retry(self.trainer, self.module, datamodule, checkpoint, material, arguments, module)
+            listens = self.captured.waveforms is not None
+            front_end = find_front_end(self.subject.original) if listens else None
+            recordings = self.captured.waveforms or self.captured.recordings
+            material = save_material(self.subject, recordings, front_end, self._beside("failed.pt"))
+            complete = _fill(arguments, self.subject)
+        retry = Retry(self.trainer, self.module, datamodule, checkpoint, material, arguments, complete, module)
         return (
             f"EspStreamingExport: the export failed. {type(error).__name__}: {error}\n\n"
             f"Nothing of the training is lost: the weights are in {checkpoint}. To export again:\n\n{retry.code()}\n"
@@ -72,3 +79,11 @@ class Attempt:
 
     def _beside(self, suffix: str) -> Path:
         return self.directory.with_name(f"{self.directory.name}.{suffix}")
+
+
+def _fill(arguments: Mapping[str, Any], subject: Subject) -> dict[str, Any]:
+    """Add the frame period and the labels that the run knows, so that `export` needs no trainer."""
+    streaming = fill_streaming(arguments.get("streaming", Streaming()), subject)
+    deployment = fill_deployment(arguments.get("deployment", Deployment()), subject)
+    found = {"streaming": (streaming, Streaming()), "deployment": (deployment, Deployment())}
+    return {**arguments, **{name: value for name, (value, default) in found.items() if value != default}}

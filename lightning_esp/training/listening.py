@@ -15,11 +15,48 @@ from lightning_esp.streaming import Recording
 # Other batch sizes and devices round otherwise; anything beyond comes from something between front end and network.
 _LIMIT = 1e-3
 
+# What makes features of samples in torchaudio.
+_FEATURES = ("MelSpectrogram", "MFCC", "LFCC", "Spectrogram", "MelScale")
+
 
 def find_front_end(module: nn.Module) -> FrontEnd | None:
     """Return a copy, on the CPU, of the only front end among the submodules; None where there is none, or several."""
     found = [child for child in module.modules() if isinstance(child, FrontEnd)]
     return copy.deepcopy(found[0]).float().cpu() if len(found) == 1 else None
+
+
+def explain_frames(module: nn.Module) -> str:
+    """Say why an export starts at frames and not at samples, and what would make the firmware listen.
+
+    Args:
+        module: a LightningModule for which `match_waveforms` returned None.
+    """
+    ours = [path for path, child in module.named_modules() if isinstance(child, FrontEnd)]
+    others = [
+        f"{path or 'the module itself'} ({type(child).__name__})"
+        for path, child in module.named_modules()
+        if type(child).__module__.startswith("torchaudio.transforms") and type(child).__name__ in _FEATURES
+    ]
+    if len(ours) > 1:
+        reason = f"it has several front ends ({', '.join(ours)}); keep one"
+    elif ours:
+        reason = (
+            f"what the network sees is not what the front end {ours[0]} makes of one channel of samples; move what lies "
+            "between them into the network, and mean and scale into the front end (its `measure` sets them)"
+        )
+    elif others:
+        reason = (
+            f"its features come from {', '.join(others)}, which ESP-DL's dl::audio does not compute; train with a LogMel, "
+            "Mfcc or Spectrogram of lightning_esp.frontend in its place"
+        )
+    else:
+        reason = (
+            "it has no front end; if it hears audio, give it a LogMel, Mfcc or Spectrogram of lightning_esp.frontend"
+        )
+    return (
+        "EspStreamingExport: the firmware will take frames of features from streaming_next_frame (main/frames.hpp) and not "
+        f"listen to samples: {reason}."
+    )
 
 
 class WaveformRecorder:

@@ -11,7 +11,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
 Progress = Callable[[str, int, int], None]
-TITLES = {"calibrate": "Calibrating", "quantize": "Quantizing", "evaluate": "Evaluating"}
+TITLES = {"calibrate": "Calibrating", "quantize": "Quantizing", "evaluate": "Evaluating", "listen": "Listening"}
 
 
 def shows_progress(trainer: Trainer) -> bool:

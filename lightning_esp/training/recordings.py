@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_esp.config import Calibration, Streaming
 from lightning_esp.errors import DataError, ModuleNotFoundInBatchError
 from lightning_esp.streaming import Recording
 from lightning_esp.training.capture import InputRecorder, split_recordings
-from lightning_esp.training.listening import WaveformRecorder, find_front_end, match_waveforms
+from lightning_esp.training.listening import WaveformRecorder, explain_frames, find_front_end, match_waveforms
 from lightning_esp.training.loaders import PrivateLoaders, UntilEnough, make_private, map_loaders
 from lightning_esp.training.replay import Replay, combine
 from lightning_esp.training.sources import Source, is_user_defined, iterate_sources
@@ -78,6 +79,8 @@ def capture_recordings(
     recordings = split_recordings(subject.module, calls.calls, streaming, calibration.max_recordings)
     rows = ears.rows([call.batch for call in calls.calls])
     waveforms = match_waveforms(find_front_end(subject.original), rows, recordings)
+    if waveforms is None and not rehearsal:
+        rank_zero_info(explain_frames(subject.original))
     return Captured(recordings, f"the {source.name} data", private.failure, waveforms)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule
 
+from lightning_esp.frontend import FrontEnd
 from lightning_esp.streaming import Recording
 from lightning_esp.training.package import package_of
 from lightning_esp.training.settings import describe_arguments
@@ -34,11 +35,17 @@ def save_weights(module: LightningModule, datamodule: Any, path: Path) -> Path:
     return path
 
 
-def save_material(subject: Subject, recordings: Sequence[Recording], path: Path) -> Path | None:
-    """Write the module and its recordings, all that `export` needs; None where the module cannot be pickled."""
+def save_material(
+    subject: Subject, recordings: Sequence[Recording], front_end: FrontEnd | None, path: Path
+) -> Path | None:
+    """Write the module, its recordings and what makes features of them, all that `export` needs.
+
+    Returns:
+        `path`; None where the module cannot be pickled.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.save({"module": subject.module, "recordings": list(recordings)}, path)
+        torch.save({"module": subject.module, "recordings": list(recordings), "front_end": front_end}, path)
     except Exception:  # a class inside a function, a lambda: whatever pickle says, there is another way
         path.unlink(missing_ok=True)
         return None
@@ -56,6 +63,7 @@ class Retry:
         checkpoint: the weights.
         material: what `save_material` has written, or None.
         arguments: arguments that `EspStreamingExport` and `export` share.
+        complete: the same, with what the callback would have found out itself.
         path: `EspStreamingExport(module=...)`.
     """
 
@@ -65,6 +73,7 @@ class Retry:
     checkpoint: Path
     material: Path | None
     arguments: Mapping[str, Any]
+    complete: Mapping[str, Any]
     path: str | None
 
     def code(self) -> str:
@@ -82,9 +91,9 @@ class Retry:
             "import torch",
             "from lightning_esp import Calibration, Deployment, Quantization, Streaming, export",
             "",
-            f"# The network with the weights of {self.checkpoint}, and what it was called with.",
+            f"# The network with the weights of {self.checkpoint}, what it heard, and its front end.",
             f"saved = torch.load({str(self.material)!r}, weights_only=False)",
-            f'bundle = export(saved["module"], saved["recordings"], {describe_arguments(self.arguments)})',
+            f"bundle = export(**saved, {describe_arguments(self.complete)})",
         ]
 
     def _from_checkpoint(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Options that the run itself knows, options as code, and figures for the run's loggers."""
+"""Options that the run itself knows, and options as code."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard
-
-from pytorch_lightning import Trainer
 
 from lightning_esp.config import Deployment, Streaming
 from lightning_esp.training.subject import Subject
@@ -42,16 +40,3 @@ def describe_arguments(arguments: Mapping[str, Any]) -> str:
     """Write arguments as code; paths become strings."""
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
     return ", ".join(f"{name}={value!r}" for name, value in plain.items())
-
-
-def log_figures(trainer: Trainer, path: Path, manifest: Mapping[str, Any]) -> None:
-    """Give the metrics of a bundle and its path to the loggers of the run."""
-    metrics = manifest.get("metrics", {})
-    figures = {f"export/float/{name}": value for name, value in metrics.get("float", {}).items()}
-    for target, values in metrics.get("quantized", {}).items():
-        figures |= {f"export/{target}/{name}": value for name, value in values.items()}
-    for logger in trainer.loggers:
-        if figures:
-            logger.log_metrics(figures, step=trainer.global_step)
-        logger.log_hyperparams({"export_bundle": str(path)})
-        logger.save()
