@@ -154,4 +154,5 @@ def failed_again(fake: FakeExport, module: nn.Module, recordings: Any, **options
         ("esp32p4",),
         evaluate=lambda stream: TaskResult({}, {}),
         progress=lambda *a: None,
+        streams=None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 
 import numpy as np
@@ -135,11 +136,39 @@ def test_the_callback_finds_the_front_end(tmp_path):
     check_golden_chain(bundle, module.front_end, list(make_waveforms(12)))
 
 
-def test_a_network_that_sees_something_else_is_exported_without(tmp_path):
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_the_snippet_of_a_failed_export_makes_a_bundle_that_listens(tmp_path, monkeypatch, caplog):
+    """Front end, frame period and labels are in it, though no trainer is."""
+
+    def fail(*arguments, **options):
+        raise DataError("no luck")
+
+    torch.manual_seed(0)
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning_esp.callback.export", fail)
+        module = Listener()
+        module.labels = LABELS
+        callback = EspStreamingExport(output_dir=tmp_path / "b", dry_run=False)
+        loaders = {"train_dataloaders": make_loader(), "val_dataloaders": make_loader()}
+        with pytest.raises(DataError, match="no luck"):
+            fit(tmp_path, callback, module=module, max_epochs=1, **loaders)
+    names = {}
+    exec(caplog.text.split("To export again:")[1], names)
+    bundle = names["bundle"]
+    assert bundle.path == tmp_path / "b"
+    assert bundle.manifest["frontend"] == module.front_end.describe()
+    assert bundle.manifest["streaming"]["frame_period"] == 0.01
+    assert bundle.labels == LABELS
+    check_golden_chain(bundle, module.front_end, list(make_waveforms(12)))
+
+
+def test_a_network_that_sees_something_else_is_exported_without(tmp_path, caplog):
     torch.manual_seed(0)
     callback = EspStreamingExport(output_dir=tmp_path / "b", dry_run=False)
     loaders = {"train_dataloaders": make_loader(), "val_dataloaders": make_loader()}
-    fit(tmp_path, callback, module=Listener(gain=0.5), max_epochs=1, **loaders)
+    with caplog.at_level(logging.INFO):
+        fit(tmp_path, callback, module=Listener(gain=0.5), max_epochs=1, **loaders)
+    assert "what the network sees is not what the front end front_end makes of one channel" in caplog.text
     assert callback.bundle is not None
     assert callback.bundle.manifest["frontend"] is None
     assert not list((tmp_path / "b").rglob("*_audio.bin"))
