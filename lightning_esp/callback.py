@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Iterable
@@ -254,6 +255,8 @@ class EspStreamingExport(Callback, UnifiedCallback):
         with show_progress(shown) as update, isolate_random(self.calibration.seed):
             listens = captured.waveforms is not None
             streams, deployment = self._listen(subject, captured, rehearsal)
+            # Weights that are not trained yet say nothing about the precision that they will need.
+            tolerance = math.inf if rehearsal else self.quantization.tolerance
             return export(
                 subject.module,
                 captured.waveforms or captured.recordings,
@@ -261,7 +264,7 @@ class EspStreamingExport(Callback, UnifiedCallback):
                 self.target,
                 fill_streaming(self.streaming, subject),
                 self.calibration,
-                self.quantization,
+                replace(self.quantization, tolerance=tolerance),
                 fill_deployment(deployment, subject),
                 front_end=find_front_end(subject.original) if listens else None,
                 evaluate=task,

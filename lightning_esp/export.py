@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lightning_esp.analysis import analyze, name_worst, rank_modules
 from lightning_esp.bundle import Bundle, check_output_dir, write_bundle
 from lightning_esp.calibration import Progress, calibrate
+from lightning_esp.climb import Ground, climb
 from lightning_esp.config import Calibration, Deployment, Quantization, Streaming, check_target
 from lightning_esp.errors import ConfigurationError, DataError, EnvironmentMismatchError
 from lightning_esp.evaluation.contract import Item
@@ -57,7 +58,7 @@ def export(
         target: one chip or several.
         streaming: window, stages and the rest.
         calibration: how much of the recordings calibrates the quantizer.
-        quantization: precision and method.
+        quantization: precision and method; `precision="auto"` finds one for each target.
         deployment: what the bundle holds beside the model.
         front_end: makes features of samples. The recordings are samples then, `[samples]` each, the module sees the
             features, the firmware computes them as well, and golden data start at samples.
@@ -71,7 +72,7 @@ def export(
     Raises:
         LightningEspError: the export failed; an older bundle is still there.
     """
-    targets = check_targets(target)
+    targets, wanted = check_targets(target), quantization or Quantization()
     check_versions()
     check_output_dir(output_dir)
     if len(recordings) == 0:
@@ -96,10 +97,18 @@ def export(
             )
         results: dict[str, tuple[QuantizedModel, Verification]] = {}
         for index, chip in enumerate(targets):
-            notify("quantize", index, len(targets))
-            quantized = quantize(model, samples, quantization, chip, worker=worker)
-            notify("quantize", index + 1, len(targets))
-            verification = prove_integers(quantized, recordings, worker, proofs, notes)
+            task: TaskResult | None = None
+            if wanted.precision == "auto":
+                limits = deployment.budget
+                climbed = climb(
+                    Ground(model, samples, recordings, worker, chip, wanted, limits, proofs, notes, evaluate, notify)
+                )
+                quantized, verification, task = climbed.quantized, climbed.verification, climbed.task
+            else:
+                notify("quantize", index, len(targets))
+                quantized = quantize(model, samples, wanted, chip, worker=worker)
+                notify("quantize", index + 1, len(targets))
+                verification = prove_integers(quantized, recordings, worker, proofs, notes)
             found = analyze(model, quantized, recordings, worker=worker).to_report()
             verification = replace(verification, golden=add_audio(verification.golden, heard), analysis=found)
             if listener is not None:
@@ -107,7 +116,7 @@ def export(
                 deployment, verification = judged.deployment, add_listening(verification, judged)
             if evaluate is not None:
                 notify("evaluate", index, len(targets))
-                task = evaluate(QuantizedStreaming(quantized))
+                task = task or evaluate(QuantizedStreaming(quantized))
                 if is_lossy(task, quantized):
                     task = advise(task, name_worst(rank_modules(model, quantized, recordings, worker=worker)))
                 verification = add_task(verification, task)

@@ -420,3 +420,53 @@ def test_a_lossy_metric_names_the_layers_to_keep_in_int16(tmp_path: Path, quick:
     layers = written.report["targets"]["esp32s3"]["analysis"]["layers"]
     assert {layer["bits"] for layer in layers if layer["module"] == path} == {16}
     assert {layer["bits"] for layer in layers if layer["module"] != path} >= {8}
+
+
+def pointwise() -> tuple[nn.Module, list[Tensor]]:
+    """The smallest network that has something to choose from."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv1d(8, 8, 1), nn.Tanh(), nn.Conv1d(8, 4, 1))
+    return shake(module), list(torch.randn(3, 8, 30))
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_rungs_of_a_climb_stand_in_manifest_report_and_page(tmp_path: Path) -> None:
+    auto = Quantization("auto", tolerance=0.1)
+    module, recordings = pointwise()
+    first, again = (
+        export(module, recordings, tmp_path / name, ("esp32s3", "esp32p4"), quantization=auto) for name in ("a", "b")
+    )
+    assert contents(first.path) == contents(again.path)
+    for target in first.targets:
+        climb = first.manifest["targets"][target]["climb"]
+        assert first.report["targets"][target]["climb"] == climb
+        assert climb["tolerance"] == 0.1
+        assert [rung["name"] for rung in climb["rungs"]][:2] == ["int8, kl", "int8, percentile"]
+        assert [rung["outcome"] for rung in climb["rungs"]].count("chosen") == 1
+        assert first.manifest["targets"][target]["precision"] == "int8"
+    page = (first.path / "report.html").read_text()
+    assert all(rung["name"] in page for rung in climb["rungs"])
+    plain = export(module, recordings, tmp_path / "plain")
+    assert "climb" not in plain.manifest["targets"]["esp32s3"]
+    assert "int8, percentile" not in (plain.path / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_users_metrics_lead_the_climb_and_an_older_bundle_stays(tmp_path: Path) -> None:
+    judged: list[float] = []
+
+    def judge(stream: nn.Module) -> TaskResult:
+        judged.append(0.7 + 0.01 * len(judged))
+        proof = Proof("acc holds", 0.2, 0.005, judged[-1] >= least, f"acc is {judged[-1]:.2f}", "Try more.")
+        return TaskResult({"acc": 0.9}, {"acc": judged[-1]}, (proof,))
+
+    module, recordings = pointwise()
+    auto = Quantization("auto")
+    least = 0.71
+    written = export(module, recordings, tmp_path / "b", quantization=auto, evaluate=judge)
+    assert judged == [0.7, 0.71]
+    assert written.manifest["metrics"]["quantized"]["esp32s3"] == {"acc": 0.71}
+    before, least = contents(tmp_path / "b"), 2.0
+    with pytest.raises(ProofError, match=r"(?s)none of \d+ rungs holds for esp32s3.*int16 \(.*: rejected: acc is"):
+        export(module, recordings, tmp_path / "b", quantization=auto, evaluate=judge)
+    assert contents(tmp_path / "b") == before

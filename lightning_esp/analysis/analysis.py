@@ -7,18 +7,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_esp.analysis.model import Analysis, Excerpt, FlowStep, LayerNoise, ModuleEffect, TensorRange
+from lightning_esp.analysis.windows import first_windows, take_recordings
 from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import QuantizedModel, Worker
-from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.noise import NoiseFigures, OperatorNoise
 from lightning_esp.quantization.onnx_graph import module_path
-from lightning_esp.streaming.model import Recordings, StreamingModel, Values, count_frames, slice_windows
-from lightning_esp.streaming.recordings import check_recordings
+from lightning_esp.streaming.model import Recordings, StreamingModel, Values, count_frames
 
 # Enough for figures that hold to a decibel; each further window costs its time in every export.
 MAX_RECORDINGS, MAX_WINDOWS = 4, 24
@@ -62,8 +60,8 @@ def analyze(
     Raises:
         DataError: the recordings do not fit the model.
     """
-    taken = _take(model, recordings, max_recordings)
-    windows = _windows(model, taken, max_windows)
+    taken = take_recordings(model, recordings, max_recordings)
+    windows = first_windows(model, taken, max_windows)
     feedback = {cache.name: cache.next for cache in model.spec.caches}
     with nullcontext(worker) if worker is not None else Worker() as running:
         figures: NoiseFigures = running.call("measure_noise", quantized.graph, windows, feedback)
@@ -91,7 +89,7 @@ def rank_modules(
         max_recordings: as for `analyze`.
         max_windows: as for `analyze`.
     """
-    windows = _windows(model, _take(model, recordings, max_recordings), max_windows)
+    windows = first_windows(model, take_recordings(model, recordings, max_recordings), max_windows)
     feedback = {cache.name: cache.next for cache in model.spec.caches}
     with nullcontext(worker) if worker is not None else Worker() as running:
         figures: NoiseFigures = running.call("measure_noise", quantized.graph, windows[:1], feedback)
@@ -117,26 +115,6 @@ def name_worst(effects: Sequence[ModuleEffect], share: float = 0.5, most: int = 
         names.append(effect.module)
         reached += effect.noise
     return tuple(names)
-
-
-def _take(model: StreamingModel, recordings: Recordings, count: int) -> list[tuple[Values, int]]:
-    step = max(1, len(recordings) // count)
-    return check_recordings(model.spec, list(recordings[::step])[:count])
-
-
-def _windows(model: StreamingModel, taken: Sequence[tuple[Values, int]], most: int) -> list[dict[str, Array]]:
-    """The first windows of recordings; those that are much shorter than the longest are left out."""
-    spec = model.spec
-    rows = [slice_windows(spec, values)[:most] for values, _ in taken]
-    longest = max(len(row) for row in rows)
-    rows = [row for row in rows if 2 * len(row) >= longest]
-    count = min(len(row) for row in rows)
-    windows = [
-        {port.name: np.concatenate([row[i][port.name].numpy() for row in rows]) for port in spec.inputs}
-        for i in range(count)
-    ]
-    windows[0] |= {name: value.numpy() for name, value in model.initial_caches(len(rows)).items()}
-    return windows
 
 
 def _layers(model: StreamingModel, figures: NoiseFigures) -> tuple[LayerNoise, ...]:

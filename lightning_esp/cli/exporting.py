@@ -24,7 +24,7 @@ def add_command(commands: Any) -> None:
     export.add_argument("--recipe", type=Path, required=True, help="the Python file that trained it")
     export.add_argument("--output", type=Path, help="directory of the bundle; default: that of the run's config.yaml")
     export.add_argument("--target", action="append", choices=TARGETS, help="which chip; may be given several times")
-    export.add_argument("--precision", choices=("int8", "int16"), help="instead of the run's")
+    export.add_argument("--precision", choices=("int8", "int16", "auto"), help="instead of the run's")
     export.set_defaults(run=run_export)
 
 

@@ -46,7 +46,7 @@ def equalize(graph: BaseGraph, crossing: Collection[str], sample: Mapping[str, T
     found.optimize(graph, dataloader=None, executor=None, collate_fn=None)
     if not found.pairs:
         raise QuantizationError(
-            "Quantization(equalization=True) found nothing to equalize: it takes two convolutions, or Linear layers on "
+            "Quantization(equalization=True) found nothing to equalize. It takes two convolutions, or Linear layers on "
             "[batch, channels], with nothing but ReLU or pooling between them, no cache and no cut of the stages. Leave it out."
         )
     for name, value in _outputs(graph, sample).items():

@@ -39,13 +39,19 @@ def measure_noise(graph: bytes, windows: Sequence[Mapping[str, Array]], feedback
     if batch == 1 or meter.takes_batches(steps[0]):
         meter.stream(steps, feedback)
     else:
-        for row in range(batch):
-            meter.stream([{n: v[row : row + 1] for n, v in step.items()} for step in steps], feedback, join=False)
+        for row in _rows(steps):
+            meter.stream(row, feedback, join=False)
     return meter.figures()
 
 
 def _tensors(windows: Sequence[Mapping[str, Array]]) -> list[dict[str, Tensor]]:
     return [{n: torch.from_numpy(np.ascontiguousarray(v)) for n, v in window.items()} for window in windows]
+
+
+def _rows(steps: Sequence[Mapping[str, Tensor]]) -> list[list[dict[str, Tensor]]]:
+    """The same windows, one recording at a time."""
+    count = len(next(iter(steps[0].values())))
+    return [[{n: v[row : row + 1] for n, v in step.items()} for step in steps] for row in range(count)]
 
 
 def measure_effects(
@@ -70,12 +76,14 @@ def measure_effects(
     operations = floating.operations
     executor = TorchExecutor(graph=floating, device="cpu")
     outputs = [name for name in floating.outputs if name not in set(feedback.values())]
-    reference = _outputs(executor, steps, feedback, outputs)
+    # A Reshape to a constant shape, behind a recurrent layer say, runs one recording at a time.
+    runs = [steps] if takes_batches(executor, steps[0]) else _rows(steps)
+    reference = _outputs(executor, runs, feedback, outputs)
     shares = {}
     for group, names in groups.items():
         for name in names:
             operations[name].restore_quantize_state()
-        found = _outputs(executor, steps, feedback, outputs)
+        found = _outputs(executor, runs, feedback, outputs)
         for name in names:
             operations[name].dequantize()
         shares[group] = _power(found - reference) / max(_power(reference), 1e-30)
@@ -84,12 +92,17 @@ def measure_effects(
 
 def _outputs(
     executor: TorchExecutor,
-    steps: Sequence[Mapping[str, Tensor]],
+    runs: Sequence[Sequence[Mapping[str, Tensor]]],
     feedback: Mapping[str, str],
     outputs: Sequence[str],
 ) -> Tensor:
     parts: list[Tensor] = []
-    _follow(executor, steps, feedback, lambda values: parts.extend(values[name].flatten() for name in outputs), outputs)
+
+    def keep(values: Mapping[str, Tensor]) -> None:
+        parts.extend(values[name].flatten() for name in outputs)
+
+    for steps in runs:
+        _follow(executor, steps, feedback, keep, outputs)
     return torch.cat(parts)
 
 

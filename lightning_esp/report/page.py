@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_esp.report.climb import render_climb
 from lightning_esp.report.listening import list_tiles, render_listening
 from lightning_esp.report.markup import Markup, figure, join, number, size, table, tag
 from lightning_esp.report.pictures import draw_bar, draw_load, draw_matrix, draw_streams, softmax
@@ -159,7 +160,7 @@ def _target(target: str, manifest: Data, report: Data) -> Markup:
         Markup("") if figures.get("listening") else _streams(figures, manifest),
         _load(target, manifest),
     ]
-    parts += [_noise(figures), _ranges(figures)]
+    parts += [render_climb(figures), _noise(figures), _ranges(figures)]
     return tag("section", *parts)
 
 

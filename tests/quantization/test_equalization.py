@@ -129,7 +129,7 @@ def test_nothing_to_equalize_is_an_error(worker: Worker, make: type[nn.Module]) 
     model = convert(module, given[0], Streaming(window=2))
     samples = calibrate(model, given)
     with pytest.raises(
-        QuantizationError, match=r"Quantization\(equalization=True\) found nothing to equalize: .* Leave it out"
+        QuantizationError, match=r"Quantization\(equalization=True\) found nothing to equalize\. .* Leave it out"
     ):
         quantize(model, samples, Quantization(equalization=True), worker=worker)
     quantize(model, samples, worker=worker)

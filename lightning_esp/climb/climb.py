@@ -1,0 +1,222 @@
+"""`climb`: from int8 to int16, until the user's metrics, the budget and every proof hold."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from lightning_esp.analysis import name_worst, rank_modules
+from lightning_esp.analysis.outputs import decibels, measure_outputs, prepare_reference
+from lightning_esp.climb.ground import OVER_BUDGET, Attempt, Ground, over_budget
+from lightning_esp.climb.model import Climb, Rung, describe
+from lightning_esp.config import Quantization
+from lightning_esp.errors import DeviceSafetyError, EspdlError, LightningEspError, ProofError, QuantizationError
+from lightning_esp.integers import QuantizedStreaming
+from lightning_esp.quantization import QuantizedModel, quantize
+from lightning_esp.verification import TaskResult
+from lightning_esp.verification.verify import prove_integers
+
+METHODS = ("kl", "percentile", "mse", "minmax")
+# To run the user's steps is what costs time, and a rung so much noisier than another one will not be better for them.
+PASSED_OVER_DB = 6.0
+# Modules in int16, more with every step; half of a model in int16 costs hardly less than all of it.
+STEPS = (1, 2, 4, 8)
+
+# What one rung may fail at and another one not.
+_REFUSALS = (QuantizationError, DeviceSafetyError, EspdlError, ProofError)
+
+
+def climb(ground: Ground) -> Climb:
+    """Try one way to quantize after the other.
+
+    All methods of int8 are quantized and compared by the noise at the outputs; the quietest is judged first. A rung
+    holds if the budget holds, no metric of the user's steps fell by more than the tolerance (without such metrics: the
+    noise at every output is at most that share of the signal), and all proofs hold. An infinite tolerance takes the first
+    rung that can be proved.
+
+    Raises:
+        ProofError: no rung holds; the message lists them all with their figures.
+        LightningEspError: the first rung's error, where none could even be quantized.
+    """
+    return _Climber(ground).run()
+
+
+class _Climber:
+    """One climb; keeps the rungs that were tried."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._reference = prepare_reference(ground.model, ground.recordings)
+        self._rungs: list[Rung] = []
+        self._errors: list[LightningEspError] = []
+        self._rejected: dict[tuple[bytes, ...], str] = {}
+        self._worst: tuple[str, ...] = ()
+        self._found: Climb | None = None
+
+    def run(self) -> Climb:
+        """Climb."""
+        attempts = self._compare()
+        self._judge_quietest(attempts)
+        if self._found is None and any(attempt.quantized for attempt in attempts):
+            self._mix(min(attempts, key=_noise))
+        if self._found is None:
+            whole = replace(self._ground.quantization, precision="int16", equalization=False)
+            self._rungs.append(self._judge(self._attempt(whole)))
+        if self._found is None:
+            self._give_up()
+        assert self._found is not None
+        return self._found.conclude(self._rungs)
+
+    def _compare(self) -> list[Attempt]:
+        """Quantize to int8 in every way."""
+        wanted = self._ground.quantization
+        base = replace(wanted, precision="int8")
+        if math.isinf(wanted.tolerance):
+            return [self._attempt(base)]
+        methods = [wanted.method, *(method for method in METHODS if method != wanted.method)]
+        attempts = [self._attempt(replace(base, method=method)) for method in methods]  # type: ignore[arg-type]
+        best = min(attempts, key=_noise)
+        if best.quantized is not None:
+            attempts.append(self._attempt(replace(best.setting, equalization=True)))
+        return attempts
+
+    def _attempt(self, setting: Quantization) -> Attempt:
+        ground, name = self._ground, _describe(setting)
+        ground.progress(f"try {name}", 0, 1)
+        try:
+            quantized = quantize(ground.model, ground.samples, setting, ground.target, worker=ground.worker)
+        except _REFUSALS as error:
+            self._errors.append(error)
+            attempt = Attempt(setting, reason=_first_sentence(error))
+        else:
+            attempt = self._measure(setting, quantized)
+        ground.progress(f"try {name}", 1, 1)
+        return attempt
+
+    def _measure(self, setting: Quantization, quantized: QuantizedModel) -> Attempt:
+        noise = max(measure_outputs(quantized, self._reference, self._ground.worker).values())
+        if not math.isfinite(noise):
+            return Attempt(setting, quantized, reason="outputs that are no finite numbers")
+        return Attempt(setting, quantized, noise, over_budget(quantized.estimate, self._ground.budget))
+
+    def _judge_quietest(self, attempts: Sequence[Attempt]) -> None:
+        """Judge from the quietest on, and keep the rungs in the order of the ladder."""
+        order = sorted(range(len(attempts)), key=lambda index: _noise(attempts[index]))
+        ended: dict[int, Rung] = {}
+        for index in order:
+            attempt, best = attempts[index], attempts[order[0]]
+            behind = _behind(attempt, best)
+            if attempt.quantized is not None and (self._found is not None or behind > PASSED_OVER_DB):
+                reason = f"{behind:.1f} dB noisier than {_describe(best.setting)}"
+                ended[index] = attempt.end("passed over", attempt.reason or reason)
+            else:
+                ended[index] = self._judge(attempt)
+        self._rungs += [ended[index] for index in range(len(attempts))]
+
+    def _judge(self, attempt: Attempt) -> Rung:
+        if attempt.quantized is None or attempt.reason:
+            return attempt.end("rejected", attempt.reason)
+        if attempt.files in self._rejected:
+            return attempt.end("rejected", f"the same files as {self._rejected[attempt.files]}")
+        task = TaskResult({}, {})
+        try:
+            task = self._evaluate(attempt)
+            reason = "; ".join(_doubts(task, attempt.noise, self._ground.quantization.tolerance))
+            if not reason:
+                verification = prove_integers(
+                    attempt.quantized,
+                    self._ground.recordings,
+                    self._ground.worker,
+                    self._ground.proofs,
+                    self._ground.notes,
+                )
+                self._found = Climb(attempt.setting, attempt.quantized, verification, task, ())
+                return attempt.end("chosen", task=task)
+        except _REFUSALS as error:
+            reason = _first_sentence(error)
+        self._rejected[attempt.files] = _describe(attempt.setting)
+        return attempt.end("rejected", reason, task)
+
+    def _evaluate(self, attempt: Attempt) -> TaskResult:
+        assert attempt.quantized is not None
+        if self._ground.evaluate is None:
+            return TaskResult({}, {})
+        return self._ground.evaluate(QuantizedStreaming(attempt.quantized))
+
+    def _mix(self, best: Attempt) -> None:
+        """Keep the costliest modules in int16, more of them step by step."""
+        assert best.quantized is not None
+        ground = self._ground
+        effects = rank_modules(ground.model, best.quantized, ground.recordings, worker=ground.worker)
+        left = [effect.module for effect in effects if effect.noise > 0]
+        self._worst = name_worst(effects)
+        kept, steps = best.setting.int16, _steps(left)
+        while steps and self._found is None:
+            added = steps.pop(0)
+            attempt = self._attempt(replace(best.setting, int16=(*kept, *added)))
+            if attempt.quantized is not None:
+                kept = attempt.setting.int16
+            elif len(added) > 1:
+                # One of them cannot be in int16, beside a cut say, which says nothing about the others.
+                steps[:0] = [(module,) for module in added]
+            self._rungs.append(self._judge(attempt))
+
+    def _give_up(self) -> None:
+        if self._errors and len(self._errors) == len(self._rungs):
+            raise self._errors[0]
+        wanted, lines = self._ground.quantization, "".join(f"\n  {rung}" for rung in self._rungs)
+        raise ProofError(
+            f"Quantization(precision='auto', tolerance={wanted.tolerance:g}): none of {len(self._rungs)} rungs holds for "
+            f"{self._ground.target}.{lines}\n{_advice(self._rungs, self._worst)}"
+        )
+
+
+def _steps(modules: Sequence[str]) -> list[tuple[str, ...]]:
+    """What each step adds, while something stays in int8.
+
+    Example:
+        >>> _steps(["a", "b", "c", "d", "e"])
+        [('a',), ('b',), ('c', 'd')]
+    """
+    ends = [end for end in STEPS if end < len(modules)]
+    return [tuple(modules[start:end]) for start, end in pairwise([0, *ends])]
+
+
+def _doubts(task: TaskResult, noise: float | None, tolerance: float) -> list[str]:
+    if task.proofs:
+        return [proof.where or proof.name for proof in task.proofs if not proof.passed]
+    if noise is not None and noise > tolerance:
+        return [f"{decibels(noise)} dB at the outputs, and the tolerance asks for {decibels(tolerance) or math.inf} dB"]
+    return []
+
+
+def _noise(attempt: Attempt) -> float:
+    return math.inf if attempt.noise is None else attempt.noise
+
+
+def _behind(attempt: Attempt, best: Attempt) -> float:
+    ratio = _noise(attempt) / max(_noise(best), 1e-30)
+    return 10 * math.log10(ratio) if 0 < ratio < math.inf else 0.0
+
+
+def _describe(setting: Quantization) -> str:
+    return describe(setting.precision, setting.method, setting.equalization, setting.int16)
+
+
+def _first_sentence(error: Exception) -> str:
+    return re.split(r"\.\s+(?=[A-Z])", str(error).partition("\n")[0])[0].removesuffix(".")
+
+
+def _advice(rungs: Sequence[Rung], worst: Sequence[str]) -> str:
+    words: list[str] = []
+    if any(rung.reason.startswith(OVER_BUDGET) for rung in rungs):
+        words.append("What is over the budget was not judged: raise the limit, or make the model smaller.")
+    if worst:
+        words.append(
+            f"Half of the noise or more comes from {', '.join(worst)}: look there for weights or activations far larger than the "
+            "others, which weight decay or batch norm in training would even out."
+        )
+    return " ".join([*words, "Calibrate with more recordings, or allow more, Quantization(tolerance=...)."])
