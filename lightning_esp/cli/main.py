@@ -42,9 +42,17 @@ def _make_parser() -> argparse.ArgumentParser:
         description="Runs the front end, the integer network and the detector of a bundle over a recording, and prints events with their times.",
     )
     simulate.add_argument("bundle", type=Path, help="directory of a bundle")
-    simulate.add_argument("recording", type=Path, nargs="?", help="WAV file at the front end's sample rate")
     simulate.add_argument(
-        "--microphone", type=float, metavar="SECONDS", help="record that long instead (needs sounddevice)"
+        "recording",
+        type=Path,
+        nargs="?",
+        help="WAV file of 16-bit PCM at the front end's sample rate; or FLAC, Ogg and what else soundfile reads",
+    )
+    simulate.add_argument(
+        "--microphone",
+        type=float,
+        metavar="SECONDS",
+        help="record that long from this machine's microphone instead (needs sounddevice)",
     )
     simulate.add_argument("--target", help="which chip of the bundle; default: the first")
     simulate.add_argument("--plot", type=Path, metavar="PNG", help="draw scores over the waveform (needs matplotlib)")

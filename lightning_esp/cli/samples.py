@@ -14,10 +14,10 @@ Samples = NDArray[np.int16]
 
 
 def read_recording(path: Path, sample_rate: int) -> Samples:
-    """Return the samples of a WAV file of 16-bit PCM; of several channels the first, as the firmware does.
+    """Return the samples of a recording; of several channels the first, as the firmware does.
 
     Args:
-        path: the file; FLAC and whatever else `soundfile` reads will do as well, where that package is installed.
+        path: a WAV file of 16-bit PCM; or FLAC, Ogg and whatever else `soundfile` reads, where that package is installed.
         sample_rate: what it must have.
 
     Raises:
@@ -70,8 +70,8 @@ def record_microphone(seconds: float, sample_rate: int) -> Samples:
         import sounddevice
     except (ImportError, OSError) as error:
         raise DataError(
-            f"--microphone needs the package sounddevice and its PortAudio library ({error}); `pip install sounddevice`, "
-            "or give a recording."
+            f"--microphone needs the package sounddevice and its PortAudio library ({error}); "
+            "`pip install 'lightning-esp[microphone]'`, or give a recording."
         ) from None
     try:
         samples = sounddevice.rec(round(seconds * sample_rate), sample_rate, channels=1, dtype="int16", blocking=True)
