@@ -125,7 +125,8 @@ class Listener:
             deployment = replace(deployment, detector=_set(detector, settings, self._labels))
         else:
             settings = resolve_settings(detector, self._labels, len(integer[0]))
-        return Judged(deployment, self._report(outputs, settings, deployment), self._notes(choice, deployment))
+        report = {**self._report(outputs, settings, deployment), "chosen": choice is not None}
+        return Judged(deployment, report, self._notes(choice, deployment))
 
     def _choose(self, outputs: Sequence[Tensor], detector: Detector) -> Choice:
         planned = resolve_settings(plan_detector(detector, self._period), self._labels, len(outputs[0]))

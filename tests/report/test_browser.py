@@ -1,5 +1,6 @@
 """The page in a browser: Debian's Chromium, headless."""
 
+import copy
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from lightning_esp import Bundle
+from lightning_esp.report import render_report
+from tests.report.heard import make_listening
 
 CHROMIUM = shutil.which("chromium")
 
@@ -44,3 +47,18 @@ def test_an_error_in_a_page_would_be_seen(tmp_path: Path) -> None:
     broken = tmp_path / "broken.html"
     broken.write_text("<script>throw new Error('planted')</script>", encoding="utf-8")
     assert "CONSOLE" in run(tmp_path, "--dump-dom", broken.as_uri()).stderr
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
+def test_curves_stretch_and_matrix_are_drawn(bundle: Bundle, tmp_path: Path) -> None:
+    manifest, report = copy.deepcopy(bundle.manifest), copy.deepcopy(bundle.report)
+    report["targets"]["esp32s3"]["listening"] = make_listening()
+    report["targets"]["esp32s3"]["confusion"] = {"rows": "float", "data": "validation", "counts": [[5, 1], [0, 9]]}
+    page, pdf = tmp_path / "page.html", tmp_path / "page.pdf"
+    page.write_bytes(render_report(manifest, report))
+    shown = run(tmp_path, "--dump-dom", page.as_uri())
+    assert "CONSOLE" not in shown.stderr
+    for title in ("Detection error trade-off", "Scores over 20 s of a validation stream", "Confusion matrix"):
+        assert f'aria-label="{title}' in shown.stdout
+    run(tmp_path, f"--print-to-pdf={pdf}", "--no-pdf-header-footer", page.as_uri())
+    assert pdf.read_bytes()[:5] == b"%PDF-"
