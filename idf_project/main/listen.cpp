@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "audio/card.hpp"
 #include "audio/feature_extractor.hpp"
 #include "audio/microphone.hpp"
 #include "audio/wav_reader.hpp"
@@ -12,11 +13,6 @@
 #include "sdkconfig.h"
 #include "startup.hpp"
 #include "streaming/listener.hpp"
-
-extern "C" __attribute__((weak)) esp_err_t streaming_mount(void)
-{
-    return ESP_OK;
-}
 
 namespace {
 
@@ -98,7 +94,11 @@ extern const char recording_end[] asm("_binary_recording_wav_end");
 static esp_err_t hear_file(const char *path, Ear &ear)
 {
     audio::FileBytes file;
-    esp_err_t error = streaming_mount();
+#if CONFIG_STREAMING_MODEL_SDCARD
+    esp_err_t error = ESP_OK; // the card is mounted, for the model is on it
+#else
+    esp_err_t error = audio::mount_card();
+#endif
     if (error == ESP_OK) {
         error = file.open(path);
     }

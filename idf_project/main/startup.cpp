@@ -6,7 +6,21 @@
 #include "bundled_model.hpp"
 #include "esp_heap_caps.h"
 #include "esp_timer.h"
+#include "model_files.hpp"
 #include "sdkconfig.h"
+
+static bool has_psram()
+{
+    return heap_caps_get_total_size(MALLOC_CAP_SPIRAM) > 0;
+}
+
+static void mention_psram()
+{
+    if (!has_psram()) {
+        std::printf("There is no PSRAM. If this board has it, switch it on: idf.py menuconfig, Component config -> "
+                    "ESP PSRAM.\n");
+    }
+}
 
 static bool has_memory()
 {
@@ -18,19 +32,17 @@ static bool has_memory()
                 static_cast<unsigned>(bundled::kEstimatedRam),
                 static_cast<unsigned>(free),
                 static_cast<unsigned>(bundled::kEstimatedRam - free));
+    mention_psram();
     return false;
 }
 
 static void explain(esp_err_t error)
 {
-    const bool has_psram = heap_caps_get_total_size(MALLOC_CAP_SPIRAM) > 0;
     std::printf("The model did not start (%s), %u bytes are free, %s PSRAM.\n",
                 esp_err_to_name(error),
                 static_cast<unsigned>(heap_caps_get_free_size(MALLOC_CAP_8BIT)),
-                has_psram ? "with" : "without");
-    if (!has_psram) {
-        std::printf("If this board has PSRAM, switch it on: idf.py menuconfig, Component config -> ESP PSRAM.\n");
-    }
+                has_psram() ? "with" : "without");
+    mention_psram();
 }
 
 esp_err_t start(streaming::Pipeline &pipeline)
@@ -44,7 +56,12 @@ esp_err_t start(streaming::Pipeline &pipeline)
     if (!has_memory()) {
         return ESP_ERR_NO_MEM;
     }
-    const esp_err_t error = pipeline.init(bundled::kConfig, bundled::kFiles, {.clock = esp_timer_get_time});
+    ModelFiles files;
+    if (const esp_err_t error = find_model(&files); error != ESP_OK) {
+        return error;
+    }
+    const esp_err_t error =
+        pipeline.init(bundled::kConfig, files.places, {.location = files.location, .clock = esp_timer_get_time});
     if (error != ESP_OK) {
         explain(error);
     }

@@ -5,7 +5,7 @@
 
 // Loads the model of the bundle; on an error the console says in words what is wrong and what to do.
 // ESP_ERR_INVALID_VERSION: the model is for another chip. ESP_ERR_NO_MEM: too little memory; the console says how much
-// is missing. Else the errors of Pipeline::init.
+// is missing. Else the errors of find_model and Pipeline::init.
 esp_err_t start(streaming::Pipeline &pipeline);
 
 // Prints how much memory is left, and was left at least.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
-from lightning_esp.bundle.naming import make_identifiers
+from lightning_esp.bundle.naming import make_identifiers, partition_label, stage_path
 from lightning_esp.bundle.tensors import input_tensors, output_tensors, tensor_bytes
 from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
 
@@ -57,6 +59,7 @@ def render_header(
         _array("std::string_view", "kLabels", [_text(label) for label in labels]),
         _config(quantized, names.model, bool(labels)),
         _array("const char *", "kFiles", [f"files::{names.stages[s.name]}_espdl" for s in quantized.stages]),
+        _array("streaming::ModelFile", "kModelFiles", list(_model_files(quantized, names))),
         f"inline constexpr streaming::GoldenData kGolden = {_golden_literal(golden_bytes)};",
         *listening,
     ]
@@ -113,6 +116,17 @@ def _stage(stage: StageFile, identifier: str) -> str:
     fields = [f".name = {_text(stage.name)}"]
     fields += [f".{key} = stages::{identifier}_{key}" for key, values in spans.items() if values]
     return "{" + ", ".join(fields) + "}"
+
+
+def _model_files(quantized: QuantizedModel, names: Names) -> Iterator[str]:
+    for index, stage in enumerate(quantized.stages):
+        file = PurePosixPath(stage_path(quantized.target, names.model, names.stages[stage.name])).name
+        label = partition_label(names.model, index)
+        # components/model/CMakeLists.txt reads name and partition from this line.
+        yield (
+            f"{{.name = {_text(file)}, .partition = {_text(label)}, .bytes = {len(stage.data)}, "
+            f".crc = {zlib.crc32(stage.data):#010x}}}"
+        )
 
 
 def _tensor_array(name: str, tensors: Iterable[TensorInfo]) -> str:

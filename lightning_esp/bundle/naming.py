@@ -31,6 +31,11 @@ def stage_path(target: str, model: str, identifier: str) -> str:
     return f"{target_dir(target)}/{model}_{identifier}.espdl"
 
 
+def partition_label(model: str, index: int) -> str:
+    """Label of the partition of one stage's file, at most 16 characters."""
+    return f"{model[:12]}_{index}"
+
+
 def golden_path(target: str, model: str) -> str:
     """Path of the golden windows; its base name is a symbol, too."""
     return f"{target_dir(target)}/golden/{model}_golden.bin"

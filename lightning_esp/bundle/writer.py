@@ -15,8 +15,8 @@ from lightning_esp.bundle.golden import pack_golden
 from lightning_esp.bundle.header import Names, name_parts, render_bundled_header, render_header, render_named_header
 from lightning_esp.bundle.manifest import build_manifest, build_report, hash_files, to_json
 from lightning_esp.bundle.model import COMPONENT, MANIFEST, PAGE, REPORT, Bundle, Results
-from lightning_esp.bundle.naming import audio_path, golden_path, stage_path, target_dir
-from lightning_esp.bundle.partitions import render_partitions
+from lightning_esp.bundle.naming import audio_path, golden_path, partition_label, stage_path, target_dir
+from lightning_esp.bundle.partitions import MODEL_TABLE, TABLE, render_model_partitions, render_partitions
 from lightning_esp.bundle.tensors import check_wiring
 from lightning_esp.config import TARGETS, Deployment, check_target
 from lightning_esp.cost import check_budget
@@ -72,7 +72,8 @@ def write_bundle(
     for target, (quantized, verification) in results.items():
         golden = verification.golden if deployment.golden else None
         files.update(render_target(quantized, golden, names[target], manifest))
-    files["partitions.csv"] = render_partitions(files)
+    files[TABLE] = render_partitions(files)
+    files[MODEL_TABLE] = render_model_partitions(files, _label_files(next(iter(names.values()))))
     text = to_json({**manifest, "files": hash_files(files)})
     replace_directory(directory, {**files, MANIFEST: text})
     remove_failure_note(directory)
@@ -111,6 +112,11 @@ def read_project() -> dict[str, bytes]:
         raise BundleError(f"the ESP-IDF project is missing at {root}; install lightning-esp again.")
     paths = [path.relative_to(root) for path in sorted(root.rglob("*")) if path.is_file()]
     return {path.as_posix(): (root / path).read_bytes() for path in paths if _is_shared(path)}
+
+
+def _label_files(names: Names) -> dict[str, str]:
+    files = [Path(stage_path("", names.model, identifier)).name for identifier in names.stages.values()]
+    return {file: partition_label(names.model, index) for index, file in enumerate(files)}
 
 
 def _is_shared(path: Path) -> bool:

@@ -21,6 +21,7 @@ from lightning_esp import Deployment, Streaming, export
 
 PROJECT = Path(__file__).parents[2] / "idf_project"
 TARGET = "esp32s3"
+TABLES = ("partitions.csv", "partitions_model.csv")
 
 
 class Block(nn.Module):
@@ -62,7 +63,8 @@ def main() -> None:
         folder = PROJECT / "components/model" / TARGET
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(bundle / "components/model" / TARGET, folder)
-        shutil.copy(bundle / "partitions.csv", PROJECT / "partitions.csv")
+        for table in TABLES:
+            shutil.copy(bundle / table, PROJECT / table)
 
 
 if __name__ == "__main__":

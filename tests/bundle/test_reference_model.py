@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from lightning_esp.bundle.writer import read_project
 from lightning_esp.espdl import read_espdl
 from tests.bundle import handmade
-from tests.bundle.make_reference_model import PROJECT, TARGET, export_reference
+from tests.bundle.make_reference_model import PROJECT, TABLES, TARGET, export_reference
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +24,12 @@ def test_the_committed_model_is_what_an_export_makes(exported):
     made = handmade.read_files(exported / "components/model" / TARGET)
     assert committed.keys() == made.keys()
     texts = [name for name in made if name.endswith(".hpp")]
-    assert {name: committed[name] for name in texts} == {name: made[name] for name in texts}
-    assert (PROJECT / "partitions.csv").read_bytes() == (exported / "partitions.csv").read_bytes()
+    # Another machine may round a weight otherwise.
+    crc = re.compile(rb"\.crc = 0x\w+")
+    for name in texts:
+        assert crc.sub(b"", committed[name]) == crc.sub(b"", made[name])
+    for table in TABLES:
+        assert (PROJECT / table).read_bytes() == (exported / table).read_bytes()
     operators = [[op.type for op in read_espdl(d["model_stage_0.espdl"]).operators] for d in (committed, made)]
     assert operators[0] == operators[1]
 

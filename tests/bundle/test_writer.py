@@ -52,6 +52,7 @@ def test_a_bundle_is_the_project_with_generated_models(tmp_path):
         "components/model/esp32s3/model_stage_0.espdl",
         "manifest.json",
         "partitions.csv",
+        "partitions_model.csv",
         "report.json",
         "report.html",
     }
@@ -60,7 +61,8 @@ def test_a_bundle_is_the_project_with_generated_models(tmp_path):
         for name, data in handmade.read_files(PROJECT).items()
         if not name.startswith("components/model/esp32")
     }
-    shared.pop("partitions.csv", None)
+    for name in ("partitions.csv", "partitions_model.csv"):
+        shared.pop(name)
     assert set(found) == set(shared) | generated
     assert all(found[name] == data for name, data in shared.items())
 
@@ -181,6 +183,35 @@ def test_partitions_grow_with_the_model(tmp_path):
     sizes = [int((tmp_path / name / "partitions.csv").read_text().split(",")[-1], 16) for name in ("small", "big")]
     assert sizes[1] - sizes[0] in range(3 << 20, (3 << 20) + 0x10001)
     assert all(size % 0x10000 == 0 for size in sizes)
+
+
+def test_files_of_the_model_have_partitions_of_their_own(tmp_path):
+    """The largest chip's file fits, and name, size, checksum and label are those of the header."""
+    quantized, verification = handmade.three_stages()
+    head = replace(quantized.stages[2], data=b"EDL2" + bytes(70000))
+    wide = replace(quantized, stages=(*quantized.stages[:2], head), target="esp32p4")
+    results = {"esp32s3": (quantized, verification), "esp32p4": (wide, verification)}
+    bundle = write_bundle(results, tmp_path / "kws", Deployment(name="listening_model"))
+    app, *rows = [
+        [cell.strip() for cell in line.split(",")]
+        for line in (bundle.path / "partitions_model.csv").read_text().splitlines()
+        if not line.startswith("#")
+    ]
+    sizes = [max(len(a.data), len(b.data)) for a, b in zip(quantized.stages, wide.stages, strict=True)]
+    assert [row[:4] for row in rows] == [[f"listening_mo_{i}", "data", "undefined", ""] for i in range(3)]
+    assert [int(row[4], 16) for row in rows] == [-(-size // 4096) * 4096 for size in sizes]
+    whole = int((bundle.path / "partitions.csv").read_text().split(",")[-1], 16)
+    assert whole - int(app[4], 16) in range(60000, 0x20000)
+    for target, model in (("esp32s3", quantized), ("esp32p4", wide)):
+        folder = bundle.path / "components/model" / target
+        entries = re.findall(
+            r'\{\.name = "(\S+)", \.partition = "(\S+)", \.bytes = (\d+), \.crc = (0x[0-9a-f]{8})\}',
+            (folder / "model_config.hpp").read_text(),
+        )
+        assert [label for _, label, _, _ in entries] == [row[0] for row in rows]
+        for (name, _, size, crc), stage in zip(entries, model.stages, strict=True):
+            data = (folder / name).read_bytes()
+            assert (data, len(data), zlib.crc32(data)) == (stage.data, int(size), int(crc, 16))
 
 
 def test_versions_are_those_of_the_component():

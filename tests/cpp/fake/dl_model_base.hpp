@@ -56,6 +56,7 @@ private:
     std::map<std::string, TensorBase *> m_outputs;
     std::vector<std::string> m_input_order;
     std::vector<std::string> m_output_order;
+    std::vector<char> m_file; // where the model lies outside the app
     Tensors m_tensors;
     std::vector<std::size_t> m_slots;
     std::vector<uint8_t> m_memory;

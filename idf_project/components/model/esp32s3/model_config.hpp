@@ -64,6 +64,10 @@ inline constexpr const char *kFiles[] = {
     files::stage_0_espdl,
 };
 
+inline constexpr streaming::ModelFile kModelFiles[] = {
+    {.name = "model_stage_0.espdl", .partition = "model_0", .bytes = 6848, .crc = 0x72ab5598},
+};
+
 inline constexpr streaming::GoldenData kGolden = {.data = files::golden_bin, .bytes = 12072};
 
 // Tensors and parameters, as estimated, to tell early that memory is short; 0: not known.

@@ -26,10 +26,10 @@ static std::size_t padded(std::span<const TensorConfig> tensors)
     return bytes;
 }
 
-std::uint32_t crc32(const void *data, std::size_t bytes)
+std::uint32_t crc32(const void *data, std::size_t bytes, std::uint32_t before)
 {
     const auto *byte = static_cast<const std::uint8_t *>(data);
-    std::uint32_t crc = 0xFFFFFFFF;
+    std::uint32_t crc = ~before;
     for (std::size_t i = 0; i < bytes; ++i) {
         crc ^= byte[i];
         for (int bit = 0; bit < 8; ++bit) {

@@ -66,7 +66,7 @@ esp_err_t Pipeline::init_inputs()
     }
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
         const TensorConfig &tensor = config_.inputs[i];
-        if (esp_err_t error = inputs_[i].frames.init(tensor); error != ESP_OK) {
+        if (const esp_err_t error = inputs_[i].frames.init(tensor); error != ESP_OK) {
             ESP_LOGE(TAG, "input %.*s: %s", TEXT(tensor.name), esp_err_to_name(error));
             return error;
         }

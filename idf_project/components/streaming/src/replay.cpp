@@ -83,7 +83,7 @@ esp_err_t GoldenSource::next(Pipeline &pipeline, SourceEvent *event)
         const std::size_t last = (step_ + 1) * geometry.frames / config_.window;
         for (std::size_t index = first; index < last; ++index) {
             geometry.gather(golden_.input(window_, input), index, frame_.data());
-            if (esp_err_t error = pipeline.write(input, frame_.data(), geometry.frame_bytes()); error != ESP_OK) {
+            if (const esp_err_t error = pipeline.write(input, frame_.data(), geometry.frame_bytes()); error != ESP_OK) {
                 return error;
             }
         }

@@ -107,8 +107,9 @@ esp_err_t Stage::load(const char *file, const Options &options)
     if (model_->get_inputs().empty() || model_->get_outputs().empty()) {
         ESP_LOGE(TAG, "stage %.*s: ESP-DL cannot load its file; is it for another chip?", TEXT(config_.name));
         if (options.location == Location::kPartition) {
-            // FbsLoader of ESP-DL 3.3.9 unmaps a partition that it has never found, through a null pointer.
-            static_cast<void>(model_.release());
+            // FbsLoader of ESP-DL 3.3.9 unmaps a partition that it has never found, through a null pointer; so this
+            // model is never deleted.
+            [[maybe_unused]] const dl::Model *const leaked = model_.release();
         }
         model_.reset();
         return ESP_FAIL;
@@ -152,7 +153,7 @@ esp_err_t Stage::bind()
     for (std::size_t i = 0; i < config_.inputs.size(); ++i) {
         const TensorConfig &tensor = config_.inputs[i];
         inputs_[i].bytes = tensor.bytes;
-        if (esp_err_t error = find(tensor, tensor.name, true, &inputs_[i].tensor); error != ESP_OK) {
+        if (const esp_err_t error = find(tensor, tensor.name, true, &inputs_[i].tensor); error != ESP_OK) {
             return error;
         }
     }
@@ -161,7 +162,7 @@ esp_err_t Stage::bind()
         outputs_[i].bytes = tensor.bytes;
         outputs_[i].copy = copy;
         copy += tensor.bytes;
-        if (esp_err_t error = find(tensor, tensor.name, false, &outputs_[i].tensor); error != ESP_OK) {
+        if (const esp_err_t error = find(tensor, tensor.name, false, &outputs_[i].tensor); error != ESP_OK) {
             return error;
         }
     }

@@ -3,11 +3,13 @@
 #pragma once
 
 #include "esp_codec_dev.h"
+#include "esp_err.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 esp_codec_dev_handle_t bsp_audio_codec_microphone_init(void);
+esp_err_t bsp_sdcard_mount(void);
 #ifdef __cplusplus
 }
 #endif

@@ -60,6 +60,14 @@ struct ModelConfig {
     std::span<const std::string_view> labels = {};
 };
 
+// A `.espdl` file of a model that lies outside the app: on a file system, or in a partition of its own.
+struct ModelFile {
+    const char *name = nullptr;
+    const char *partition = nullptr; // label
+    std::size_t bytes = 0;
+    std::uint32_t crc = 0; // CRC32 as in zlib
+};
+
 // Golden windows as embedded in the firmware; see golden.hpp.
 struct GoldenData {
     const char *data = nullptr;

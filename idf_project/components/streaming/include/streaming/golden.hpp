@@ -8,8 +8,8 @@
 
 namespace streaming {
 
-// CRC32 as in zlib.
-std::uint32_t crc32(const void *data, std::size_t bytes);
+// CRC32 as in zlib; `before` is that of what comes before `data`.
+std::uint32_t crc32(const void *data, std::size_t bytes, std::uint32_t before = 0);
 
 // Golden windows: what went into the model and came out of it when it was verified on the host.
 //

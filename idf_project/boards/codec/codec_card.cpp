@@ -1,0 +1,8 @@
+// The SD card of a board whose package (bsp/esp-bsp.h) mounts it.
+#include "audio/card.hpp"
+#include "bsp/esp-bsp.h"
+
+esp_err_t audio::mount_card()
+{
+    return bsp_sdcard_mount();
+}
