@@ -1,5 +1,6 @@
 """From outputs per frame to decisions, and how good these are."""
 
+from lightning_esp.evaluation.accuracy import StreamingAccuracy, StreamingClipAccuracy, streaming_accuracy
 from lightning_esp.evaluation.contract import ValidationStreams
 from lightning_esp.evaluation.detector import (
     DetectorSettings,
@@ -40,6 +41,8 @@ __all__ = [
     "Rate",
     "Stream",
     "StreamDataset",
+    "StreamingAccuracy",
+    "StreamingClipAccuracy",
     "ValidationStreams",
     "average_scores",
     "choose_thresholds",
@@ -58,4 +61,5 @@ __all__ = [
     "resolve_settings",
     "scan",
     "step",
+    "streaming_accuracy",
 ]

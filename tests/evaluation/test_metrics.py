@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -50,21 +55,21 @@ def test_the_figures_are_those_of_the_detector_step_by_step() -> None:
     assert float(figures["false_accepts_bound"]) > float(figures["false_accepts_per_hour"])
 
 
-def test_processes_add_up_to_one() -> None:
-    whole = KeywordDetection(SETTINGS, LABELS, 0.01)
-    parts = [KeywordDetection(SETTINGS, LABELS, 0.01) for _ in range(2)]
-    for seed in range(4):
-        for metric in (whole, parts[seed % 2]):
-            metric.update(*recording(seed))
-    # What torchmetrics does with states of several processes: gather, then the reduction that each state names.
-    for name, reduction in parts[0]._reductions.items():
-        assert reduction is not None
-        setattr(parts[0], name, reduction(torch.stack([getattr(part, name) for part in parts])))
-    parts[0]._update_count = 4
-    together, alone = parts[0].compute(), whole.compute()
-    assert {name: float(value) for name, value in together.items()} == pytest.approx(
-        {name: float(value) for name, value in alone.items()}
-    )
+def test_two_processes_give_the_figures_of_one(tmp_path: Path) -> None:
+    from tests.evaluation.merging import figures
+
+    command = [sys.executable, "-m", "tests.evaluation.merging"]
+    root = Path(__file__).parents[2]
+    running = [
+        subprocess.Popen([*command, str(rank), str(tmp_path / "store")], cwd=root, stdout=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    found = [json.loads(process.communicate(timeout=300)[0].splitlines()[-1]) for process in running]
+    alone = figures(range(5))
+    assert alone["hours"] > 0
+    assert 0 < alone["false_rejects"] < 1
+    for each in found:
+        assert each == pytest.approx(alone)
 
 
 def test_the_curve_falls_and_rises() -> None:
