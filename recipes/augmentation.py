@@ -15,23 +15,39 @@ def shift_in_time(waveforms: Tensor, most: int) -> Tensor:
     return waveforms.gather(1, index.clamp(0, waveforms.shape[1] - 1)) * inside
 
 
+def draw_stretches(recording: Tensor, count: int, length: int) -> Tensor:
+    """Random stretches of a 16-bit recording [samples]: waveforms [count, length]."""
+    start = torch.randint(0, len(recording) - length + 1, (count, 1))
+    return recording[start + torch.arange(length)].float() / 2**15
+
+
+def put_before(waveforms: Tensor, length: int) -> Tensor:
+    """Let every waveform follow the end of another one; silence stays silence, and every other one starts in silence."""
+    if not length:
+        return waveforms
+    before = waveforms[torch.randperm(len(waveforms), device=waveforms.device), -length:]
+    loud = (waveforms.abs().amax(1, keepdim=True) > 0) & (torch.rand(len(waveforms), 1, device=waveforms.device) < 0.5)
+    return torch.cat([before * loud, waveforms], 1)
+
+
 def mix_noise(waveforms: Tensor, noise: Tensor, decibels: tuple[float, float], share: float) -> Tensor:
     """Add a random stretch of `noise` [samples] at a random signal-to-noise ratio to a share of the waveforms.
 
-    A waveform of zeros, an example of silence, always gets noise, at a level between -70 and -20 dB of full scale.
+    A waveform of zeros, an example of silence, always gets noise: as loud as it was recorded, or at a level between -70
+    and -20 dB of full scale.
     """
     count, length = waveforms.shape
-    start = torch.randint(0, len(noise) - length + 1, (count, 1))
-    added = noise[start + torch.arange(length)].to(waveforms) / 2**15
+    added = draw_stretches(noise, count, length).to(waveforms)
+    level = added.square().mean(1, keepdim=True).sqrt()
     random = torch.rand(3, count, 1, device=waveforms.device)
     loudness = waveforms.square().mean(1, keepdim=True).sqrt()
     silent = loudness < 1e-5
     wanted = torch.where(
         silent,
-        10 ** (-3.5 + 2.5 * random[0]),
+        torch.where(random[1] < 0.5, level, 10 ** (-3.5 + 2.5 * random[0])),
         loudness * 10 ** (-(decibels[0] + (decibels[1] - decibels[0]) * random[1]) / 20),
     )
-    gain = wanted / added.square().mean(1, keepdim=True).sqrt().clamp(min=1e-4)
+    gain = wanted / level.clamp(min=1e-4)
     return waveforms + added * gain * ((random[2] < share) | silent)
 
 

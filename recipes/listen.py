@@ -14,16 +14,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from speech_data import SAMPLE_RATE, Clip, hold_out_files, load, read_index
+from clips import hold_out_files, read_index
+from streams import Recording, make_streams
 from torch import Tensor
 
 from lightning_esp import Bundle, read_bundle
 from lightning_esp.evaluation import (
     Choice,
     DetectorSettings,
-    Keyword,
     KeywordDetection,
-    StreamDataset,
     choose_thresholds,
 )
 from lightning_esp.evaluation.detector import NEVER
@@ -31,7 +30,6 @@ from lightning_esp.frontend import restore_front_end
 from lightning_esp.simulation import Simulation
 
 Outputs = Callable[[Tensor], Tensor]
-Recording = tuple[Tensor, Sequence[Keyword]]
 
 
 def make_listener(bundle: Bundle) -> Outputs:
@@ -47,35 +45,17 @@ def make_listener(bundle: Bundle) -> Outputs:
     return listen
 
 
-def waveforms(clips: Sequence[Clip], split: str) -> list[Tensor]:
-    """Read the files of a split."""
-    return [load(clip.path).float() / 2**15 for clip in clips if clip.split == split]
-
-
-def keyword_stream(root: Path, split: str, labels: Sequence[str], decibels: float) -> Recording:
-    """All keyword clips of a split, each once, over noise of the same split."""
-    clips = [clip for clip in read_index(root / "speech_commands") if clip.split == split and clip.label in labels]
-    spoken = [(load(clip.path).float() / 2**15, clip.label) for clip in clips if not clip.label.startswith("_")]
-    noise = waveforms(hold_out_files(read_index(root / "noise")), split)
-    seconds = sum(len(waveform) for waveform, _ in spoken) / SAMPLE_RATE + len(spoken)
-    stream = StreamDataset(spoken, noise=noise, seconds=seconds, decibels=decibels, pause=(0.5, 1.5))[0]
-    assert stream.repeated == 0
-    return stream.waveform, stream.keywords
-
-
-def background(root: Path, split: str) -> list[Recording]:
-    """Speech without keywords, and noise; nothing in it should be found."""
-    return [
-        (torch.cat(waveforms(hold_out_files(read_index(root / folder)), split)), ())
-        for folder in ("negatives", "noise")
-    ]
+def read_streams(root: Path, split: str, decibels: float) -> list[Recording]:
+    """The keyword stream of a split, then its speech without keywords and its noise."""
+    clips, speech, noise = (read_index(root / name) for name in ("speech_commands", "negatives", "noise"))
+    return make_streams(clips, hold_out_files(speech), hold_out_files(noise), split, decibels)
 
 
 def choose(listen: Outputs, root: Path, labels: Sequence[str], period: float, rate: float, decibels: float) -> Choice:
     """Choose thresholds on the validation split."""
     thresholds = tuple(NEVER if label.startswith("_") else 0.5 for label in labels)
     settings = DetectorSettings(thresholds, average=round(0.3 / period), minimum=5, refractory=round(0.7 / period))
-    streams = [keyword_stream(root, "val", labels, decibels), *background(root, "val")]
+    streams = read_streams(root, "val", decibels)
     return choose_thresholds(listen, streams, settings, labels, period, rate)
 
 
@@ -107,9 +87,10 @@ def main() -> None:
     print("validation: false accepts", choice.false_accepts)
     print("validation: missed", choice.false_rejects)
     print("thresholds:", {label: t for label, t in zip(labels, choice.settings.thresholds, strict=True) if t != NEVER})
-    quiet = judge(listen, background(arguments.data, "test"), choice, labels, period)
+    keywords, *silent = read_streams(arguments.data, "test", arguments.decibels)
+    quiet = judge(listen, silent, choice, labels, period)
     print("test, speech without keywords and noise: false accepts", quiet.false_accepts())
-    spoken = judge(listen, [keyword_stream(arguments.data, "test", labels, arguments.decibels)], choice, labels, period)
+    spoken = judge(listen, [keywords], choice, labels, period)
     print(
         f"test, keywords at {arguments.decibels:g} dB:",
         {name: round(float(v), 3) for name, v in spoken.compute().items()},

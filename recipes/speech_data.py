@@ -2,81 +2,31 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import pytorch_lightning as pl
-import soundfile
 import torch
-from augmentation import mix_noise, shift_in_time
+from augmentation import draw_stretches, mix_noise, put_before, shift_in_time
+from clips import (
+    SAMPLE_RATE,
+    SILENCE,
+    UNKNOWN,
+    Clip,
+    find_noise,
+    find_speech,
+    fit_length,
+    hold_out_speakers,
+    load,
+    read_index,
+    read_speech_commands,
+)
+from streams import Recording, make_streams
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchaudio.datasets import SPEECHCOMMANDS
-from torchaudio.functional import resample
 
 TINY_SET = Path(__file__).resolve().parents[1] / "datasets" / "tiny_kws"
-SAMPLE_RATE = 16_000
-SILENCE, UNKNOWN = "_silence_", "_unknown_"
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Where a recording is and what it says."""
-
-    path: Path
-    label: str
-    speaker: str
-    split: str
-
-
-def read_index(root: Path) -> list[Clip]:
-    """Read `root/index.csv`."""
-    with (root / "index.csv").open(newline="") as file:
-        return [Clip(root / row["path"], row["label"], row["speaker"], row["split"]) for row in csv.DictReader(file)]
-
-
-def hold_out_speakers(clips: list[Clip]) -> list[Clip]:
-    """Give a set without a `val` split one: all clips of every tenth training speaker."""
-    if any(clip.split == "val" for clip in clips):
-        return clips
-    held = set(sorted({clip.speaker for clip in clips if clip.split == "train"})[::10])
-    return [replace(clip, split="val") if clip.split == "train" and clip.speaker in held else clip for clip in clips]
-
-
-def hold_out_files(clips: list[Clip]) -> list[Clip]:
-    """Give recordings without speakers a `val` split: every fifth training file of each label, in the order of paths."""
-    train = sorted((clip for clip in clips if clip.split == "train"), key=lambda clip: (clip.label, clip.path))
-    held = {clip.path for clip in train[4::5]}
-    return [replace(clip, split="val") if clip.path in held else clip for clip in clips]
-
-
-def read_speech_commands(root: Path, download: bool, keywords: Sequence[str]) -> list[Clip]:
-    """List the official splits; of all other words only as many clips are kept as a keyword has on average."""
-    clips: list[Clip] = []
-    for split, subset in (("train", "training"), ("val", "validation"), ("test", "testing")):
-        source = SPEECHCOMMANDS(root, download=download, subset=subset)
-        rows = [source.get_metadata(number) for number in range(len(source))]
-        found = [Clip(root / "SpeechCommands" / row[0], row[2], row[3], split) for row in rows]
-        spoken = [clip for clip in found if clip.label in keywords]
-        others = [Clip(clip.path, UNKNOWN, clip.speaker, split) for clip in found if clip.label not in keywords]
-        clips += spoken + others[:: max(1, len(others) * len(keywords) // max(1, len(spoken)))]
-    return clips
-
-
-def load(path: Path) -> Tensor:
-    """Read a recording as 16-bit samples at 16 kHz, shape [samples]."""
-    samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
-    first = torch.from_numpy(samples[:, 0].copy())
-    return first if rate == SAMPLE_RATE else resample(first.float(), rate, SAMPLE_RATE).round().short()
-
-
-def fit_length(samples: Tensor, length: int) -> Tensor:
-    """Cut or zero-pad both ends alike, so that the middle stays the middle."""
-    missing = length - len(samples)
-    return torch.nn.functional.pad(samples, (missing // 2, missing - missing // 2))
 
 
 class Clips(Dataset[tuple[Tensor, int]]):
@@ -94,15 +44,6 @@ class Clips(Dataset[tuple[Tensor, int]]):
         return self.samples[index].float() / 2**15, self.targets[index]
 
 
-def find_noise(root: Path, noise_root: Path | None, clips: Sequence[Clip]) -> list[Path]:
-    """Choose the recordings of noise to train with; see `SpeechData`'s `noise_root`."""
-    folder = noise_root or root.resolve().parent / "noise"
-    if noise_root or (folder / "index.csv").exists():
-        return [clip.path for clip in hold_out_files(read_index(folder)) if clip.split == "train"]
-    background = sorted(root.glob("SpeechCommands/*/_background_noise_/*.wav"))
-    return background or [clip.path for clip in clips if (clip.label, clip.split) == (SILENCE, "train")]
-
-
 class SpeechData(pl.LightningDataModule):
     """Spoken words in clips of one length; batches are (waveforms [batch, samples], label indices [batch]).
 
@@ -111,6 +52,10 @@ class SpeechData(pl.LightningDataModule):
         batch_size: clips in a batch.
         noise_root: a folder of noise with an `index.csv`. Default: `noise` beside `root` if there is one, else the
             background noise of Speech Commands, else the training clips labelled `_silence_`.
+        speech_root: a folder of speech without keywords with an `index.csv`. Default: `negatives` beside `root` if there
+            is one. Training batches get stretches of it as `_unknown_`.
+        speech_share: how many such stretches there are for each clip of a training batch.
+        context_seconds: what is heard before a training clip: the end of another clip, speech or silence.
         noise_decibels: the range of the signal-to-noise ratio of training clips.
         noise_share: the share of training clips that get noise.
         shift_seconds: how far training clips are moved at most.
@@ -125,9 +70,12 @@ class SpeechData(pl.LightningDataModule):
         root: str | Path = TINY_SET,
         batch_size: int = 32,
         noise_root: str | Path | None = None,
-        noise_decibels: tuple[float, float] = (0.0, 30.0),
-        noise_share: float = 0.7,
+        noise_decibels: tuple[float, float] = (-5.0, 20.0),
+        noise_share: float = 0.8,
         shift_seconds: float = 0.1,
+        speech_root: str | Path | None = None,
+        speech_share: float = 0.125,
+        context_seconds: float = 0.5,
         seconds: float = 1.0,
         download: bool = False,
         keywords: Sequence[str] = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"),
@@ -139,8 +87,10 @@ class SpeechData(pl.LightningDataModule):
         root = Path(root)
         indexed = (root / "index.csv").exists()
         self.clips = hold_out_speakers(read_index(root)) if indexed else read_speech_commands(root, download, keywords)
-        self.noise_files = find_noise(root, Path(noise_root) if noise_root else None, self.clips)
-        self.made_silence = bool(self.noise_files) and all(clip.label != SILENCE for clip in self.clips)
+        self.noise_clips = find_noise(root, Path(noise_root) if noise_root else None, self.clips)
+        self.speech_clips = find_speech(root, Path(speech_root) if speech_root else None)
+        self.speech_share, self.context = speech_share, round(context_seconds * SAMPLE_RATE)
+        self.made_silence = bool(self.noise_clips) and all(clip.label != SILENCE for clip in self.clips)
         self.labels = sorted({clip.label for clip in self.clips} | ({SILENCE} if self.made_silence else set()))
         self._decoded: dict[str, Clips] = {}
 
@@ -159,9 +109,14 @@ class SpeechData(pl.LightningDataModule):
 
     @cached_property
     def noise(self) -> Tensor:
-        """All noise in a row, 16-bit, longer than a clip."""
-        noise = torch.cat([load(path) for path in self.noise_files])
-        return noise.repeat(1 + self.length // len(noise))
+        """All noise to train with in a row, 16-bit, longer than a clip with what comes before."""
+        noise = torch.cat([load(clip.path) for clip in self.noise_clips if clip.split == "train"])
+        return noise.repeat(1 + (self.length + self.context) // len(noise))
+
+    @cached_property
+    def speech(self) -> Tensor:
+        """All speech without keywords to train with in a row, 16-bit."""
+        return torch.cat([load(clip.path) for clip in self.speech_clips if clip.split == "train"])
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         """Training clips, shuffled."""
@@ -175,14 +130,23 @@ class SpeechData(pl.LightningDataModule):
         """Test clips."""
         return self._loader("test")
 
+    def validation_streams(self) -> list[Recording]:
+        """Long recordings of the validation split, on which the export chooses the detector's thresholds."""
+        return make_streams(self.clips, self.speech_clips, self.noise_clips, "val")
+
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Augment training batches: all clips at once, so that it costs little."""
         if self.trainer is None or not self.trainer.training:
             return batch
-        waveforms = shift_in_time(batch[0], self.shift)
-        if self.noise_files:
+        waveforms, labels = shift_in_time(batch[0], self.shift), batch[1]
+        if self.speech_clips and UNKNOWN in self.labels:
+            extra = draw_stretches(self.speech, round(self.speech_share * len(labels)), self.length).to(waveforms)
+            waveforms = torch.cat([waveforms, extra])
+            labels = torch.cat([labels, labels.new_full((len(extra),), self.labels.index(UNKNOWN))])
+        waveforms = put_before(waveforms, self.context)
+        if self.noise_clips:
             waveforms = mix_noise(waveforms, self.noise, self.decibels, self.share)
-        return waveforms, batch[1]
+        return waveforms, labels
 
     def _loader(self, split: str, shuffle: bool = False) -> DataLoader[tuple[Tensor, int]]:
         return DataLoader(

@@ -4,9 +4,10 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -152,8 +153,11 @@ def test_noise_files_are_those_of_the_training_split(recipes: ModuleType, tmp_pa
 
     index = "path,label,speaker,split,duration_s\nrain.wav,rain,,train,0.3\nwind.wav,wind,,test,0.3\n"
     (tmp_path / "index.csv").write_text(index)
-    assert speech_data.SpeechData(noise_root=tmp_path).noise_files == [tmp_path / "rain.wav"]
-    assert {path.parent.name for path in speech_data.SpeechData().noise_files} == {"_silence_"}
+    for name, seconds in (("rain", 0.3), ("wind", 0.5)):
+        write_clip(tmp_path / f"{name}.wav", seconds)
+    data = speech_data.SpeechData(noise_root=tmp_path, context_seconds=0)
+    assert len(data.noise) % round(0.3 * 16_000) == 0
+    assert {clip.path.parent.name for clip in speech_data.SpeechData().noise_clips} == {"_silence_"}
 
 
 def test_speech_commands_loads_from_its_own_folders(recipes: ModuleType, tmp_path: Path) -> None:
@@ -172,7 +176,7 @@ def test_speech_commands_loads_from_its_own_folders(recipes: ModuleType, tmp_pat
     # Two clips of two keywords are left for training, and ten of other words: one is kept, as of a keyword on average.
     assert len(kept) == 1
     assert [len(data.dataset(split)) for split in ("val", "test")] == [3, 3]
-    assert data.noise_files == [folder / "_background_noise_" / "tap.wav"]
+    assert [clip.path for clip in data.noise_clips] == [folder / "_background_noise_" / "tap.wav"]
 
 
 def test_noise_is_mixed_at_the_wanted_ratio(recipes: ModuleType) -> None:
@@ -189,6 +193,53 @@ def test_noise_is_mixed_at_the_wanted_ratio(recipes: ModuleType) -> None:
     assert ratio[noisy].min() > 4.9
     assert ratio[noisy].max() < 15.1
     assert added[64:].min() > 0
+
+
+def test_a_clip_follows_the_end_of_another_and_silence_stays_silence(recipes: ModuleType) -> None:
+    from augmentation import put_before
+
+    torch.manual_seed(4)
+    waveforms = torch.cat([torch.arange(1.0, 41.0)[:, None] * torch.ones(20), torch.zeros(4, 20)])
+    longer = put_before(waveforms, 8)
+    assert torch.equal(longer[:, 8:], waveforms)
+    before = longer[:, 0]
+    assert torch.equal(longer[:, :8], before[:, None].expand(-1, 8))
+    assert set(before.tolist()) <= set(range(41))
+    assert 10 < (before[:40] > 0).sum() < 30
+    assert before[40:].abs().max() == 0
+    assert put_before(waveforms, 0) is waveforms
+
+
+def test_training_batches_hold_speech_without_keywords(recipes: ModuleType, tmp_path: Path) -> None:
+    import speech_data
+
+    write_clip(tmp_path / "order.wav", 3.0)
+    (tmp_path / "index.csv").write_text("path,label,speaker,split,duration_s\norder.wav,_speech_,,train,3.0\n")
+    data = speech_data.SpeechData(
+        speech_root=tmp_path, speech_share=0.25, shift_seconds=0, noise_share=0, batch_size=16
+    )
+    data.trainer = SimpleNamespace(training=True)
+    batch = next(iter(data.train_dataloader()))
+    waveforms, labels = data.on_after_batch_transfer(batch, 0)
+    assert waveforms.shape == (20, 24_000)
+    assert torch.equal(labels[:16], batch[1])
+    assert labels[16:].tolist() == [data.labels.index("_unknown_")] * 4
+    speech = data.speech.float() / 2**15
+    assert any(torch.equal(waveforms[16, 8_000:], piece) for piece in speech.unfold(0, 16_000, 1))
+
+
+def test_validation_streams_hold_every_keyword_clip_of_the_split_once(recipes: ModuleType) -> None:
+    import speech_data
+
+    data = speech_data.SpeechData()
+    (waveform, keywords), (noise, nothing) = data.validation_streams()
+    said = Counter(keyword.label for keyword in keywords)
+    assert set(said) == {"go", "no", "stop", "yes"}
+    assert all(10 <= count <= 12 for count in said.values())
+    assert keywords[-1].end < len(waveform) / 16_000
+    clips = [clip for clip in data.clips if clip.split == "val"]
+    assert len(noise) == 16_000 * sum(clip.label == "_silence_" for clip in clips)
+    assert nothing == ()
 
 
 def test_shifted_waveforms_move_and_gain_zeros(recipes: ModuleType) -> None:
