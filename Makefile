@@ -11,6 +11,8 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.10,$(shell $(p) 
 BIN := .venv/bin
 INSTALLED := .venv/installed
 BUNDLE := runs/demo
+# Whole files in parallel, since a file shares its exports; one thread each, since more would only wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 CPP := $(wildcard idf_project/*/*.cpp idf_project/*/*.hpp) \
 	$(shell find idf_project/boards idf_project/components tests/cpp \( -name '*.cpp' -o -name '*.hpp' \) -not -name 'model_config.hpp' 2>/dev/null)
 
@@ -41,10 +43,10 @@ demo: $(INSTALLED) ## Train on the tiny set, quantize, verify, and write an ESP-
 	@echo "The verified ESP-IDF project lies in $(BUNDLE)."
 
 test: $(INSTALLED) ## Run the tests.
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 test-full: $(INSTALLED) ## Run the tests with everything random at full size.
-	@$(BIN)/python -m pytest -m ""
+	@$(PYTEST) -m ""
 
 check: $(INSTALLED) ## Lint, check the format and the types.
 	$(BIN)/ruff check
