@@ -25,6 +25,12 @@ from lightning_esp.evaluation.functional import (
 )
 from lightning_esp.evaluation.keywords import Keyword, Matching, match_events, read_keywords
 from lightning_esp.evaluation.metrics import KeywordDetection
+from lightning_esp.evaluation.mlperf import (
+    WakeWordResult,
+    WakeWordStream,
+    make_wake_word_stream,
+    mlperf_tiny_streaming,
+)
 from lightning_esp.evaluation.scan import average_scores, scan
 from lightning_esp.evaluation.streams import Stream, StreamDataset
 from lightning_esp.evaluation.thresholds import Choice, choose_thresholds
@@ -44,6 +50,8 @@ __all__ = [
     "StreamingAccuracy",
     "StreamingClipAccuracy",
     "ValidationStreams",
+    "WakeWordResult",
+    "WakeWordStream",
     "average_scores",
     "choose_thresholds",
     "compute_scores",
@@ -53,7 +61,9 @@ __all__ = [
     "detection_latency",
     "false_accepts_per_hour",
     "initial_state",
+    "make_wake_word_stream",
     "match_events",
+    "mlperf_tiny_streaming",
     "plan_detector",
     "poisson_bound",
     "read_keywords",

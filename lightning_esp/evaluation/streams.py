@@ -95,7 +95,7 @@ class StreamDataset(Dataset[Stream]):
 
     def _speak(self, random: torch.Generator) -> tuple[Tensor, list[Keyword], float]:
         speech, keywords = torch.zeros(self.length), list[Keyword]()
-        decks = {"clip": _Deck(len(self.clips), random), "filler": _Deck(len(self.fillers), random)}
+        decks = {"clip": Deck(len(self.clips), random), "filler": Deck(len(self.fillers), random)}
         position, spoken, repeated = self._draw_pause(random), 0, 0
         while self.clips or self.fillers:
             kind = self._choose(position, len(keywords), random)
@@ -122,21 +122,39 @@ class StreamDataset(Dataset[Stream]):
         return round((low + (high - low) * float(torch.rand((), generator=random))) * self.sample_rate)
 
     def _murmur(self, random: torch.Generator, speech: Tensor) -> Tensor:
-        """Noise of the whole length, at its distance from the speech; as it is where there is no speech."""
-        parts, length = [], 0
-        deck = _Deck(len(self.noise), random)
-        while self.noise and length < self.length:
-            parts.append(self.noise[deck.draw()[0]])
-            length += len(parts[-1])
-        murmur = torch.cat(parts)[: self.length] if parts else torch.zeros(self.length)
-        spoken = speech[speech != 0].square().mean() if bool((speech != 0).any()) else None
-        power = murmur.square().mean()
-        if spoken is None or not float(power) > 0:
-            return murmur
-        return murmur * torch.sqrt(spoken / power / 10 ** (self.decibels / 10))
+        return lay_noise(self.noise, speech, self.decibels, random)[0]
 
 
-class _Deck:
+def lay_noise(
+    noise: Sequence[Tensor], speech: Tensor, decibels: float, random: torch.Generator
+) -> tuple[Tensor, float]:
+    """Loop noise over the length of a recording, at its distance from the speech; as it is where there is no speech.
+
+    Args:
+        noise: waveforms `[samples]`; may be empty.
+        speech: waveform `[samples]`, exact zeros in its pauses.
+        decibels: power of the speech over that of the noise.
+        random: draws the order.
+
+    Returns:
+        The noise, and the share of it that is there for the second time or more.
+    """
+    parts, length, repeated = list[Tensor](), 0, 0
+    deck = Deck(len(noise), random)
+    while noise and length < len(speech):
+        number, again = deck.draw()
+        part = noise[number][: len(speech) - length]
+        parts.append(part)
+        length, repeated = length + len(part), repeated + again * len(part)
+    murmur = torch.cat(parts) if parts else torch.zeros(len(speech))
+    spoken = speech[speech != 0].square().mean() if bool((speech != 0).any()) else None
+    power = murmur.square().mean()
+    if spoken is not None and float(power) > 0:
+        murmur = murmur * torch.sqrt(spoken / power / 10 ** (decibels / 10))
+    return murmur, repeated / max(1, length)
+
+
+class Deck:
     """Draws every number once before any comes again."""
 
     def __init__(self, size: int, random: torch.Generator) -> None:
