@@ -10,7 +10,7 @@ from os import PathLike
 
 from torch import Tensor, nn
 
-from lightning_esp.analysis import analyze, name_worst, rank_modules
+from lightning_esp.analysis import analyze, compare_state_calibration, name_worst, rank_modules
 from lightning_esp.bundle import Bundle, check_output_dir, write_bundle
 from lightning_esp.calibration import Progress, calibrate
 from lightning_esp.climb import Ground, climb
@@ -97,20 +97,15 @@ def export(
             )
         results: dict[str, tuple[QuantizedModel, Verification]] = {}
         for index, chip in enumerate(targets):
-            task: TaskResult | None = None
-            if wanted.precision == "auto":
-                limits = deployment.budget
-                climbed = climb(
-                    Ground(model, samples, recordings, worker, chip, wanted, limits, proofs, notes, evaluate, notify)
-                )
-                quantized, verification, task = climbed.quantized, climbed.verification, climbed.task
-            else:
+            if wanted.precision != "auto":
                 notify("quantize", index, len(targets))
-                quantized = quantize(model, samples, wanted, chip, worker=worker)
+            ground = Ground(
+                model, samples, recordings, worker, chip, wanted, deployment.budget, proofs, notes, evaluate, notify
+            )
+            quantized, verification, task = make_integers(ground)
+            if wanted.precision != "auto":
                 notify("quantize", index + 1, len(targets))
-                verification = prove_integers(quantized, recordings, worker, proofs, notes)
-            found = analyze(model, quantized, recordings, worker=worker).to_report()
-            verification = replace(verification, golden=add_audio(verification.golden, heard), analysis=found)
+            verification = replace(verification, golden=add_audio(verification.golden, heard))
             if listener is not None:
                 judged = listener.judge(QuantizedStreaming(quantized), deployment)
                 deployment, verification = judged.deployment, add_listening(verification, judged)
@@ -123,6 +118,32 @@ def export(
                 notify("evaluate", index + 1, len(targets))
             results[chip] = (quantized, verification)
     return write_bundle(results, output_dir, deployment)
+
+
+def make_integers(ground: Ground) -> tuple[QuantizedModel, Verification, TaskResult | None]:
+    """Quantize for one chip, prove it, and measure what it cost.
+
+    Args:
+        ground: the float model and what goes with it.
+
+    Returns:
+        The files, their proofs with the analysis, and what the user's steps say of them where a climb asked.
+    """
+    model, recordings, worker, wanted = ground.model, ground.recordings, ground.worker, ground.quantization
+    climbed = climb(ground) if wanted.precision == "auto" else None
+    if climbed is not None:
+        quantized, verification = climbed.quantized, climbed.verification
+    else:
+        quantized = quantize(model, ground.samples, wanted, ground.target, worker=worker)
+        verification = prove_integers(quantized, recordings, worker, ground.proofs, ground.notes)
+    found = analyze(model, quantized, recordings, worker=worker).to_report()
+    if climbed is not None and len(climbed.rungs) > 1 and model.spec.caches:
+        # Another quantization costs seconds, of which a climb takes many.
+        compared = compare_state_calibration(
+            model, ground.samples, quantized, recordings, climbed.setting, worker=worker
+        )
+        found["states"] = compared.to_report()
+    return quantized, replace(verification, analysis=found), climbed.task if climbed is not None else None
 
 
 def listen(front_end: FrontEnd, recordings: Recordings, deployment: Deployment) -> tuple[list[Heard], Deployment]:

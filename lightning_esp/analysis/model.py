@@ -118,9 +118,15 @@ class Analysis:
         """The layers, the one that adds most noise first."""
         return tuple(sorted(self.layers, key=lambda layer: float("inf") if layer.own_db is None else layer.own_db))
 
+    @property
+    def worst_tensors(self) -> tuple[TensorRange, ...]:
+        """The tensors, those that clip most first, then those that leave most of their range unused."""
+        return tuple(sorted(self.tensors, key=lambda tensor: (-tensor.clipped, tensor.used)))
+
     def to_report(self) -> dict[str, Any]:
-        """The same as plain data, for `report.json`."""
-        return asdict(self)
+        """The same as plain data, for `report.json`; what is worst by name."""
+        layers, tensors = [layer.name for layer in self.worst], [tensor.name for tensor in self.worst_tensors]
+        return {**asdict(self), "worst_layers": layers, "worst_tensors": tensors}
 
     def __str__(self) -> str:
         rows = [f"{'layer':48} {'type':10} bits   own dB  total dB"]

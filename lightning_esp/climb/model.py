@@ -106,5 +106,9 @@ class Climb:
 
     def conclude(self, rungs: Sequence[Rung]) -> Climb:
         """Add all rungs, here and to the verification as plain data."""
-        told = {"tolerance": self.setting.tolerance, "rungs": [rung.to_report() for rung in rungs]}
+        tolerance = self.setting.tolerance
+        told = {
+            "tolerance": tolerance if math.isfinite(tolerance) else str(tolerance),
+            "rungs": [rung.to_report() for rung in rungs],
+        }
         return replace(self, rungs=tuple(rungs), verification=replace(self.verification, climb=told))

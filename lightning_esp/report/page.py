@@ -10,6 +10,7 @@ from lightning_esp.report.climb import render_climb
 from lightning_esp.report.listening import list_tiles, render_listening
 from lightning_esp.report.markup import Markup, figure, join, number, size, table, tag
 from lightning_esp.report.pictures import draw_bar, draw_load, draw_matrix, draw_streams, softmax
+from lightning_esp.report.ranges import render_states, render_worst_ranges
 
 Data = Mapping[str, Any]
 
@@ -160,7 +161,8 @@ def _target(target: str, manifest: Data, report: Data) -> Markup:
         Markup("") if figures.get("listening") else _streams(figures, manifest),
         _load(target, manifest),
     ]
-    parts += [render_climb(figures), _noise(figures), _ranges(figures)]
+    parts += [render_climb(figures), _noise(figures), render_worst_ranges(figures), _ranges(figures)]
+    parts.append(render_states(figures))
     return tag("section", *parts)
 
 

@@ -130,3 +130,15 @@ def test_recordings_are_checked(build: Callable[..., Built], worker: Worker) -> 
     built = build("tutorial")
     with pytest.raises(DataError):
         analyze(built.model, built.quantized, [torch.zeros(3, 9)], worker=worker)
+
+
+def test_the_worst_are_named_in_the_report(build: Callable[..., Built], worker: Worker) -> None:
+    built = build("tutorial")
+    loud = [8 * recording for recording in built.recordings]  # type: ignore[operator]
+    analysis = analyze(built.model, built.quantized, loud, worker=worker, max_windows=4)
+    told = analysis.to_report()
+    clipped = {tensor["name"]: tensor["clipped"] for tensor in told["tensors"]}
+    assert clipped[told["worst_tensors"][0]] == max(clipped.values()) > 0
+    assert set(told["worst_tensors"]) == set(clipped)
+    assert told["worst_tensors"] != list(clipped)
+    assert told["worst_layers"][0] == analysis.worst[0].name

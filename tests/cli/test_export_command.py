@@ -109,6 +109,15 @@ def test_another_chip_and_precision(run: tuple[Path, Path, Path], tmp_path: Path
     assert bundle.manifest["targets"]["esp32p4"]["precision"] == "int16"
 
 
+def test_a_precision_is_found(run: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    checkpoint, recipe, _ = run
+    arguments = ["export", str(checkpoint), "--recipe", str(recipe), "--output", str(tmp_path / "out")]
+    assert main([*arguments, "--precision", "auto"]) == 0
+    climb = read_bundle(tmp_path / "out").manifest["targets"]["esp32s3"]["climb"]
+    assert [rung["outcome"] for rung in climb["rungs"]].count("chosen") == 1
+    assert climb["rungs"][0]["name"] == "int8, kl"
+
+
 def test_what_is_wrong_is_said(
     run: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """`climb`: the first rung that holds metrics, budget and proofs, and the figures of all that were tried."""
 
 import importlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -219,6 +220,7 @@ def test_a_rung_that_cannot_be_proved_is_not_taken(worker: Worker, monkeypatch: 
 def test_an_infinite_tolerance_takes_the_first_rung_that_is_proved(worker: Worker) -> None:
     found = climb(stand(worker, Chain(200.0), Quantization("auto", method="mse", tolerance=float("inf"))))
     assert outcomes(found) == {"int8, mse": "chosen"}
+    assert json.loads(json.dumps(found.verification.climb, allow_nan=False))["tolerance"] == "inf"
 
 
 def test_what_no_rung_can_be_made_of_is_the_first_rungs_own_error(worker: Worker) -> None:
