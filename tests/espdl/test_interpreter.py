@@ -89,6 +89,25 @@ class TestUnusualForms:
                 EspdlInterpreter(item.model, item.target)
 
 
+class TestTablesOfRecurrentLayers:
+    def test_cells_beyond_the_table_are_where_the_executor_differs(self, quantize):
+        """ESP-DL's LSTM reads tanh from a table that ends at 3.5 (`m_tanh_lut` of `dl_module_lstm.hpp`); esp-ppq doesn't.
+
+        The cell itself is exact; what is read from it differs by a step, beyond the end alone. An export therefore gives
+        esp-ppq's executor the same tables (`lightning_esp/quantization/recurrent.py`); here it is esp-ppq's own.
+        """
+        for item in quantize(["lstm_any_state"], steps=40):
+            found = run_all_steps(item)
+            cells, expected_cells = found["c_next"]
+            np.testing.assert_array_equal(cells, expected_cells)
+            beyond = np.abs(cells.astype(np.float64)) * 2.0 ** item.model.tensors["c_next"].exponent > 3.5
+            assert 0.1 < beyond.mean() < 0.9
+            hidden, expected = found["h_next"]
+            wrong = hidden != expected
+            assert not wrong[~beyond].any()
+            assert np.abs(hidden.astype(int) - expected)[beyond].max() == 1
+
+
 class TestInt16:
     @pytest.mark.parametrize(
         "network", ["conv_strided_dilated", "depthwise", "silu", "residual", "mean", "average_pool3"]

@@ -95,6 +95,17 @@ def lstm() -> Network:
     )
 
 
+def lstm_any_state() -> Network:
+    """One frame from any state, also from cells that no window leaves behind."""
+
+    def run(parts: nn.ModuleDict, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+        y, (hidden, carry) = parts["lstm"](x, (h, c))
+        return y, hidden, carry
+
+    inputs = {"x": (1, 1, 8), "h": (1, 1, 12), "c": (1, 1, 12)}
+    return Network(Lambda(run, lstm=nn.LSTM(8, 12, batch_first=True)), inputs, ("y", "h_next", "c_next"))
+
+
 def wide() -> Network:
     """A layer whose product sums leave 20 bits: many inputs, all weights positive."""
     layer = nn.Linear(512, 16)
@@ -188,6 +199,7 @@ ZOO: dict[str, Callable[[], Network]] = {
     "streamed": streamed,
     "gru": gru,
     "lstm": lstm,
+    "lstm_any_state": lstm_any_state,
     "native": native,
     "native_single": native_single,
     "twice_read": twice_read,
