@@ -275,8 +275,8 @@ def test_choosing_opens_no_file_of_the_test_split(tmp_path: Path, monkeypatch: p
     def watch(path: Any, *args: Any, **options: Any) -> Any:
         if str(path).endswith(".pt"):
             opened.append(Path(path).stem)
-        if Path(str(path)).name.startswith("test_"):
-            raise AssertionError(f"{path} is of the test split")
+            if opened[-1].startswith("test_"):
+                raise AssertionError(f"{path} is of the test split")
         return really_open(path, *args, **options)
 
     really_open = builtins.open
