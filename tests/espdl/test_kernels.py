@@ -177,6 +177,16 @@ class TestTables:
         assert np.abs(run(model, x=x) - expected).max() <= 1
 
 
+class TestClip:
+    def test_bounds_the_wrong_way_round(self):
+        inputs = [
+            tensor("x", (1, 5), "int16", -8),
+            *(parameter(n, np.int16(v), -8) for n, v in (("low", 5), ("high", -5))),
+        ]
+        model = single("Clip", inputs, tensor("y", (1, 5), "int16", -8))
+        assert run(model, x=np.int16([[-9, -5, 0, 5, 9]])).tolist() == [[5, 5, 5, -5, -5]]
+
+
 class TestReductions:
     @pytest.mark.parametrize(("kind", "function"), [("ReduceMax", np.max), ("ReduceMin", np.min)])
     def test_extremes_are_raw_integers(self, kind, function):

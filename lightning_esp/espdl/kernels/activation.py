@@ -107,7 +107,8 @@ def _clip(values: Array, node: Node) -> Array:
     limits = np.iinfo(values.dtype)
     low, high = node.optional_parameter(1), node.optional_parameter(2)
     bounds = [limits.min if low is None else low.reshape(-1)[0], limits.max if high is None else high.reshape(-1)[0]]
-    clipped = np.clip(values, bounds[0], bounds[1]).astype(np.float32)
+    # Below the lower bound is asked first, which decides where the bounds are the wrong way round.
+    clipped = np.where(values < bounds[0], bounds[0], np.minimum(values, bounds[1])).astype(np.float32)
     factor = node.scale(node.input(0)) * node.rescale(node.output)
     return node.rules.quantize(clipped * factor, node.output.dtype)
 
