@@ -21,8 +21,9 @@ import torch
 from esp_ppq.api.espdl_interface import get_target_platform
 from esp_ppq.api.interface import dispatch_graph, load_onnx_graph
 from esp_ppq.api.setting import QuantizationSetting, QuantizationSettingFactory
+from esp_ppq.core import TargetPlatform
 from esp_ppq.executor import TorchExecutor
-from esp_ppq.IR import BaseGraph
+from esp_ppq.IR import BaseGraph, QuantableOperation
 from esp_ppq.log.logger import initialized_loggers
 from esp_ppq.parser.espdl.espdl_typedef import ExporterPatternInfo
 from esp_ppq.parser.espdl_exporter import EspdlExporter
@@ -154,13 +155,29 @@ def _quantize_graph(job: Job) -> BaseGraph:
         quantizer.quantize(
             inputs={name: value[:1] for name, value in sample.items()},
             calib_dataloader=batches,
-            executor=TorchExecutor(graph=quantizer._graph, device="cpu"),
+            executor=_TracingExecutor(graph=quantizer._graph, device="cpu"),
             setting=setting,
             calib_steps=len(batches),
             collate_fn=lambda batch: batch,
         )
     own_constants(quantizer._graph)
     return quantizer._graph
+
+
+class _TracingExecutor(TorchExecutor):  # type: ignore[misc]
+    """Traces shapes in float: the integer kernel of a GRU or LSTM that is dispatched already asks for a quantization that it
+    gets only afterwards.
+    """
+
+    def tracing_operation_meta(self, inputs: Any, output_names: Any = None) -> None:
+        """Trace as esp-ppq does, with every operation that is not quantized yet on the float platform."""
+        operations = self._graph.operations.values()
+        waiting = {op: op.platform for op in operations if not isinstance(op, QuantableOperation)}
+        for operation in waiting:
+            operation.platform = TargetPlatform.FP32
+        super().tracing_operation_meta(inputs, output_names)
+        for operation, platform in waiting.items():
+            operation.platform = platform
 
 
 def _dispatch_int16(job: Job, graph: BaseGraph, setting: QuantizationSetting) -> None:
