@@ -1,6 +1,9 @@
 """Equalization: the same function with evener weights, or an error where it cannot be that."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -146,3 +149,29 @@ def test_a_layer_at_a_cut_keeps_its_scale(worker: Worker) -> None:
         else:
             with pytest.raises(QuantizationError, match="no cut of the stages"):
                 quantize(model, samples, Quantization(equalization=True), worker=worker)
+
+
+# In a process of its own, since esp-ppq is imported by the worker alone.
+PLANTED = """
+from lightning_esp import Quantization, Streaming, calibrate, convert
+from lightning_esp.errors import QuantizationError
+from lightning_esp.quantization import driver, equalization
+from lightning_esp.quantization.quantizer import _job
+from tests.quantization.test_equalization import SeenBetween, recordings
+
+equalization._SafePass._is_safe = lambda self, pair: True
+model = convert(SeenBetween().eval(), recordings()[0], Streaming(window=2))
+try:
+    driver.quantize(_job(model, calibrate(model, recordings()), Quantization(equalization=True), "esp32s3"))
+except QuantizationError as error:
+    print(error)
+"""
+
+
+def test_a_pair_that_changes_an_output_is_found() -> None:
+    root = Path(__file__).parents[2]
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PLANTED], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert "Quantization(equalization=True) changes output" in found.stdout
+    assert "of its largest value, and at most 0.0001 may come from rounding. Leave it out." in found.stdout
