@@ -75,7 +75,7 @@ class SpeechData(pl.LightningDataModule):
         shift_seconds: float = 0.1,
         speech_root: str | Path | None = None,
         speech_share: float = 0.125,
-        context_seconds: float = 0.5,
+        context_seconds: float = 0.3,
         seconds: float = 1.0,
         download: bool = False,
         keywords: Sequence[str] = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"),

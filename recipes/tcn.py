@@ -33,8 +33,9 @@ class RoundingNoise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        width = self.share * x.detach().abs().amax()
-        return x + width * (torch.rand_like(x) - 0.5)
+        low, high = x.detach().aminmax()
+        # One draw for the whole batch: random numbers for all of it would cost as much as a convolution.
+        return x + self.share * torch.maximum(-low, high) * (torch.rand_like(x[:1]) - 0.5)
 
 
 class Block(nn.Module):
