@@ -106,14 +106,15 @@ class _Climber:
         """Judge from the quietest on, and keep the rungs in the order of the ladder."""
         order = sorted(range(len(attempts)), key=lambda index: _noise(attempts[index]))
         ended: dict[int, Rung] = {}
+        better = attempts[order[0]]
         for index in order:
-            attempt, best = attempts[index], attempts[order[0]]
-            behind = _behind(attempt, best)
-            if attempt.quantized is not None and (self._found is not None or behind > PASSED_OVER_DB):
-                reason = f"{behind:.1f} dB noisier than {_describe(best.setting)}"
-                ended[index] = attempt.end("passed over", attempt.reason or reason)
-            else:
-                ended[index] = self._judge(attempt)
+            attempt = attempts[index]
+            far = _behind(attempt, better) > PASSED_OVER_DB
+            if attempt.quantized is not None and (self._found is not None or far):
+                ended[index] = attempt.end("passed over", attempt.reason or _compare(attempt, better))
+                continue
+            ended[index] = self._judge(attempt)
+            better = attempt if self._found is not None else better
         self._rungs += [ended[index] for index in range(len(attempts))]
 
     def _judge(self, attempt: Attempt) -> Rung:
@@ -121,7 +122,8 @@ class _Climber:
             return attempt.end("rejected", attempt.reason)
         if attempt.files in self._rejected:
             return attempt.end("rejected", f"the same files as {self._rejected[attempt.files]}")
-        task = TaskResult({}, {})
+        name, task = _describe(attempt.setting), TaskResult({}, {})
+        self._ground.progress(f"judge {name}", 0, 1)
         try:
             task = self._evaluate(attempt)
             reason = "; ".join(_doubts(task, attempt.noise, self._ground.quantization.tolerance))
@@ -137,7 +139,9 @@ class _Climber:
                 return attempt.end("chosen", task=task)
         except _REFUSALS as error:
             reason = _first_sentence(error)
-        self._rejected[attempt.files] = _describe(attempt.setting)
+        finally:
+            self._ground.progress(f"judge {name}", 1, 1)
+        self._rejected[attempt.files] = name
         return attempt.end("rejected", reason, task)
 
     def _evaluate(self, attempt: Attempt) -> TaskResult:
@@ -200,6 +204,13 @@ def _noise(attempt: Attempt) -> float:
 def _behind(attempt: Attempt, best: Attempt) -> float:
     ratio = _noise(attempt) / max(_noise(best), 1e-30)
     return 10 * math.log10(ratio) if 0 < ratio < math.inf else 0.0
+
+
+def _compare(attempt: Attempt, better: Attempt) -> str:
+    """Why an attempt is passed over for a better one."""
+    if attempt.files == better.files:
+        return f"the same files as {_describe(better.setting)}"
+    return f"{_behind(attempt, better):.1f} dB noisier than {_describe(better.setting)}"
 
 
 def _describe(setting: Quantization) -> str:

@@ -75,7 +75,13 @@ def test_of_the_methods_of_int8_the_quietest_is_taken(simple: tuple[Climb, list[
     assert found.rungs[4].reason == "Quantization(equalization=True) found nothing to equalize"
     assert (found.setting.precision, found.setting.method) == ("int8", chosen.method)
     assert phases[:2] == [("try int8, kl", 0, 1), ("try int8, kl", 1, 1)]
-    assert [name for name, done, _ in phases if done] == [f"try {rung.name}" for rung in found.rungs]
+    tried = [name for name, done, _ in phases if done and name.startswith("try ")]
+    assert tried == [f"try {rung.name}" for rung in found.rungs]
+    assert [(name, done) for name, done, _ in phases[-2:]] == [(f"judge {chosen.name}", 0), (f"judge {chosen.name}", 1)]
+    passed = {rung.reason for rung in found.rungs if rung.outcome == "passed over"}
+    assert all(
+        reason.endswith((f"dB noisier than {chosen.name}", f"the same files as {chosen.name}")) for reason in passed
+    )
 
 
 def test_the_figures_of_a_rung_are_those_of_its_files(simple: tuple[Climb, list[tuple[str, int, int]]]) -> None:
