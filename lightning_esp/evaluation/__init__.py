@@ -1,6 +1,8 @@
 """From outputs per frame to decisions, and how good these are."""
 
-from lightning_esp.evaluation.accuracy import StreamingAccuracy, StreamingClipAccuracy, streaming_accuracy
+from typing import TYPE_CHECKING
+
+from lightning_esp.evaluation.accuracy import StreamingAccuracy, streaming_accuracy
 from lightning_esp.evaluation.contract import ValidationStreams
 from lightning_esp.evaluation.detector import (
     DetectorSettings,
@@ -24,7 +26,6 @@ from lightning_esp.evaluation.functional import (
     recall_at,
 )
 from lightning_esp.evaluation.keywords import Keyword, Matching, match_events, read_keywords
-from lightning_esp.evaluation.metrics import KeywordDetection
 from lightning_esp.evaluation.mlperf import (
     WakeWordResult,
     WakeWordStream,
@@ -34,6 +35,9 @@ from lightning_esp.evaluation.mlperf import (
 from lightning_esp.evaluation.scan import average_scores, scan
 from lightning_esp.evaluation.streams import Stream, StreamDataset
 from lightning_esp.evaluation.thresholds import Choice, choose_thresholds
+
+if TYPE_CHECKING:
+    from lightning_esp.evaluation.metrics import KeywordDetection, StreamingClipAccuracy
 
 __all__ = [
     "Choice",
@@ -73,3 +77,12 @@ __all__ = [
     "step",
     "streaming_accuracy",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # torchmetrics takes a second to import, and bundles, the simulation and the command line do without it.
+    if name in ("KeywordDetection", "StreamingClipAccuracy"):
+        from lightning_esp.evaluation import metrics
+
+        return getattr(metrics, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

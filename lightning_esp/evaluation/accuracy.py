@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_esp.errors import ConfigurationError, DataError
 
@@ -86,52 +84,6 @@ def decide(outputs: Tensor, frames: int) -> int:
             f"outputs of shape {list(outputs.shape)} do not hold {frames} frames; give [classes, frames], or decide by fewer."
         )
     return int(outputs[:, -frames:].mean(1).argmax())
-
-
-class StreamingClipAccuracy(Metric):
-    """The same as a metric: takes clips of one recording in their order, and both kinds of outputs.
-
-    Args:
-        frames: output frames that decide a clip.
-
-    Example:
-        >>> metric = StreamingClipAccuracy(frames=1)
-        >>> metric.update(torch.tensor([[0.0, 1.0], [0.5, 0.5]]), torch.tensor([[1.0, 0.0], [0.5, 0.5]]), 0)
-        >>> {name: float(value) for name, value in metric.compute().items()}
-        {'streaming_accuracy': 1.0, 'clip_accuracy': 0.0}
-    """
-
-    full_state_update = False
-    carried: Tensor
-    reset_hits: Tensor
-    clips: Tensor
-
-    def __init__(self, frames: int, **options: Any) -> None:
-        super().__init__(**options)
-        if frames < 1:
-            raise ConfigurationError(f"StreamingClipAccuracy(frames={frames}) must be at least 1.")
-        self.frames = frames
-        for name in ("carried", "reset_hits", "clips"):
-            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, carried: Tensor, alone: Tensor, target: int) -> None:
-        """Take one clip.
-
-        Args:
-            carried: outputs `[classes, frames]` of the clip, where the state came from the clip before.
-            alone: outputs of the same clip from the initial state.
-            target: index of the true class.
-
-        Raises:
-            DataError: the outputs hold fewer frames than decide.
-        """
-        self.carried += decide(carried, self.frames) == int(target)
-        self.reset_hits += decide(alone, self.frames) == int(target)
-        self.clips += 1
-
-    def compute(self) -> dict[str, Tensor]:
-        """Return `streaming_accuracy` (state carried over) and `clip_accuracy` (state reset)."""
-        return {"streaming_accuracy": self.carried / self.clips, "clip_accuracy": self.reset_hits / self.clips}
 
 
 def _share(decided: Sequence[int], true: Sequence[int]) -> float:

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_esp.evaluation.detector import NEVER, DetectorSettings, Scores, compute_scores
+from lightning_esp.evaluation.detector import NEVER, DetectorSettings, Scores
 from lightning_esp.evaluation.functional import det_area, detection_latency, false_accepts_per_hour, recall_at
 from lightning_esp.evaluation.keywords import Keyword, match_events
-from lightning_esp.evaluation.metrics import KeywordDetection
-from lightning_esp.evaluation.scan import average_scores, scan
+from lightning_esp.evaluation.scan import hear, scan
 
 # The area under the curve goes up to this rate, whatever rate the thresholds hold.
 AREA_RATE = 10.0
@@ -59,6 +58,9 @@ def judge(
         >>> found["false_accepts"]["count"], found["false_rejects"]
         (1, 0.0)
     """
+    # torchmetrics takes a second to import, and the command line does without it.
+    from lightning_esp.evaluation.metrics import KeywordDetection
+
     expected = active_labels(settings, labels) if expected is None else expected
     everyone = tuple(0.5 if label in expected else NEVER for label in labels)
     metric = KeywordDetection(replace(settings, thresholds=everyone), labels, frame_period, rate=rate)
@@ -96,11 +98,6 @@ def judge(
             "false_rejects": [round(value, 6) for value in curve.false_rejects.tolist()],
         },
     }
-
-
-def hear(output: Tensor, settings: DetectorSettings) -> Scores:
-    """Return what a detector compares with its thresholds, `[frames, classes]`, of outputs `[classes, frames]`."""
-    return average_scores(compute_scores(output.detach().cpu().T.numpy(), settings.activation), settings.average)
 
 
 def active_labels(settings: DetectorSettings, labels: Sequence[str]) -> set[str]:

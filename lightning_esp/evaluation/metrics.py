@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_esp.errors import ConfigurationError, DataError
+from lightning_esp.evaluation.accuracy import decide
 from lightning_esp.evaluation.detector import NEVER, DetectorSettings, compute_scores
 from lightning_esp.evaluation.functional import DetCurve, Rate, det_area, det_curve, false_accepts_per_hour, recall_at
 from lightning_esp.evaluation.keywords import Keyword, match_events
@@ -158,3 +159,49 @@ class KeywordDetection(Metric):
 
     def _match(self, settings: DetectorSettings, means: Any, keywords: Sequence[Keyword]) -> Any:
         return match_events(scan(settings, means), keywords, self.labels, self.frame_period, self.grace)
+
+
+class StreamingClipAccuracy(Metric):
+    """`streaming_accuracy` as a metric: takes the clips of a recording in their order, and both kinds of outputs.
+
+    Args:
+        frames: output frames that decide a clip.
+
+    Example:
+        >>> metric = StreamingClipAccuracy(frames=1)
+        >>> metric.update(torch.tensor([[0.0, 1.0], [0.5, 0.5]]), torch.tensor([[1.0, 0.0], [0.5, 0.5]]), 0)
+        >>> {name: float(value) for name, value in metric.compute().items()}
+        {'streaming_accuracy': 1.0, 'clip_accuracy': 0.0}
+    """
+
+    full_state_update = False
+    carried: Tensor
+    reset_hits: Tensor
+    clips: Tensor
+
+    def __init__(self, frames: int, **options: Any) -> None:
+        super().__init__(**options)
+        if frames < 1:
+            raise ConfigurationError(f"StreamingClipAccuracy(frames={frames}) must be at least 1.")
+        self.frames = frames
+        for name in ("carried", "reset_hits", "clips"):
+            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, carried: Tensor, alone: Tensor, target: int) -> None:
+        """Take one clip.
+
+        Args:
+            carried: outputs `[classes, frames]` of the clip, where the state came from the clip before.
+            alone: outputs of the same clip from the initial state.
+            target: index of the true class.
+
+        Raises:
+            DataError: the outputs hold fewer frames than decide.
+        """
+        self.carried += decide(carried, self.frames) == int(target)
+        self.reset_hits += decide(alone, self.frames) == int(target)
+        self.clips += 1
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return `streaming_accuracy` (state carried over) and `clip_accuracy` (state reset)."""
+        return {"streaming_accuracy": self.carried / self.clips, "clip_accuracy": self.reset_hits / self.clips}

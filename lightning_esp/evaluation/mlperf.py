@@ -11,9 +11,8 @@ from torch import Tensor
 from lightning_esp.errors import DataError
 from lightning_esp.evaluation.detector import NEVER, DetectorSettings
 from lightning_esp.evaluation.functional import Rate, false_accepts_per_hour
-from lightning_esp.evaluation.judgement import hear
 from lightning_esp.evaluation.keywords import Keyword, match_events
-from lightning_esp.evaluation.scan import scan
+from lightning_esp.evaluation.scan import hear, scan
 from lightning_esp.evaluation.streams import Deck, Stream, lay_noise
 
 MINUTES, TARGETS, MOST_FALSE_POSITIVES, MOST_FALSE_NEGATIVES = 20, 50, 8, 8

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
-from lightning_esp.evaluation.detector import DetectorSettings, Event, Scores
+from lightning_esp.evaluation.detector import DetectorSettings, Event, Scores, compute_scores
 
 
 def average_scores(scores: ArrayLike, frames: int) -> Scores:
@@ -60,3 +61,8 @@ def count_streaks(over: NDArray[np.bool_]) -> NDArray[np.int64]:
     index = np.arange(1, len(over) + 1)[:, None]
     last_false = np.maximum.accumulate(np.where(over, 0, index), axis=0)
     return np.asarray(index - last_false, np.int64)
+
+
+def hear(output: Tensor, settings: DetectorSettings) -> Scores:
+    """Return what a detector compares with its thresholds, `[frames, classes]`, of outputs `[classes, frames]`."""
+    return average_scores(compute_scores(output.detach().cpu().T.numpy(), settings.activation), settings.average)

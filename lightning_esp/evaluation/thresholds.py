@@ -9,10 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from lightning_esp.errors import ConfigurationError, DataError
-from lightning_esp.evaluation.detector import NEVER, DetectorSettings, Scores, compute_scores
+from lightning_esp.evaluation.detector import NEVER, DetectorSettings, Scores
 from lightning_esp.evaluation.functional import Rate, false_accepts_per_hour
 from lightning_esp.evaluation.keywords import Keyword, match_events
-from lightning_esp.evaluation.scan import average_scores, scan
+from lightning_esp.evaluation.scan import hear, scan
 
 GRID = tuple(number / 200 for number in range(20, 200))
 
@@ -74,7 +74,7 @@ def choose_thresholds(
         raise ConfigurationError(
             f"choose_thresholds(max_false_accepts_per_hour={max_false_accepts_per_hour}) must be 0 or more."
         )
-    heard = [_hear(model(recording), keywords, settings) for recording, keywords in streams]
+    heard = [Heard(hear(model(recording), settings), tuple(keywords)) for recording, keywords in streams]
     hours = sum(len(stream.means) for stream in heard) * frame_period / 3600
     if not hours > 0:
         raise DataError("choose_thresholds got no streams; give recordings of the validation split.")
@@ -91,11 +91,6 @@ def choose_thresholds(
         if accepts <= allowed:
             break
     return Choice(chosen, false_accepts_per_hour(accepts, hours), missed)
-
-
-def _hear(outputs: Tensor, keywords: Sequence[Keyword], settings: DetectorSettings) -> Heard:
-    scores = compute_scores(outputs.detach().cpu().T.numpy(), settings.activation)
-    return Heard(average_scores(scores, settings.average), tuple(keywords))
 
 
 def _count_alone(

@@ -67,8 +67,7 @@ def _rates(networks: Mapping[str, Any], listening: Mapping[str, Any]) -> Markup:
         missed = "–" if found["false_rejects"] is None else f"{found['missed']} ({100 * found['false_rejects']:.1f} %)"
         rows.append(
             [
-                # Unbroken, and as narrow as it gets.
-                NAMES[name].replace(" ", "\u00a0"),
+                tag("span", NAMES[name], class_="whole"),
                 f"{number(accepts['per_hour'], 3)} ({accepts['count']})",
                 number(accepts["bound"], 3),
                 missed,

@@ -33,7 +33,7 @@ def test_the_page_tells_rates_with_hours_and_bounds(bundle: Bundle, listening: d
     assert f"{found['false_accepts']['count']} in 0.0167 h, 95 % bound" in verdict
     assert f"{100 * found['false_rejects']:.1f} %" in verdict
     for name in ("float, offline", "float, streamed", "integers"):
-        assert f'<th scope="row">{name.replace(" ", chr(160))}</th>' in page
+        assert f'<th scope="row"><span class="whole">{name}</span></th>' in page
     assert "these figures flatter them" in page
     assert "25 % of their speech repeats" in page
     assert "up to 20 ms after it" in page
