@@ -61,7 +61,7 @@ class _Climber:
         attempts = self._compare()
         self._judge_quietest(attempts)
         if self._found is None and any(attempt.quantized for attempt in attempts):
-            self._mix(min(attempts, key=_noise))
+            self._mix(min(attempts, key=_loudness))
         if self._found is None:
             whole = replace(self._ground.quantization, precision="int16", equalization=False)
             self._rungs.append(self._judge(self._attempt(whole)))
@@ -78,7 +78,7 @@ class _Climber:
             return [self._attempt(base)]
         methods = [wanted.method, *(method for method in METHODS if method != wanted.method)]
         attempts = [self._attempt(replace(base, method=method)) for method in methods]  # type: ignore[arg-type]
-        best = min(attempts, key=_noise)
+        best = min(attempts, key=_loudness)
         if best.quantized is not None:
             attempts.append(self._attempt(replace(best.setting, equalization=True)))
         return attempts
@@ -104,7 +104,7 @@ class _Climber:
 
     def _judge_quietest(self, attempts: Sequence[Attempt]) -> None:
         """Judge from the quietest on, and keep the rungs in the order of the ladder."""
-        order = sorted(range(len(attempts)), key=lambda index: _noise(attempts[index]))
+        order = sorted(range(len(attempts)), key=lambda index: _loudness(attempts[index]))
         ended: dict[int, Rung] = {}
         better = attempts[order[0]]
         for index in order:
@@ -201,6 +201,12 @@ def _noise(attempt: Attempt) -> float:
     return math.inf if attempt.noise is None else attempt.noise
 
 
+def _loudness(attempt: Attempt) -> float:
+    """The noise in decibels, to a tenth: less decides nothing, so of two alike the first stays in front."""
+    noise = _noise(attempt)
+    return round(10 * math.log10(max(noise, 1e-30)), 1)
+
+
 def _behind(attempt: Attempt, best: Attempt) -> float:
     ratio = _noise(attempt) / max(_noise(best), 1e-30)
     return 10 * math.log10(ratio) if 0 < ratio < math.inf else 0.0
@@ -210,7 +216,8 @@ def _compare(attempt: Attempt, better: Attempt) -> str:
     """Why an attempt is passed over for a better one."""
     if attempt.files == better.files:
         return f"the same files as {_describe(better.setting)}"
-    return f"{_behind(attempt, better):.1f} dB noisier than {_describe(better.setting)}"
+    behind, name = _behind(attempt, better), _describe(better.setting)
+    return f"{behind:.1f} dB noisier than {name}" if behind >= 0.1 else f"no quieter than {name}"
 
 
 def _describe(setting: Quantization) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lightning_esp.report.markup import Markup, join, number, size, table, tag
 
+MINUS = "\u2212"
+# Of the user's own metrics, so many stand in the table; the manifest has them all.
+SHOWN = 2
+_NOT_THE_USERS = ("loss", "agreement", "snr_db")
 _CLASSES = {"chosen": "good", "rejected": "bad"}
 
 
@@ -21,56 +25,52 @@ def render_climb(figures: Mapping[str, Any]) -> Markup:
         return Markup("")
     rungs = climb["rungs"]
     first = next((rung for rung in rungs if rung["flash"] is not None), rungs[0])
-    metrics = list(dict.fromkeys(name for rung in rungs for name in rung["metrics"] if "loss" not in name))[:3]
-    rows = [_row(rung, first, metrics) for rung in rungs]
-    header = ["rung", "outputs, dB", *metrics, "flash", "RAM", "step, µs", "against the first", "outcome"]
+    names = dict.fromkeys(name for rung in rungs for name in rung["metrics"])
+    metrics = [name for name in names if not any(word in name for word in _NOT_THE_USERS)][:SHOWN]
+    header = ["rung", "outputs, dB", *metrics, "flash", "RAM", "step, µs", "outcome"]
+    reasons = [tag("li", tag("strong", rung["name"]), f": {rung['reason']}") for rung in rungs if rung["reason"]]
     return join(
         [
             tag("h3", "The climb to a precision"),
             tag(
                 "p",
                 f"Tried from the cheapest on, until the metrics held a tolerance of {number(climb['tolerance'])}, the budget held, "
-                "and every other proof. Signal-to-noise ratios are those of the noisiest output; times and memory are estimates.",
+                "and every other proof. Signal-to-noise ratios are those of the noisiest output; times and memory are estimates. "
+                "In brackets: gained and paid against the first.",
             ),
-            table("What was tried, gained and paid", header, rows, tuple(range(1, len(metrics) + 5))),
+            table(
+                "What was tried",
+                header,
+                [_row(rung, first, metrics) for rung in rungs],
+                tuple(range(1, len(metrics) + 5)),
+            ),
+            tag("ul", *reasons) if reasons else "",
         ]
     )
 
 
 def _row(rung: Mapping[str, Any], first: Mapping[str, Any], metrics: list[str]) -> list[object]:
-    known = rung["flash"] is not None
+    base = {} if rung is first else first
     return [
         rung["name"],
-        _ratio(rung),
+        _figure(rung, base, "output_snr_db", lambda value: f"{value:.1f}") if rung["output_snr_db"] else _silence(rung),
         *(number(rung["metrics"].get(name)) for name in metrics),
-        size(rung["flash"]) if known else "–",
-        size(rung["ram"]) if known else "–",
-        number(rung["step_us"]),
-        _gain(rung, first) if known and rung is not first else "",
-        join([tag("span", rung["outcome"], class_=_CLASSES.get(rung["outcome"], "soft")), _reason(rung["reason"])]),
+        _figure(rung, base, "flash", size),
+        _figure(rung, base, "ram", size),
+        _figure(rung, base, "step_us", number),
+        tag("span", rung["outcome"], class_=_CLASSES.get(rung["outcome"], "soft")),
     ]
 
 
-def _ratio(rung: Mapping[str, Any]) -> str:
-    if rung["noise"] is None:
+def _silence(rung: Mapping[str, Any]) -> str:
+    return "–" if rung["noise"] is None else "exact"
+
+
+def _figure(rung: Mapping[str, Any], base: Mapping[str, Any], key: str, show: Callable[[Any], str]) -> str:
+    """A figure, and behind it how far it is from that of `base`."""
+    value, before = rung[key], base.get(key)
+    if value is None:
         return "–"
-    return "exact" if rung["output_snr_db"] is None else f"{rung['output_snr_db']:.1f}"
-
-
-def _reason(reason: str) -> str:
-    return f": {reason}" if reason else ""
-
-
-def _gain(rung: Mapping[str, Any], first: Mapping[str, Any]) -> str:
-    """What a rung gives in decibels, and what it costs, against the first one."""
-    parts = []
-    if rung["output_snr_db"] is not None and first["output_snr_db"] is not None:
-        parts.append(f"{_signed(rung['output_snr_db'] - first['output_snr_db'], 1)} dB")
-    parts.append(f"{_signed(rung['flash'] - first['flash'])} bytes of flash")
-    if rung["step_us"] is not None and first["step_us"] is not None:
-        parts.append(f"{_signed(rung['step_us'] - first['step_us'])} µs")
-    return ", ".join(parts)
-
-
-def _signed(value: float, digits: int = 0) -> str:
-    return f"{value:+.{digits}f}".replace("-", "\u2212")
+    if before is None or before == value:
+        return show(value)
+    return f"{show(value)} ({'+' if value >= before else MINUS}{show(abs(value - before))})"
