@@ -110,6 +110,13 @@ def test_a_microphone_makes_the_golden_events(ear, microphone):
     assert text.endswith("FAIL ESP_FAIL\n" if microphone == "codec" else "FAIL ESP_ERR_TIMEOUT\n")
 
 
+def test_listening_allocates_nothing_after_start(ear):
+    """And a step that is longer than a frame is told."""
+    _, programs, _ = ear
+    done = run(programs / "chain_ear")
+    assert (done.returncode, done.stdout) == (0, "PASS chain\n"), done.stdout + done.stderr
+
+
 def test_start_up_errors_say_what_to_do(ear, tmp_path):
     _, programs, recording = ear
     text = run_in(programs / "wav_ear", recording.parent, FAKE_FREE_BYTES="100")

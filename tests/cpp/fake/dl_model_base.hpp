@@ -49,6 +49,7 @@ private:
     std::string find_difference(std::size_t window);
     bool starts_recording(std::size_t window);
     void find_recording();
+    bool is_first_run();
     void check_inputs();
     void write_outputs();
 
@@ -66,6 +67,7 @@ private:
     std::size_t m_windows = 0;
     std::size_t m_next = 0;
     bool m_was_reset = true;
+    bool m_is_fresh = true;
     int m_segment = 0;                // that must run next
     int m_segments = 0;               // of the window that is being computed; 0: none is
     std::vector<uint8_t> m_untouched; // memory after the last segment: nobody may write to it before the next one

@@ -5,6 +5,7 @@
 
 #include "capture.hpp"
 #include "expect.hpp"
+#include "rest.hpp"
 
 namespace {
 
@@ -55,8 +56,19 @@ static std::uint32_t read_all(Capture &capture, int pause_us)
     }
 }
 
+// Once a second, however often it is asked, and from the last rest on.
+static void test_rest()
+{
+    Rest rest(500);
+    EXPECT(!rest.is_due(500) && !rest.is_due(1000499));
+    EXPECT(rest.is_due(1000500));
+    EXPECT(!rest.is_due(1000501) && !rest.is_due(2000499));
+    EXPECT(rest.is_due(7000000) && !rest.is_due(7999999));
+}
+
 int main()
 {
+    test_rest();
     static Counter rushing(0);
     static Capture late;
     EXPECT(late.start(rushing, 1000) == ESP_OK);

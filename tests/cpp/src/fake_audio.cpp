@@ -162,11 +162,14 @@ static void write_out(const Values &values, float *output)
 template <typename Features>
 static esp_err_t convert(Features &features, const int16_t *input, int length, float *output)
 {
+    ++dl::audio::computing;
     std::vector<float> samples;
     for (int i = 0; i < length; ++i) {
         samples.push_back(static_cast<float>(input[i]) / 32768.0f);
     }
-    return features.process_frame(samples.data(), length, output, samples[0]);
+    const esp_err_t error = features.process_frame(samples.data(), length, output, samples[0]);
+    --dl::audio::computing;
+    return error;
 }
 
 namespace dl::audio {

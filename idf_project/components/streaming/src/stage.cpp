@@ -86,6 +86,7 @@ esp_err_t Stage::init(const StageConfig &config, const char *file, const Options
         error = bind();
     }
     if (error == ESP_OK) {
+        warm_up();
         is_ready_ = true;
         reset();
     }
@@ -214,6 +215,18 @@ esp_err_t Stage::find(const TensorConfig &tensor, std::string_view name, bool is
         return ESP_ERR_INVALID_VERSION;
     }
     return static_cast<std::size_t>((*found)->get_bytes()) == tensor.bytes ? ESP_OK : ESP_ERR_INVALID_SIZE;
+}
+
+// ESP-DL allocates what StreamingCache remembers in its first run; so that comes here, before anybody counts on memory.
+void Stage::warm_up()
+{
+    for (const Input &input : inputs_) {
+        std::memset(input.tensor->get_element_ptr(), 0, input.bytes);
+    }
+    for (const Input &input : cache_inputs_) {
+        std::memset(input.tensor->get_element_ptr(), 0, input.bytes);
+    }
+    model_->run();
 }
 
 void Stage::connect(std::size_t index, const std::uint8_t *source)

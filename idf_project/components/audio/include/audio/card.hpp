@@ -6,7 +6,7 @@ namespace audio {
 
 // Mounts the SD card of the board that the project is built for (`boards/`) on /sdcard. Errors of its driver.
 //
-// At pins of your own no card is known, and this does nothing. Define it in any file of `main` to mount the file system
+// At pins of your own no card is known, and this does nothing. Define it in a file of `main` to mount the file system
 // that your paths are on; yours is taken instead of the board's.
 esp_err_t mount_card();
 

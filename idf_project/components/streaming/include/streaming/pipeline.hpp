@@ -33,7 +33,9 @@ struct StepResult {
 //
 //     for every frame:  pipeline.write(0, frame, bytes);  pipeline.step(&result);  if (result.output_ready) ...
 //
-// Nothing is allocated after init. Not safe for use from several tasks at once; several pipelines are independent.
+// Nothing is allocated after init, which runs each stage once on zeros so that ESP-DL, too, has its memory for good;
+// its operators take small blocks in each run and give them back in it (28 of about 100 bytes in a network of five
+// convolutions). Not safe for use from several tasks at once; several pipelines are independent.
 class Pipeline {
 public:
     // Loads all stages. `config` and what its spans refer to must outlive the pipeline; `files` has one entry a stage.

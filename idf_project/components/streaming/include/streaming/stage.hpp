@@ -79,6 +79,7 @@ private:
     esp_err_t load(const char *file, const Options &options);
     esp_err_t allocate();
     esp_err_t bind();
+    void warm_up();
     esp_err_t write_inputs();
     void read_outputs();
     esp_err_t find(const TensorConfig &tensor, std::string_view name, bool is_input, dl::TensorBase **found) const;

@@ -1,0 +1,125 @@
+// From samples to events with one bundle that listens, as `main` does it: nothing is allocated after start-up, and the
+// longest step and those that are too long are told.
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "audio/feature_extractor.hpp"
+#include "audio/sample_ring.hpp"
+#include "audio/wav_reader.hpp"
+#include "bundled_model.hpp"
+#include "dl_speech_features.hpp"
+#include "expect.hpp"
+#include "streaming/listener.hpp"
+
+// The stand-in of ESP-DL may allocate while it computes features; ESP-DL does not.
+static long allocations = 0;
+
+static void *allocate(std::size_t size)
+{
+    allocations += dl::audio::computing == 0 ? 1 : 0;
+    return std::malloc(size);
+}
+void *operator new(std::size_t size)
+{
+    return allocate(size);
+}
+void *operator new(std::size_t size, const std::nothrow_t &) noexcept
+{
+    return allocate(size);
+}
+void *operator new[](std::size_t size, const std::nothrow_t &) noexcept
+{
+    return allocate(size);
+}
+void operator delete(void *memory) noexcept
+{
+    std::free(memory);
+}
+void operator delete(void *memory, std::size_t) noexcept
+{
+    std::free(memory);
+}
+void operator delete[](void *memory) noexcept
+{
+    std::free(memory);
+}
+void operator delete[](void *memory, std::size_t) noexcept
+{
+    std::free(memory);
+}
+
+// Every call of the clock comes so much later.
+static std::int64_t step_us = 0;
+
+static std::int64_t tick()
+{
+    static std::int64_t now = 0;
+    return now += step_us;
+}
+
+struct Counter : streaming::EventSink {
+    void on_event(const streaming::Event &) override { ++events; }
+    void on_scores(std::span<const float>) override { ++frames; }
+    unsigned events = 0;
+    unsigned frames = 0;
+};
+
+// The golden samples as a WAV file that never ends before its samples do.
+static std::size_t copy_recording(std::uint8_t *wav, std::size_t room)
+{
+    static constexpr std::uint8_t kHeader[44] = {
+        'R', 'I', 'F',  'F',  0, 0, 0, 0,    'W', 'A', 'V', 'E', 'f', 'm', 't', ' ', 16,  0,   0,    0,    1,    0,
+        1,   0,   0x80, 0x3e, 0, 0, 0, 0x7d, 0,   0,   2,   0,   16,  0,   'd', 'a', 't', 'a', 0xff, 0xff, 0xff, 0xff};
+    const char *data = bundled::kGoldenAudio.data;
+    std::uint32_t samples = 0;
+    std::memcpy(&samples, data + 8, sizeof(samples));
+    EXPECT(sizeof(kHeader) + 2 * samples <= room);
+    std::memcpy(wav, kHeader, sizeof(kHeader));
+    std::memcpy(wav + sizeof(kHeader), data + 20, 2 * samples);
+    return sizeof(kHeader) + 2 * samples;
+}
+
+int main()
+{
+    static std::uint8_t wav[1 << 20];
+    audio::MemoryBytes bytes(wav, copy_recording(wav, sizeof(wav)));
+    audio::WavReader reader;
+    audio::SampleRing ring;
+    audio::FeatureExtractor extractor;
+    streaming::Pipeline pipeline;
+    streaming::Listener listener;
+    Counter counter;
+    EXPECT(reader.init(bytes) == ESP_OK);
+    EXPECT(ring.init(1000) == ESP_OK);
+    EXPECT(extractor.init(bundled::kFrontEnd) == ESP_OK);
+    EXPECT(pipeline.init(bundled::kConfig, bundled::kFiles) == ESP_OK);
+    EXPECT(listener.init(pipeline, bundled::kDetector, tick) == ESP_OK);
+    EXPECT(allocations > 0);
+    allocations = 0;
+    constexpr std::int64_t kShort = 7;
+    const std::int64_t too_long = bundled::kConfig.frame_period_us + 1;
+    std::int16_t chunk[160];
+    while (const std::size_t count = reader.read(chunk)) {
+        EXPECT(ring.write(std::span(chunk).first(count)) == count);
+        std::span<const std::int16_t> samples(chunk, ring.read(chunk));
+        while (!samples.empty()) {
+            step_us = listener.times().steps == 3 ? too_long : kShort;
+            if (extractor.take(&samples)) {
+                EXPECT(listener.take(extractor.features(), counter) == ESP_OK);
+            }
+        }
+    }
+    const streaming::StepTimes &times = listener.times();
+    EXPECT(allocations == 0);
+    EXPECT(counter.events > 0 && counter.frames > 10 && times.steps > 10);
+    EXPECT(times.late == 1 && times.longest_us == too_long);
+    EXPECT(times.total_us == (times.steps - 1) * kShort + too_long);
+    // Frames of another recording are those of a new one.
+    extractor.reset();
+    listener.reset();
+    EXPECT(allocations == 0);
+    std::printf("PASS chain\n");
+}
