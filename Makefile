@@ -21,6 +21,7 @@ TIDY := $(wildcard idf_project/components/*/src/*.cpp idf_project/components/mod
 	idf_project/boards/codec/*.cpp idf_project/boards/pins/board/*.cpp)
 TIDY_FLAGS := -std=c++20 -fno-exceptions -fno-rtti -isystem tests/cpp/fake \
 	-DCONFIG_STREAMING_SOURCE_WAV=1 -DCONFIG_STREAMING_SOURCE_MICROPHONE=1 -DEMBEDDED_RECORDING=1 \
+	-DCONFIG_STREAMING_MODEL_PARTITION=1 -DCONFIG_STREAMING_MODEL_SDCARD=1 \
 	-Iidf_project/components/streaming/include -Iidf_project/components/audio/include \
 	-Iidf_project/components/model/esp32s3 -Iidf_project/main
 

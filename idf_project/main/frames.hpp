@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "esp_err.h"
@@ -8,7 +9,8 @@
 // `model_config.hpp` without batch and time, and returns true; waits until it is there, on a
 // queue or with vTaskDelay, so that other tasks run. False: no more frames.
 //
-// The one that comes with the project returns false. Define your own, without `weak`, in any file of `main`.
+// The one that comes with the project returns false. Define your own, without `weak`, in a file of C or C++ that you
+// add to SRCS in main/CMakeLists.txt.
 #ifdef __cplusplus
 extern "C"
 #endif

@@ -10,6 +10,7 @@
 #include "capture.hpp"
 #include "esp_timer.h"
 #include "report.hpp"
+#include "rest.hpp"
 #include "sdkconfig.h"
 #include "startup.hpp"
 #include "streaming/listener.hpp"
@@ -157,6 +158,7 @@ esp_err_t listen_to_microphone()
     print_memory();
     std::printf("listening\n");
     Reporter reporter(esp_timer_get_time());
+    Rest rest(esp_timer_get_time());
     std::int16_t chunk[160];
     while (error == ESP_OK) {
         const esp_err_t source_error = capture.error();
@@ -169,6 +171,9 @@ esp_err_t listen_to_microphone()
             error = source_error; // all that came before it was heard
         }
         reporter.report(esp_timer_get_time(), ear.times(), capture.dropped());
+        if (rest.is_due(esp_timer_get_time())) {
+            vTaskDelay(1); // where steps are too long, samples are always there and nothing else waits
+        }
     }
     print_times(ear.times(), capture.dropped());
     return error;
