@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import fx
 
 from lightning_esp.streaming.building import Builder
 from lightning_esp.streaming.flow import Stream
@@ -32,7 +33,7 @@ def interpolate(
         build.refuse(f"with mode={mode!r} reads the next frame", 'use mode="nearest"')
     factors = _factors(build, input, size, scale_factor, count)
     node, rest = build.apply(F.interpolate, input, scale_factor=tuple(float(f) for f in factors), mode=mode)
-    return _upsampled(build, input, node, rest, int(factors[input.time - 2]))
+    return spread(build, input, node, _first(input, rest), int(factors[input.time - 2]))
 
 
 def _factors(build: Builder, x: Stream, size: Any, scale: Any, count: int) -> tuple[float, ...]:
@@ -62,12 +63,16 @@ def _ratio(build: Builder, x: Stream, axis: int, size: Any) -> float:
     return float(factor)
 
 
-def _upsampled(build: Builder, x: Stream, node: Any, rest: Any, up: int) -> Stream:
+def _first(x: Stream, rest: torch.Tensor | None) -> torch.Tensor | None:
+    return None if rest is None else rest.narrow(x.time, 0, 1)
+
+
+def spread(build: Builder, x: Stream, node: fx.Node, rest: torch.Tensor | None, up: int) -> Stream:
+    """The stream in which every frame of `x` has become `up` frames, each of them `rest` before the first one."""
+
     def reads(j: int) -> tuple[int, int]:
         return j // up, j // up
 
-    if rest is not None:
-        rest = rest.narrow(x.time, 0, 1)
     fields: dict[str, Any] = {"pace": x.pace / up, "lag": x.lag * up, "frames": x.frames * up, "exact": x.exact * up}
     if x.exact is x.frames:
         fields["exact"] = fields["frames"]
@@ -84,7 +89,7 @@ def repeat_interleave(build: Builder, x: Stream, repeats: Any, dim: Any = None, 
     if axis != x.time_axis:
         return per_frame(build, torch.repeat_interleave, x, repeats, axis)
     node, rest = build.apply(torch.repeat_interleave, x, repeats, axis)
-    return _upsampled(build, x, node, rest, repeats)
+    return spread(build, x, node, _first(x, rest), repeats)
 
 
 RULES: dict[str, Rule] = {"interpolate": interpolate, "upsample": interpolate, "repeat_interleave": repeat_interleave}

@@ -13,6 +13,7 @@ from lightning_esp.streaming.building import Builder
 from lightning_esp.streaming.flow import Stream, slide
 from lightning_esp.streaming.nodes import Frame
 from lightning_esp.streaming.rules.common import Rule, axes_of, per_frame
+from lightning_esp.streaming.rules.folding import fold
 from lightning_esp.streaming.trace import Constant, Varying
 
 _END = 2**31 - 1
@@ -41,7 +42,13 @@ def unsqueeze(build: Builder, x: Stream, dim: int) -> Stream:
 
 
 def reshape(build: Builder, x: Stream, *_: Any, **__: Any) -> Stream:
-    """`reshape`, `view`, `flatten`, `unflatten`, `squeeze`: read off the shapes before and after."""
+    """`reshape`, `view`, `flatten`, `unflatten`, `squeeze`: read off the shapes before and after.
+
+    Time stays an axis of its own, or trades whole frames for channels.
+    """
+    folded = fold(build, x)
+    if folded is not None:
+        return folded
     shape = build.shape()
     batch, time = build.axes()
     _check_apart(build, x, shape, batch, time)
