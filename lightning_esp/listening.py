@@ -20,13 +20,14 @@ from lightning_esp.evaluation import (
     plan_detector,
     resolve_settings,
 )
+from lightning_esp.evaluation.accuracy import decide
 from lightning_esp.evaluation.contract import Item, read_item
 from lightning_esp.evaluation.detector import NEVER
 from lightning_esp.evaluation.judgement import excerpt, judge
 from lightning_esp.frontend import FrontEnd, hear
 from lightning_esp.streaming import Recording, convert
 from lightning_esp.streaming.geometry import as_tuple
-from lightning_esp.streaming.model import StreamingModel, Values
+from lightning_esp.streaming.model import StreamingModel, Values, count_frames
 from lightning_esp.streaming.recordings import check_recordings
 
 Progress = Callable[[str, int, int], None]
@@ -34,6 +35,27 @@ Progress = Callable[[str, int, int], None]
 # Windows of about so many frames make a float stream of hours fast; its figures are the same.
 LONG_WINDOW = 512
 _SAME = 1e-4
+
+
+# A word is decided by the mean of its last outputs; of so many words at most.
+DECISION_SECONDS, MOST_WORDS = 0.25, 64
+
+
+@dataclass(frozen=True)
+class Word:
+    """A keyword in input frames.
+
+    Args:
+        stream: which recording.
+        start: its first frame.
+        end: one behind its last.
+        label: index of its class.
+    """
+
+    stream: int
+    start: int
+    end: int
+    label: int
 
 
 @dataclass(frozen=True)
@@ -98,11 +120,14 @@ class Listener:
         self._model, self._progress = model, progress or (lambda phase, done, total: None)
         self._labels, self._period = _check(model, deployment)
         self._values, self._keywords, self._repeated = self._read(streams, front_end)
+        self._words = self._find_words()
         long = lengthen(module, model, streaming or Streaming(), self._values[0])
-        self._outputs = {
-            "float_offline": [self._run(module, values) for values in self._values],
-            "float_streamed": [self._run(lambda **v: long.run(v), values) for values in self._values],
+        networks: dict[str, Callable[..., Any]] = {
+            "float_offline": module,
+            "float_streamed": lambda **values: long.run(values),
         }
+        self._outputs = {name: [self._run(each, values) for values in self._values] for name, each in networks.items()}
+        self._accuracy = {name: self._decide(each, self._outputs[name]) for name, each in networks.items()}
 
     def judge(self, stream: nn.Module, deployment: Deployment) -> Judged:
         """Run the integer stream of one target, and choose thresholds with it where they are not chosen yet.
@@ -117,6 +142,7 @@ class Listener:
             integer.append(self._run(stream, values))
         self._progress("listen", len(self._values), len(self._values))
         outputs = {**self._outputs, "integer": integer}
+        accuracy = {**self._accuracy, "integer": self._decide(stream, integer)}
         detector, choice = deployment.detector, None
         assert detector is not None
         if detector.threshold == "auto":
@@ -125,8 +151,36 @@ class Listener:
             deployment = replace(deployment, detector=_set(detector, settings, self._labels))
         else:
             settings = resolve_settings(detector, self._labels, len(integer[0]))
-        report = {**self._report(outputs, settings, deployment), "chosen": choice is not None}
+        found = {"accuracy": accuracy if self._words else None, "chosen": choice is not None}
+        report = {**self._report(outputs, settings, deployment), **found}
         return Judged(deployment, report, self._notes(choice, deployment))
+
+    def _find_words(self) -> list[Word]:
+        """Some keywords, evenly spread, that are long enough to be decided."""
+        period = self._model.spec.frame_period
+        assert period is not None
+        words = []
+        for stream, (values, keywords) in enumerate(zip(self._values, self._keywords, strict=True)):
+            seconds = count_frames(self._model.spec, values) * period
+            for k in keywords:
+                # In a dry run most lie behind the end.
+                if k.label in self._labels and min(k.end, seconds) - k.start >= DECISION_SECONDS:
+                    word = round(k.start / period), round(min(k.end, seconds) / period), self._labels.index(k.label)
+                    words.append(Word(stream, *word))
+        return words[:: -(-len(words) // MOST_WORDS)] if words else []
+
+    def _decide(self, network: Callable[..., Any], outputs: Sequence[Tensor]) -> dict[str, Any]:
+        """Share of words whose class scores highest at their end, with the state of the stream and with a fresh one."""
+        frames, stride = max(1, round(DECISION_SECONDS / self._period)), self._model.spec.stride
+        carried, reset = 0, 0
+        for word in self._words:
+            heard = outputs[word.stream][:, : max(frames, word.end // stride)]
+            values = cut_frames(self._model, self._values[word.stream], word.start, word.end)
+            alone = self._run(network, values)
+            carried += decide(heard, frames) == word.label
+            reset += decide(alone, min(frames, alone.shape[1])) == word.label
+        count = max(1, len(self._words))
+        return {"carried": round(carried / count, 6), "reset": round(reset / count, 6), "words": len(self._words)}
 
     def _choose(self, outputs: Sequence[Tensor], detector: Detector) -> Choice:
         planned = resolve_settings(plan_detector(detector, self._period), self._labels, len(outputs[0]))
@@ -233,7 +287,7 @@ def lengthen(module: nn.Module, model: StreamingModel, streaming: Streaming, val
     """
     window = model.window * max(1, LONG_WINDOW // model.window)
     stages = streaming.stages if isinstance(streaming.stages, list | tuple) else None
-    piece = _cut(model, values, window + model.window)
+    piece = cut_frames(model, values, 0, window + model.window)
     try:
         long = convert(module, piece, replace(streaming, window=window, stages=stages))
         with torch.no_grad():
@@ -245,10 +299,18 @@ def lengthen(module: nn.Module, model: StreamingModel, streaming: Streaming, val
     return long if same else model
 
 
-def _cut(model: StreamingModel, values: Values, frames: int) -> Values:
+def cut_frames(model: StreamingModel, values: Values, start: int, end: int) -> Values:
+    """Cut frames out of a recording; inputs that are held for all of it stay as they are.
+
+    Args:
+        model: for the axes of time.
+        values: a recording with its batch dimension.
+        start: first input frame.
+        end: one behind the last; cut where the recording ends.
+    """
     axes = {port.name: port.time_axis for port in model.spec.inputs}
     return {
-        name: value if (axis := axes[name]) is None else value.narrow(axis, 0, min(frames, value.shape[axis]))
+        name: value if (axis := axes[name]) is None else value.narrow(axis, start, min(end, value.shape[axis]) - start)
         for name, value in values.items()
     }
 

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lightning_esp import Deployment, EspStreamingExport, Streaming, export
+from lightning_esp import Deployment, EspStreamingExport, Quantization, Streaming, export
 from lightning_esp.config import Detector
 from lightning_esp.errors import ConfigurationError, DataError
 from lightning_esp.evaluation import Keyword, StreamDataset, ValidationStreams, resolve_settings
@@ -56,6 +56,7 @@ class Loudness(nn.Module):
         self.smooth = nn.Conv1d(BANDS, BANDS, 5, groups=BANDS)
         self.head = nn.Conv1d(BANDS, 3, 1)
         with torch.no_grad():
+            self.smooth.bias.copy_(torch.linspace(-0.05, 0.05, BANDS))
             self.smooth.weight.copy_(torch.full((BANDS, 1, 5), 0.2))
             self.head.weight.copy_(0.05 * torch.randn(3, BANDS, 1, generator=torch.Generator().manual_seed(1)))
             self.head.weight[0, 0], self.head.weight[1, 2] = 6.0, 6.0
@@ -66,7 +67,7 @@ class Loudness(nn.Module):
 
 
 def run(tmp_path: Path, detector: Detector | None, streams: Any, scale: float = 1.0, **options: Any) -> Any:
-    recordings = [scale * make_stream(seed, 5)[0] for seed in range(4)]
+    recordings = [scale * make_stream(seed, 10)[0] for seed in range(4)]
     deployment = Deployment(LABELS, detector=detector)
     streaming = Streaming(window=2, frame_period=PERIOD)
     return export(
@@ -98,6 +99,15 @@ def test_thresholds_are_chosen_with_the_integer_stream(tmp_path: Path) -> None:
     assert expected["false_accepts"]["count"] <= 50 * hours
     assert expected["false_accepts"]["bound"] > expected["false_accepts"]["per_hour"]
     assert listening["networks"]["float_offline"] == listening["networks"]["float_streamed"]
+    words = [(stream, keyword) for stream in range(2) for keyword in streams[stream][1]]
+    accuracy = listening["accuracy"]["integer"]
+    assert accuracy["words"] == len(words) <= 64
+    carried = [LABELS[outputs[n][:, : round(k.end / PERIOD)][:, -12:].mean(1).argmax()] == k.label for n, k in words]
+    alone = [simulation.run(streams[n][0][:, round(k.start / PERIOD) : round(k.end / PERIOD)]) for n, k in words]
+    reset = [LABELS[scores[:, -12:].mean(1).argmax()] == k.label for scores, (_, k) in zip(alone, words, strict=True)]
+    assert accuracy["carried"] == pytest.approx(sum(carried) / len(words), abs=1e-6)
+    assert accuracy["reset"] == pytest.approx(sum(reset) / len(words), abs=1e-6)
+    assert accuracy["carried"] > 0.5
     header = (bundle.path / "components/model/esp32s3/model_config.hpp").read_text()
     written = ", ".join(f"{torch.tensor(threshold).item():.9g}f" for threshold in chosen["thresholds"][:2])
     assert f"kThresholds[] = {{{written}, streaming::kNever}}" in header
@@ -125,7 +135,7 @@ def test_a_class_that_is_never_quiet_enough_is_told(tmp_path: Path) -> None:
     features = 3 * make_stream(7)[0]
     keywords = [Keyword(0.2, 0.4, "left")]  # everything else that sounds like a word is a false accept
     detector = Detector("auto", average=1, minimum=1, max_false_accepts_per_hour=0)
-    bundle = run(tmp_path, detector, [(features, keywords)], scale=3.0)
+    bundle = run(tmp_path, detector, [(features, keywords)], scale=3.0, quantization=Quantization(method="minmax"))
     assert bundle.manifest["detector"]["thresholds"][0] is None
     report = bundle.report["targets"]["esp32s3"]
     assert any("No threshold keeps left, right below 0 false accepts" in note for note in report["notes"])
