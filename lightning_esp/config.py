@@ -231,6 +231,12 @@ class Detector:
     def _check_threshold(self) -> None:
         if self.threshold == "auto":
             return
+        labels = list(self.threshold) if isinstance(self.threshold, dict) else []
+        _require(
+            all(isinstance(label, str) for label in labels),
+            f"Detector(threshold={self.threshold!r}) has labels that are no text; YAML takes yes, no, on and off for true and "
+            "false unless they stand in quotes.",
+        )
         given = self.threshold.values() if isinstance(self.threshold, dict) else [self.threshold]
         numbers = [value for value in given if isinstance(value, int | float)]
         _require(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_esp.evaluation.detector import NEVER, DetectorSettings, Scores
-from lightning_esp.evaluation.functional import det_area, detection_latency, false_accepts_per_hour, recall_at
+from lightning_esp.evaluation.functional import DetCurve, det_area, detection_latency, false_accepts_per_hour, recall_at
 from lightning_esp.evaluation.keywords import Keyword, match_events
 from lightning_esp.evaluation.scan import hear, scan
 
@@ -74,15 +74,9 @@ def judge(
         said.update(keyword.label for keyword in wanted)
         found.update(wanted[number].label for number in matching.hits)
     total, hits = said.total(), found.total()
-    told = false_accepts_per_hour(accepts, metric.false_accepts().hours)
     curve = metric.curve() if total else None
     return {
-        "false_accepts": {
-            "count": told.count,
-            "hours": round(told.hours, 5),
-            "per_hour": round(told.per_hour, 4),
-            "bound": round(told.bound, 4),
-        },
+        "false_accepts": _tell_rate(accepts, metric.false_accepts().hours),
         "keywords": total,
         "missed": total - hits,
         "false_rejects": None if curve is None else round(1 - hits / total, 6),
@@ -90,13 +84,21 @@ def judge(
         "latency": {name: round(value, 4) for name, value in detection_latency(latencies).items()},
         "det_area": None if curve is None else round(det_area(curve, AREA_RATE), 6),
         "recall": None if curve is None else round(recall_at(curve, rate), 6),
-        "det": None
-        if curve is None
-        else {
-            "thresholds": [round(threshold, 4) for threshold in metric.grid],
-            "false_accepts": [round(value, 4) for value in curve.false_accepts.tolist()],
-            "false_rejects": [round(value, 6) for value in curve.false_rejects.tolist()],
-        },
+        "det": None if curve is None else _tell_curve(curve),
+    }
+
+
+def _tell_rate(count: int, hours: float) -> dict[str, float]:
+    rate = false_accepts_per_hour(count, hours)
+    figures = {"hours": round(hours, 5), "per_hour": round(rate.per_hour, 4), "bound": round(rate.bound, 4)}
+    return {"count": count, **figures}
+
+
+def _tell_curve(curve: DetCurve) -> dict[str, list[float]]:
+    return {
+        "thresholds": [round(value, 4) for value in curve.thresholds.tolist()],
+        "false_accepts": [round(value, 4) for value in curve.false_accepts.tolist()],
+        "false_rejects": [round(value, 6) for value in curve.false_rejects.tolist()],
     }
 
 

@@ -140,6 +140,7 @@ def test_an_infinite_threshold_never_fires() -> None:
         ({"threshold": float("nan")}, "must be a number"),
         ({"threshold": {}}, "at least one by label, or 'auto'"),
         ({"threshold": "often"}, "must be a number"),
+        ({"threshold": {True: 0.4}}, "unless they stand in quotes"),
         ({"minimum": 0}, "at least 1 frame"),
         ({"refractory": -1}, "0 frames or more"),
         ({"max_false_accepts_per_hour": -0.5}, "must be 0 or more"),
