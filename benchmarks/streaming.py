@@ -205,7 +205,7 @@ def time_conversion() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=1000, help="steps of each")
+    parser.add_argument("--frames", type=int, default=300, help="steps of each")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     seconds = time_conversion()

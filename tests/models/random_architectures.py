@@ -500,10 +500,14 @@ def draw(seed: int) -> Architecture:
         refused = maker.__name__
     module = nn.Sequential(*modules) if len(modules) > 1 else modules[0]
     generator = torch.Generator().manual_seed(seed)
-    example = torch.randn(1, channels, r.choice((24, 30, 37)), generator=generator, dtype=torch.float64)
     module = randomise(module, seed)
-    # Branches that go down and up again may agree in length only for multiples of their strides.
-    return Architecture(module, example if takes(module, example) else example[:, :, :24], refused)
+    # Branches that go down and up again may agree in length only for multiples of their strides, and many layers without
+    # padding may need more frames.
+    for frames in (r.choice((24, 30, 37)), 24, 72, 216):
+        example = torch.randn(1, channels, frames, generator=generator, dtype=torch.float64)
+        if takes(module, example):
+            return Architecture(module, example, refused)
+    raise AssertionError(f"seed {seed}: forward runs on no example")
 
 
 def takes(module: nn.Module, example: Tensor) -> bool:

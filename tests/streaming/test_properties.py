@@ -164,7 +164,10 @@ def run(count: int) -> Tally:
     def hold(seed: int) -> None:
         # Failures are collected, so that one run finds them all.
         tally.drawn += 1
-        check(seed, tally)
+        try:
+            check(seed, tally)
+        except Exception as error:
+            tally.wrong.append(f"seed {seed}: {type(error).__name__}: {error}")
 
     hold()
     print(f"\n{tally.converted} of {tally.drawn} converted; refused:")
