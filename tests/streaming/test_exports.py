@@ -8,12 +8,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_esp import Quantization, QuantizedModel, Streaming, calibrate, convert, export, quantize, simulate
+from lightning_esp import (
+    Deployment,
+    Quantization,
+    QuantizedModel,
+    Streaming,
+    calibrate,
+    convert,
+    export,
+    quantize,
+    simulate,
+)
 from lightning_esp.errors import DeviceSafetyError, NotCausalError
 from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import Worker
 from lightning_esp.streaming import Recording
 from lightning_esp.verification.verify import prove_float, prove_integers
+from tests.cpp.host_build import build, copy_with_scripts, run
+from tests.cpp.script import read_golden
+from tests.cpp.test_host_build import needs_compiler
 from tests.models.architectures import NAMED, Named, SqueezeExcite
 from tests.models.contracts import GatedCell, TwoCaches
 from tests.models.random_architectures import CausalConv, Function, randomise
@@ -127,6 +140,38 @@ def two_streams() -> tuple[nn.Module, list[Recording]]:
         for n in LENGTHS
     ]
     return randomise(TwoStreams(), 0).float(), recordings
+
+
+def firmware_cases() -> dict[str, tuple[nn.Module, Sequence[Recording], Streaming]]:
+    """What the C++ must tell apart: inputs of two kinds, a start value, a delay, two rates, mixed forms, LSTM states."""
+    recordings = [noise(4, n, seed=n) for n in LENGTHS]
+    started = Function(START["constant"], conv=nn.Conv1d(4, 3, 3, dilation=2))
+    ahead = nn.Sequential(nn.Conv1d(4, 6, 5, padding=2), nn.ReLU(), nn.Conv1d(6, 3, 3, padding=1))
+    return {
+        "streams": (*two_streams(), Streaming(window=2)),
+        "started": (randomise(started, 0).float(), recordings, Streaming()),
+        "ahead": (randomise(ahead, 0).float(), recordings, Streaming(lookahead=3)),
+        "rates": (randomise(TwoRates(), 0).float(), recordings, Streaming(window=4)),
+        "mixed": (randomise(Mixed(), 0).float(), recordings, Streaming()),
+        "lstm": (NAMED["lstm"].module().float(), recordings_of(NAMED["lstm"]), Streaming(time_axis=1)),
+    }
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_the_firmware_replays_converted_models(tmp_path: Path) -> None:
+    copies = []
+    for name, (module, recordings, streaming) in firmware_cases().items():
+        deployment = Deployment(name=name)
+        options = {"streaming": streaming, "quantization": KEEP_RANGE, "deployment": deployment}
+        bundle = export(module, recordings, tmp_path / name, **options)  # type: ignore[arg-type]
+        copies.append(copy_with_scripts(bundle, "esp32s3", read_golden(bundle, "esp32s3"), tmp_path / "scripts" / name))
+    programs = build(tmp_path / "build", copies)
+    for copied in copies:
+        for program in ("replay", "checks"):
+            done = run(programs / f"{program}_{copied.name}")
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "PASS" in done.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize("window", [1, 4])
