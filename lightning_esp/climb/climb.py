@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 from lightning_esp.analysis import name_worst, rank_modules
 from lightning_esp.analysis.outputs import decibels, measure_outputs, prepare_reference
@@ -22,8 +21,8 @@ from lightning_esp.verification.verify import prove_integers
 METHODS = ("kl", "percentile", "mse", "minmax")
 # To run the user's steps is what costs time, and a rung so much noisier than another one will not be better for them.
 PASSED_OVER_DB = 6.0
-# Modules in int16, more with every step; half of a model in int16 costs hardly less than all of it.
-STEPS = (1, 2, 4, 8)
+# So many modules more are in int16 with every step; half of a model in int16 costs hardly less than all of it.
+STEPS = (1, 1, 2, 4)
 
 # What one rung may fail at and another one not.
 _REFUSALS = (QuantizationError, DeviceSafetyError, EspdlError, ProofError)
@@ -155,18 +154,21 @@ class _Climber:
         assert best.quantized is not None
         ground = self._ground
         effects = rank_modules(ground.model, best.quantized, ground.recordings, worker=ground.worker)
-        left = [effect.module for effect in effects if effect.noise > 0]
+        waiting = [effect.module for effect in effects if effect.noise > 0]
         self._worst = name_worst(effects)
-        kept, steps = best.setting.int16, _steps(left)
-        while steps and self._found is None:
-            added = steps.pop(0)
-            attempt = self._attempt(replace(best.setting, int16=(*kept, *added)))
-            if attempt.quantized is not None:
-                kept = attempt.setting.int16
-            elif len(added) > 1:
-                # One of them cannot be in int16, beside a cut say, which says nothing about the others.
-                steps[:0] = [(module,) for module in added]
-            self._rungs.append(self._judge(attempt))
+        kept = best.setting.int16
+        for size in STEPS:
+            groups = [_take(waiting, kept, size)]
+            # Where none is left the whole model would be int16, which is the next rung.
+            while groups and waiting and self._found is None:
+                group = groups.pop(0)
+                attempt = self._attempt(replace(best.setting, int16=(*kept, *group)))
+                if attempt.quantized is not None:
+                    kept = attempt.setting.int16
+                elif len(group) > 1:
+                    # One of them cannot be in int16, beside a cut say, which says nothing about the others.
+                    groups = [(module,) for module in group]
+                self._rungs.append(self._judge(attempt))
 
     def _give_up(self) -> None:
         if self._errors and len(self._errors) == len(self._rungs):
@@ -178,15 +180,19 @@ class _Climber:
         )
 
 
-def _steps(modules: Sequence[str]) -> list[tuple[str, ...]]:
-    """What each step adds, while something stays in int8.
+def _take(waiting: list[str], kept: Sequence[str], size: int) -> tuple[str, ...]:
+    """Take the next modules off a list, and leave out what lies inside those that are kept already.
 
     Example:
-        >>> _steps(["a", "b", "c", "d", "e"])
-        [('a',), ('b',), ('c', 'd')]
+        >>> _take(["a", "a.b", "c", "d"], ["e"], 2)
+        ('a', 'c')
     """
-    ends = [end for end in STEPS if end < len(modules)]
-    return [tuple(modules[start:end]) for start, end in pairwise([0, *ends])]
+    taken: list[str] = []
+    while waiting and len(taken) < size:
+        module = waiting.pop(0)
+        if not any(f"{module}.".startswith(f"{path}.") for path in (*kept, *taken)):
+            taken.append(module)
+    return tuple(taken)
 
 
 def _doubts(task: TaskResult, noise: float | None, tolerance: float) -> list[str]:

@@ -271,3 +271,12 @@ def test_a_module_that_cannot_be_int16_alone_is_left_out(worker: Worker, monkeyp
     ]
     refused = "tensor 'x' enters or leaves a file, but is "
     assert [rung.reason.startswith(refused) for rung in found.rungs[5:-1]] == [False, True, True, True, False]
+
+
+def test_what_lies_inside_a_module_in_int16_takes_no_step(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nn.Sequential(nn.Sequential(nn.Conv1d(8, 8, 1), nn.Tanh(), nn.Conv1d(8, 8, 1)), nn.Conv1d(8, 4, 1))
+    shake(module)
+    effects = [ModuleEffect(name, 1.0) for name in ("0", "0.0", "0.2", "1", "stage_0")]
+    monkeypatch.setattr(MODULE, "rank_modules", lambda *_, **__: effects)
+    found = climb(stand(worker, module, Quantization("auto", tolerance=2e-6, method="minmax")))
+    assert [rung.int16 for rung in found.rungs[5:7]] == [("0",), ("0", "1")]
