@@ -38,6 +38,9 @@ esp_err_t run_frames()
     static streaming::Listener listener;
     streaming::HeapArray<float> frame;
     ScorePrinter printer;
+    if (!has_one_input()) {
+        return ESP_ERR_NOT_SUPPORTED;
+    }
     esp_err_t error = start(pipeline);
     if (error == ESP_OK) {
         error = listener.init(pipeline, bundled::kDetector, esp_timer_get_time);

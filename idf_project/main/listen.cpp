@@ -27,6 +27,9 @@ public:
                 "This model has no front end, so it cannot listen; choose the source \"Frames of your own\".\n");
             return ESP_ERR_NOT_SUPPORTED;
         }
+        if (!has_one_input()) {
+            return ESP_ERR_NOT_SUPPORTED;
+        }
         esp_err_t error = start(pipeline_);
         if (error == ESP_OK) {
             error = extractor_.init(bundled::kFrontEnd);

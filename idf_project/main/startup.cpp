@@ -68,6 +68,18 @@ esp_err_t start(streaming::Pipeline &pipeline)
     return error;
 }
 
+bool has_one_input()
+{
+    if (bundled::kConfig.inputs.size() == 1) {
+        return true;
+    }
+    std::printf(
+        "The model has %u inputs, and this firmware feeds the first. Write the others to the pipeline yourself, as "
+        "\"In your own firmware\" in README.md shows.\n",
+        static_cast<unsigned>(bundled::kConfig.inputs.size()));
+    return false;
+}
+
 void print_memory()
 {
     std::printf("memory: %u bytes of internal RAM free (%u at least), %u of PSRAM (%u at least)\n",

@@ -8,5 +8,8 @@
 // is missing. Else the errors of find_model and Pipeline::init.
 esp_err_t start(streaming::Pipeline &pipeline);
 
+// Whether the model has one input, which `main` feeds; else the console says what to do.
+bool has_one_input();
+
 // Prints how much memory is left, and was left at least.
 void print_memory();

@@ -80,6 +80,26 @@ def test_the_pipeline_keeps_its_contract(programs, name):
 
 
 @needs_compiler
+def test_a_sensor_feeds_frames_of_its_own(programs):
+    """Every output frame of its recording is printed, and the values are the golden ones."""
+    quantized, verification = handmade.one_stage()
+    golden, (output,) = verification.golden, quantized.stages[0].outputs
+    done = run(programs / "sensor_kws")
+    assert done.returncode == 0, done.stderr
+    lines = re.findall(r"^((?:-?\d+\.\d{4} )+)$", done.stdout, re.MULTILINE)
+    expected = golden.outputs["output"][: golden.resets[1]].reshape(-1, output.shape[2]) * 2.0**output.exponent
+    assert [[float(value) for value in line.split()] for line in lines] == expected.round(4).tolist()
+    assert f"{len(lines)} steps, " in done.stdout
+
+
+@needs_compiler
+def test_a_model_with_several_inputs_says_who_writes_the_others(programs):
+    text = run(programs / "sensor_vad").stdout
+    assert text.startswith("The model has 2 inputs, and this firmware feeds the first.")
+    assert text.endswith("FAIL ESP_ERR_NOT_SUPPORTED\n")
+
+
+@needs_compiler
 def test_two_models_run_side_by_side(programs):
     done = run(programs / "two_models")
     assert (done.returncode, done.stdout) == (0, "PASS two models\n"), done.stdout + done.stderr

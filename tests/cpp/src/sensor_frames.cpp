@@ -1,0 +1,24 @@
+// A sensor: the frames of the first golden recording, one after another.
+#include "bundled_model.hpp"
+#include "frames.hpp"
+#include "streaming/frame_buffer.hpp"
+#include "streaming/golden.hpp"
+#include "streaming/quantization.hpp"
+
+extern "C" bool streaming_next_frame(float *values, size_t count)
+{
+    constexpr const streaming::ModelConfig &config = bundled::kConfig;
+    static streaming::Golden golden;
+    static std::size_t step = 0;
+    if (step == 0 && golden.init(config, bundled::kGolden) != ESP_OK) {
+        return false;
+    }
+    const std::size_t window = step / config.window;
+    if (window == golden.windows() || (window > 0 && golden.starts_recording(window))) {
+        return false;
+    }
+    std::uint8_t frame[64];
+    streaming::FrameGeometry::of(config.inputs[0]).gather(golden.input(window, 0), step++ % config.window, frame);
+    streaming::dequantize(frame, config.inputs[0], {values, count});
+    return true;
+}
