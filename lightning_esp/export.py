@@ -19,7 +19,7 @@ from lightning_esp.errors import ConfigurationError, DataError, EnvironmentMisma
 from lightning_esp.evaluation.contract import Item
 from lightning_esp.frontend import FrontEnd, Heard, hear
 from lightning_esp.integers import QuantizedStreaming
-from lightning_esp.listening import Judged, Listener, check_detector
+from lightning_esp.listening import Judged, check_detector, make_listener
 from lightning_esp.quantization import QuantizedModel, Worker, check_environment, quantize
 from lightning_esp.streaming import Recording, Recordings, convert
 from lightning_esp.streaming.copying import copy_module
@@ -53,8 +53,7 @@ def export(
     Args:
         module: maps a recording to an output per frame; left as it is, on whatever device and in whatever mode.
         recordings: what the module sees, without batch dimension; lengths may differ.
-        output_dir: where the bundle goes: a new directory, an empty one, or an older bundle, which is replaced at the
-            end.
+        output_dir: where the bundle goes: a new or empty directory, or an older bundle, which is replaced at the end.
         target: one chip or several.
         streaming: window, stages and the rest.
         calibration: how much of the recordings calibrates the quantizer.
@@ -64,23 +63,18 @@ def export(
             features, the firmware computes them as well, and golden data start at samples.
         evaluate: judges the integer stream of a target by the user's own metrics; it gets a module that takes what
             `module` takes.
-        streams: long validation recordings with their keywords, as `ValidationStreams` in `lightning_esp.evaluation`
-            describes them; with a detector, what float and integers hear in them goes into the report, and
-            `Detector(threshold="auto")` takes its thresholds from them.
+        streams: long recordings with keywords, as `lightning_esp.evaluation.ValidationStreams` has them; what a detector
+            finds in them goes into the report, and `Detector(threshold="auto")` takes its thresholds from them.
         progress: called with a phase, what is done of it, and what there is in all.
 
     Raises:
         LightningEspError: the export failed; an older bundle is still there.
     """
     targets, wanted = check_targets(target), quantization or Quantization()
-    check_versions()
-    check_output_dir(output_dir)
-    if len(recordings) == 0:
-        raise DataError("export got no recordings; give at least one to calibrate and verify the model with.")
+    deployment, heard = deployment or Deployment(), list[Heard]()
+    check_inputs(recordings, output_dir, deployment, streams is not None)
     notify = progress or (lambda phase, done, total: None)
     module = copy_module(module).float().cpu().eval()
-    deployment, heard = deployment or Deployment(), list[Heard]()
-    check_detector(deployment, streams is not None)
     if front_end is not None:
         heard, deployment = listen(front_end, recordings, deployment)
         recordings = [each.features for each in heard]
@@ -90,41 +84,49 @@ def export(
         model = convert(module, recordings[0], streaming)
         proofs, notes = prove_float(module, model, recordings)
         samples = calibrate(model, recordings, calibration, progress=progress)
-        listener = None
-        if streams is not None and deployment.detector is not None:
-            listener = Listener(
-                module, model, streams, deployment, front_end=front_end, streaming=streaming, progress=progress
-            )
+        listener = None if streams is None else make_listener(module, model, streams, deployment, front_end, streaming)
         results: dict[str, tuple[QuantizedModel, Verification]] = {}
         for index, chip in enumerate(targets):
-            if wanted.precision != "auto":
-                notify("quantize", index, len(targets))
             ground = Ground(
                 model, samples, recordings, worker, chip, wanted, deployment.budget, proofs, notes, evaluate, notify
             )
-            quantized, verification, task = make_integers(ground)
-            if wanted.precision != "auto":
-                notify("quantize", index + 1, len(targets))
+            quantized, verification, task = make_integers(ground, index, len(targets))
             verification = replace(verification, golden=add_audio(verification.golden, heard))
             if listener is not None:
-                judged = listener.judge(QuantizedStreaming(quantized), deployment)
+                judged = listener.judge(QuantizedStreaming(quantized), deployment, notify)
                 deployment, verification = judged.deployment, add_listening(verification, judged)
             if evaluate is not None:
                 notify("evaluate", index, len(targets))
-                task = task or evaluate(QuantizedStreaming(quantized))
-                if is_lossy(task, quantized):
-                    task = advise(task, name_worst(rank_modules(model, quantized, recordings, worker=worker)))
-                verification = add_task(verification, task)
+                verification = judge_task(
+                    verification, task or evaluate(QuantizedStreaming(quantized)), quantized, ground
+                )
                 notify("evaluate", index + 1, len(targets))
             results[chip] = (quantized, verification)
     return write_bundle(results, output_dir, deployment)
 
 
-def make_integers(ground: Ground) -> tuple[QuantizedModel, Verification, TaskResult | None]:
+def check_inputs(
+    recordings: Recordings, output_dir: str | PathLike[str], deployment: Deployment, has_streams: bool
+) -> None:
+    """Check, before anything is computed, what an export needs.
+
+    Raises:
+        LightningEspError: something cannot work.
+    """
+    check_versions()
+    check_output_dir(output_dir)
+    if len(recordings) == 0:
+        raise DataError("export got no recordings; give at least one to calibrate and verify the model with.")
+    check_detector(deployment, has_streams)
+
+
+def make_integers(ground: Ground, index: int, count: int) -> tuple[QuantizedModel, Verification, TaskResult | None]:
     """Quantize for one chip, prove it, and measure what it cost.
 
     Args:
         ground: the float model and what goes with it.
+        index: which of the chips it is, for the progress.
+        count: how many chips there are.
 
     Returns:
         The files, their proofs with the analysis, and what the user's steps say of them where a climb asked.
@@ -134,7 +136,9 @@ def make_integers(ground: Ground) -> tuple[QuantizedModel, Verification, TaskRes
     if climbed is not None:
         quantized, verification = climbed.quantized, climbed.verification
     else:
+        ground.progress("quantize", index, count)
         quantized = quantize(model, ground.samples, wanted, ground.target, worker=worker)
+        ground.progress("quantize", index + 1, count)
         verification = prove_integers(quantized, recordings, worker, ground.proofs, ground.notes)
     found = analyze(model, quantized, recordings, worker=worker).to_report()
     if climbed is not None and len(climbed.rungs) > 1 and model.spec.caches:
@@ -226,6 +230,18 @@ def advise(task: TaskResult, modules: Sequence[str]) -> TaskResult:
 def add_listening(verification: Verification, judged: Judged) -> Verification:
     """Add what the networks heard."""
     return replace(verification, listening=judged.report, notes=(*verification.notes, *judged.notes))
+
+
+def judge_task(verification: Verification, task: TaskResult, quantized: QuantizedModel, ground: Ground) -> Verification:
+    """Add what the user's own steps say, with advice where int16 could help.
+
+    Raises:
+        ProofError: a metric fell by more than the tolerance.
+    """
+    if is_lossy(task, quantized):
+        effects = rank_modules(ground.model, quantized, ground.recordings, worker=ground.worker)
+        task = advise(task, name_worst(effects))
+    return add_task(verification, task)
 
 
 def add_task(verification: Verification, task: TaskResult) -> Verification:

@@ -99,7 +99,6 @@ class Listener:
         deployment: with detector and labels.
         front_end: makes features of waveforms; None where streams hold what the module takes.
         streaming: the options that `model` was converted with.
-        progress: called with `"listen"`, the recordings done and the recordings in all, which are not known before.
 
     Raises:
         ConfigurationError: there is no period of frames, or there are no labels.
@@ -115,9 +114,8 @@ class Listener:
         *,
         front_end: FrontEnd | None = None,
         streaming: Streaming | None = None,
-        progress: Progress | None = None,
     ) -> None:
-        self._model, self._progress = model, progress or (lambda phase, done, total: None)
+        self._model = model
         self._labels, self._period = _check(model, deployment)
         self._values, self._keywords, self._repeated = self._read(streams, front_end)
         self._words = self._find_words()
@@ -129,18 +127,19 @@ class Listener:
         self._outputs = {name: [self._run(each, values) for values in self._values] for name, each in networks.items()}
         self._accuracy = {name: self._decide(each, self._outputs[name]) for name, each in networks.items()}
 
-    def judge(self, stream: nn.Module, deployment: Deployment) -> Judged:
+    def judge(self, stream: nn.Module, deployment: Deployment, notify: Progress) -> Judged:
         """Run the integer stream of one target, and choose thresholds with it where they are not chosen yet.
 
         Args:
             stream: takes what the module takes, with a batch dimension, and returns its output.
             deployment: as given, or with the thresholds that the target before this one led to.
+            notify: called with `"listen"`, the recordings done and the recordings in all.
         """
         integer = []
         for index, values in enumerate(self._values):
-            self._progress("listen", index, len(self._values))
+            notify("listen", index, len(self._values))
             integer.append(self._run(stream, values))
-        self._progress("listen", len(self._values), len(self._values))
+        notify("listen", len(self._values), len(self._values))
         outputs = {**self._outputs, "integer": integer}
         accuracy = {**self._accuracy, "integer": self._decide(stream, integer)}
         detector, choice = deployment.detector, None
@@ -274,6 +273,20 @@ class Listener:
         assert port.time_axis is not None
         first = as_tuple(network(**values))[0].movedim(port.time_axis, -1)[0]
         return first.reshape(-1, first.shape[-1])
+
+
+def make_listener(
+    module: nn.Module,
+    model: StreamingModel,
+    streams: Iterable[Item],
+    deployment: Deployment,
+    front_end: FrontEnd | None,
+    streaming: Streaming | None,
+) -> Listener | None:
+    """Return a `Listener`; None where there is no detector to judge by."""
+    if deployment.detector is None:
+        return None
+    return Listener(module, model, streams, deployment, front_end=front_end, streaming=streaming)
 
 
 def lengthen(module: nn.Module, model: StreamingModel, streaming: Streaming, values: Values) -> StreamingModel:
