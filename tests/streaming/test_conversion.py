@@ -14,7 +14,7 @@ from lightning_esp.errors import WindowError
 from lightning_esp.streaming import StreamingModel, convert
 from tests.models.architectures import NAMED, KeywordTcn, Named, UNet, tc_resnet
 from tests.models.contracts import GatedCell, Strided, TwoCaches
-from tests.models.random_architectures import CausalConv, Function, randomise
+from tests.models.random_architectures import CausalConv, Function, HandWritten, randomise
 
 WINDOWS = (1, 2, 3, 8)
 
@@ -384,3 +384,12 @@ def test_weight_norm_by_hooks_is_copied_and_converted() -> None:
     assert difference(model, module, recording) < 1e-10
     assert model.receptive_field == 7
     assert all(p.requires_grad for p in module.parameters())
+
+
+def test_an_open_end_is_known_behind_a_hand_written_submodule() -> None:
+    codec = NAMED["masked_codec"].module()
+    recording = NAMED["masked_codec"].recording(24)
+    for module in (codec, nn.Sequential(codec, randomise(HandWritten(1, 2), 1))):
+        model = convert(module, recording)
+        assert model.spec.open_end
+        assert difference(model, module, NAMED["masked_codec"].recording(42)) < 1e-10

@@ -43,8 +43,11 @@ def _result(build: Builder, node: Any, first: Stream, streams: list[Stream], ind
     found = [shape[axis] for shape in build.runs(index)]
     frames, stride, up = _frames(build, first, found)
     pace = first.pace * stride / up
+    exact = frames
+    if first.exact is not first.frames:
+        exact = torch.minimum(frames, torch.div(first.exact, stride, rounding_mode="floor") * up)
     # What a hand-written module remembers is unknown, and so is its receptive field.
-    return build.result(node, streams, index, pace=pace, frames=frames, exact=frames, rest=None, reads=None)
+    return build.result(node, streams, index, pace=pace, frames=frames, exact=exact, rest=None, reads=None)
 
 
 def _frames(build: Builder, x: Stream, found: list[int]) -> tuple[torch.Tensor, int, int]:
