@@ -66,7 +66,7 @@ def summarize_listening(listening: Mapping[str, Any]) -> dict[str, Any]:
     """Return the rates of every network on the validation streams, without curves and excerpt."""
     if not listening:
         return {}
-    kept = ("false_accepts", "keywords", "false_rejects", "latency", "det_area", "recall")
+    kept = ("false_accepts", "keywords", "confused", "false_rejects", "latency", "det_area", "recall")
     networks = {name: {key: found[key] for key in kept} for name, found in listening["networks"].items()}
     return {"listening": {"networks": networks, "streams": listening["streams"]}}
 

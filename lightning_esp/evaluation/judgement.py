@@ -45,7 +45,7 @@ def judge(
 
     Returns:
         `false_accepts` (count, hours, per_hour, bound: the one-sided 95 % Poisson bound per hour), `keywords`, `missed`,
-        `false_rejects` (a share; None without keywords), `missed_by_label`, `latency` (mean, median and p95 in seconds),
+        `confused` (events that took one keyword for another), `false_rejects` (a share; None without keywords), `missed_by_label`, `latency` (mean, median and p95 in seconds),
         `det` (thresholds, false_accepts per hour, false_rejects; None without keywords), `det_area` (from 0 to 10 false
         accepts per hour) and `recall` at `rate`.
 
@@ -64,13 +64,14 @@ def judge(
     expected = active_labels(settings, labels) if expected is None else expected
     everyone = tuple(0.5 if label in expected else NEVER for label in labels)
     metric = KeywordDetection(replace(settings, thresholds=everyone), labels, frame_period, rate=rate)
-    latencies, said, found, accepts = list[float](), Counter[str](), Counter[str](), 0
+    latencies, said, found, accepts, confused = list[float](), Counter[str](), Counter[str](), 0, 0
     for output, spoken in zip(outputs, keywords, strict=True):
         metric.update(output, spoken)
         wanted = [keyword for keyword in spoken if keyword.label in expected]
         matching = match_events(scan(settings, hear(output, settings)), wanted, labels, frame_period)
         latencies += matching.latencies
         accepts += len(matching.false_accepts)
+        confused += len(matching.confusions)
         said.update(keyword.label for keyword in wanted)
         found.update(wanted[number].label for number in matching.hits)
     total, hits = said.total(), found.total()
@@ -79,6 +80,7 @@ def judge(
         "false_accepts": _tell_rate(accepts, metric.false_accepts().hours),
         "keywords": total,
         "missed": total - hits,
+        "confused": confused,
         "false_rejects": None if curve is None else round(1 - hits / total, 6),
         "missed_by_label": {label: [count - found[label], count] for label, count in sorted(said.items())},
         "latency": {name: round(value, 4) for name, value in detection_latency(latencies).items()},

@@ -33,13 +33,15 @@ class Matching:
 
     Args:
         hits: the event that found each keyword, by the position of the keyword.
-        false_accepts: events that found none.
+        false_accepts: events that came when no other keyword was said, or a second time for the same one.
         latencies: seconds from the end of each keyword found to its event; negative where the event came earlier.
+        confusions: events that took one keyword for another.
     """
 
     hits: dict[int, Event]
     false_accepts: tuple[Event, ...]
     latencies: tuple[float, ...]
+    confusions: tuple[Event, ...] = ()
 
 
 def read_keywords(path: str | PathLike[str]) -> list[Keyword]:
@@ -83,7 +85,8 @@ def match_events(
         grace: seconds behind the end of a keyword in which an event still counts.
 
     Returns:
-        The matching. A second event for one keyword is a false accept.
+        The matching. A false accept is an answer to nothing, and its rate holds for audio without keywords; a confusion
+        is an answer to another keyword, and depends on how many are said.
 
     Example:
         >>> keywords = [Keyword(1.0, 1.5, "yes")]
@@ -93,6 +96,7 @@ def match_events(
     """
     hits: dict[int, Event] = {}
     wrong: list[Event] = []
+    confused: list[Event] = []
     for event in events:
         time = (event.frame + 1) * frame_period
         fitting = (
@@ -103,9 +107,14 @@ def match_events(
             and keyword.start <= time <= keyword.end + grace
         )
         number = next(fitting, None)
-        if number is None:
-            wrong.append(event)
-        else:
+        if number is not None:
             hits[number] = event
+        elif any(
+            keyword.label != labels[event.label] and keyword.start <= time <= keyword.end + grace
+            for keyword in keywords
+        ):
+            confused.append(event)
+        else:
+            wrong.append(event)
     latencies = tuple((event.frame + 1) * frame_period - keywords[number].end for number, event in hits.items())
-    return Matching(hits, tuple(wrong), latencies)
+    return Matching(hits, tuple(wrong), latencies, tuple(confused))

@@ -44,6 +44,7 @@ class KeywordDetection(Metric):
 
     full_state_update = False
     accepts: Tensor
+    confused: Tensor
     hits: Tensor
     curve_accepts: Tensor
     curve_hits: Tensor
@@ -71,7 +72,7 @@ class KeywordDetection(Metric):
         self.settings, self.labels, self.frame_period, self.grace = settings, list(labels), frame_period, grace
         self.rate = rate
         self.grid = [(number + 1) / (points + 1) for number in range(points)]
-        for name in ("accepts", "hits", "keywords", "frames"):
+        for name in ("accepts", "confused", "hits", "keywords", "frames"):
             self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
         for name in ("curve_accepts", "curve_hits"):
             self.add_state(name, torch.zeros(points, dtype=torch.long), dist_reduce_fx="sum")
@@ -100,6 +101,7 @@ class KeywordDetection(Metric):
         self.keywords += len(wanted)
         self.hits += len(found.hits)
         self.accepts += len(found.false_accepts)
+        self.confused += len(found.confusions)
         self.latency += sum(found.latencies)
         for point, threshold in enumerate(self.grid):
             thresholds = tuple(NEVER if given == NEVER else threshold for given in self.settings.thresholds)
@@ -112,8 +114,9 @@ class KeywordDetection(Metric):
 
         Returns:
             `false_accepts_per_hour`, `false_accepts_bound` (its one-sided 95 % Poisson bound), `hours`, and, where
-            there were keywords, `false_rejects` (a share), `latency` (mean seconds), `det_area` and `recall` (the share
-            found at `rate` false accepts per hour).
+            there were keywords, `false_rejects` (a share), `confusions` (events that took one keyword for another, per
+            keyword), `latency` (mean seconds), `det_area` and `recall` (the share found at `rate` false accepts per
+            hour).
         """
         found = self.false_accepts()
         figures = {
@@ -125,6 +128,7 @@ class KeywordDetection(Metric):
             curve = self.curve()
             figures |= {
                 "false_rejects": 1 - int(self.hits) / int(self.keywords),
+                "confusions": int(self.confused) / int(self.keywords),
                 "det_area": det_area(curve, self.rate),
                 "recall": recall_at(curve, self.rate),
             }

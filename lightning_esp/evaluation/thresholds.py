@@ -79,7 +79,8 @@ def choose_thresholds(
     if not hours > 0:
         raise DataError("choose_thresholds got no streams; give recordings of the validation split.")
     active = [number for number, threshold in enumerate(settings.thresholds) if threshold != NEVER]
-    alone = {number: _count_alone(heard, settings, number, labels, frame_period, grace) for number in active}
+    expected = [labels[number] for number in active]
+    alone = {n: _count_alone(heard, settings, labels[n], n, expected, frame_period, grace) for n in active}
     allowed = int(max_false_accepts_per_hour * hours)
     for part in range(allowed // max(1, len(active)), -2, -1):
         thresholds = [NEVER] * len(labels)
@@ -87,25 +88,28 @@ def choose_thresholds(
             quiet = [threshold for threshold, count in alone[number] if count <= part]
             thresholds[number] = min(quiet, default=NEVER)
         chosen = replace(settings, thresholds=tuple(thresholds))
-        accepts, missed = _judge(heard, chosen, labels, [labels[n] for n in active], frame_period, grace)
+        accepts, missed = _judge(heard, chosen, labels, expected, frame_period, grace)
         if accepts <= allowed:
             break
     return Choice(chosen, false_accepts_per_hour(accepts, hours), missed)
 
 
 def _count_alone(
-    heard: Sequence[Heard], settings: DetectorSettings, number: int, labels: Sequence[str], period: float, grace: float
+    heard: Sequence[Heard],
+    settings: DetectorSettings,
+    label: str,
+    number: int,
+    expected: Sequence[str],
+    period: float,
+    grace: float,
 ) -> list[tuple[float, int]]:
     """False accepts of one class at each threshold, where it is the only one."""
     # What other classes score does not matter then, and a scan of one class takes a fraction of the time.
-    alone = [
-        Heard(stream.means[:, [number]], tuple(k for k in stream.keywords if k.label == labels[number]))
-        for stream in heard
-    ]
+    alone = [Heard(stream.means[:, [number]], stream.keywords) for stream in heard]
     counts = []
     for threshold in GRID:
         single = replace(settings, thresholds=(threshold,))
-        accepts, _ = _judge(alone, single, [labels[number]], [labels[number]], period, grace)
+        accepts, _ = _judge(alone, single, [label], expected, period, grace)
         counts.append((threshold, accepts))
     return counts
 

@@ -73,6 +73,7 @@ def _rates(networks: Mapping[str, Any], listening: Mapping[str, Any]) -> Markup:
                 f"{number(accepts['per_hour'], 3)} ({accepts['count']})",
                 number(accepts["bound"], 3),
                 missed,
+                "–" if found["false_rejects"] is None else str(found["confused"]),
                 f"{_milliseconds(latency['median'])} / {_milliseconds(latency['p95'])} ms" if latency else "–",
                 number(found["det_area"], 3),
                 "–" if found["recall"] is None else f"{100 * found['recall']:.1f} %",
@@ -84,13 +85,14 @@ def _rates(networks: Mapping[str, Any], listening: Mapping[str, Any]) -> Markup:
         "false accepts per hour",
         "95 % bound",
         "missed",
+        "taken for another",
         "latency, 50\u00a0/\u00a095\u00a0%",
         "DET area",
     ]
-    caption = "Latency counts from the end of a word to its event. DET area: mean share of misses up to 10 false accepts per hour."
+    caption = "A false accept answers no keyword at all. Latency counts from the end of a word to its event. DET area: mean share of misses up to 10 false accepts per hour."
     if listening["chosen"]:
         caption += " Thresholds were chosen with the integers on these streams, so these figures flatter them; the curves do not."
-    return table(caption, [*header, f"found at {rate} per hour"], rows, (1, 2, 3, 4, 5, 6))
+    return table(caption, [*header, f"found at {rate} per hour"], rows, (1, 2, 3, 4, 5, 6, 7))
 
 
 def _accuracy(accuracy: Mapping[str, Any]) -> Markup:

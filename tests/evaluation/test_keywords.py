@@ -27,13 +27,16 @@ def test_events_in_time_find_their_keyword() -> None:
     assert found.latencies == pytest.approx((-0.1, 0.4))
 
 
-@pytest.mark.parametrize(
-    "event", [at(0.9, "yes"), at(2.1, "yes"), at(1.4, "no"), at(3.2, "yes")], ids=["early", "late", "class", "other"]
-)
-def test_events_at_another_time_or_of_another_class_do_not(event: Event) -> None:
+@pytest.mark.parametrize("event", [at(0.9, "yes"), at(2.1, "yes"), at(2.5, "no")], ids=["early", "late", "between"])
+def test_events_when_nothing_is_said_are_false_accepts(event: Event) -> None:
     found = match_events([event], KEYWORDS, LABELS, 0.01)
-    assert found.hits == {}
-    assert found.false_accepts == (event,)
+    assert (found.hits, found.false_accepts, found.confusions) == ({}, (event,), ())
+
+
+@pytest.mark.parametrize("event", [at(1.4, "no"), at(3.2, "yes"), at(1.9, "no")])
+def test_events_of_another_class_are_confusions(event: Event) -> None:
+    found = match_events([event], KEYWORDS, LABELS, 0.01)
+    assert (found.hits, found.false_accepts, found.confusions) == ({}, (), (event,))
 
 
 def test_a_second_event_for_one_keyword_is_a_false_accept() -> None:

@@ -33,12 +33,14 @@ def recording(seed: int, seconds: int = 20) -> tuple[torch.Tensor, list[Keyword]
             scores[label, start + 40 : start + 60] += random.uniform(0.3, 0.6)
         if random.random() < 0.3:
             scores[3 - label, start + 110 : start + 120] += 0.5
+        if random.random() < 0.2:
+            scores[3 - label, start + 60 : start + 70] += 0.6
     return torch.from_numpy(scores), keywords
 
 
 def test_the_figures_are_those_of_the_detector_step_by_step() -> None:
     metric = KeywordDetection(SETTINGS, LABELS, 0.01)
-    hits = accepts = total = 0
+    hits = accepts = total = confused = 0
     latencies: list[float] = []
     for seed in range(4):
         scores, keywords = recording(seed)
@@ -46,9 +48,12 @@ def test_the_figures_are_those_of_the_detector_step_by_step() -> None:
         found = match_events(detect(SETTINGS, scores.T.numpy()), keywords, LABELS, 0.01)
         hits, accepts, total = hits + len(found.hits), accepts + len(found.false_accepts), total + len(keywords)
         latencies += found.latencies
+        confused += len(found.confusions)
     figures = metric.compute()
     assert 0 < hits < total
     assert accepts > 0
+    assert confused > 0
+    assert float(figures["confusions"]) == pytest.approx(confused / total)
     assert float(figures["false_accepts_per_hour"]) == pytest.approx(accepts / (80 / 3600))
     assert float(figures["false_rejects"]) == pytest.approx(1 - hits / total)
     assert float(figures["latency"]) == pytest.approx(float(np.mean(latencies)))
