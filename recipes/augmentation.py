@@ -21,15 +21,6 @@ def draw_stretches(recording: Tensor, count: int, length: int) -> Tensor:
     return recording[start + torch.arange(length)].float() / 2**15
 
 
-def put_before(waveforms: Tensor, length: int) -> Tensor:
-    """Let every waveform follow the end of another one; silence stays silence, and every other one starts in silence."""
-    if not length:
-        return waveforms
-    before = waveforms[torch.randperm(len(waveforms), device=waveforms.device), -length:]
-    loud = (waveforms.abs().amax(1, keepdim=True) > 0) & (torch.rand(len(waveforms), 1, device=waveforms.device) < 0.5)
-    return torch.cat([before * loud, waveforms], 1)
-
-
 def mix_noise(waveforms: Tensor, noise: Tensor, decibels: tuple[float, float], share: float) -> Tensor:
     """Add a random stretch of `noise` [samples] at a random signal-to-noise ratio to a share of the waveforms.
 

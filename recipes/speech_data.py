@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from augmentation import draw_stretches, mix_noise, put_before, shift_in_time
+from augmentation import draw_stretches, mix_noise, shift_in_time
 from clips import (
     SAMPLE_RATE,
     SILENCE,
@@ -55,7 +55,6 @@ class SpeechData(pl.LightningDataModule):
         speech_root: a folder of speech without keywords with an `index.csv`. Default: `negatives` beside `root` if there
             is one. Training batches get stretches of it as `_unknown_`.
         speech_share: how many such stretches there are for each clip of a training batch.
-        context_seconds: what is heard before a training clip: the end of another clip, speech or silence.
         noise_decibels: the range of the signal-to-noise ratio of training clips.
         noise_share: the share of training clips that get noise.
         shift_seconds: how far training clips are moved at most.
@@ -70,12 +69,11 @@ class SpeechData(pl.LightningDataModule):
         root: str | Path = TINY_SET,
         batch_size: int = 32,
         noise_root: str | Path | None = None,
-        noise_decibels: tuple[float, float] = (-5.0, 20.0),
-        noise_share: float = 0.8,
+        noise_decibels: tuple[float, float] = (0.0, 25.0),
+        noise_share: float = 0.75,
         shift_seconds: float = 0.1,
         speech_root: str | Path | None = None,
         speech_share: float = 0.125,
-        context_seconds: float = 0.3,
         seconds: float = 1.0,
         download: bool = False,
         keywords: Sequence[str] = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"),
@@ -89,7 +87,7 @@ class SpeechData(pl.LightningDataModule):
         self.clips = hold_out_speakers(read_index(root)) if indexed else read_speech_commands(root, download, keywords)
         self.noise_clips = find_noise(root, Path(noise_root) if noise_root else None, self.clips)
         self.speech_clips = find_speech(root, Path(speech_root) if speech_root else None)
-        self.speech_share, self.context = speech_share, round(context_seconds * SAMPLE_RATE)
+        self.speech_share = speech_share
         self.made_silence = bool(self.noise_clips) and all(clip.label != SILENCE for clip in self.clips)
         self.labels = sorted({clip.label for clip in self.clips} | ({SILENCE} if self.made_silence else set()))
         self._decoded: dict[str, Clips] = {}
@@ -109,9 +107,9 @@ class SpeechData(pl.LightningDataModule):
 
     @cached_property
     def noise(self) -> Tensor:
-        """All noise to train with in a row, 16-bit, longer than a clip with what comes before."""
+        """All noise to train with in a row, 16-bit, longer than a clip."""
         noise = torch.cat([load(clip.path) for clip in self.noise_clips if clip.split == "train"])
-        return noise.repeat(1 + (self.length + self.context) // len(noise))
+        return noise.repeat(1 + self.length // len(noise))
 
     @cached_property
     def speech(self) -> Tensor:
@@ -143,7 +141,6 @@ class SpeechData(pl.LightningDataModule):
             extra = draw_stretches(self.speech, round(self.speech_share * len(labels)), self.length).to(waveforms)
             waveforms = torch.cat([waveforms, extra])
             labels = torch.cat([labels, labels.new_full((len(extra),), self.labels.index(UNKNOWN))])
-        waveforms = put_before(waveforms, self.context)
         if self.noise_clips:
             waveforms = mix_noise(waveforms, self.noise, self.decibels, self.share)
         return waveforms, labels

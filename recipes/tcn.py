@@ -34,8 +34,7 @@ class RoundingNoise(nn.Module):
         if not self.training:
             return x
         low, high = x.detach().aminmax()
-        # One draw for the whole batch: random numbers for all of it would cost as much as a convolution.
-        return x + self.share * torch.maximum(-low, high) * (torch.rand_like(x[:1]) - 0.5)
+        return x + self.share * torch.maximum(-low, high) * (torch.rand_like(x) - 0.5)
 
 
 class Block(nn.Module):

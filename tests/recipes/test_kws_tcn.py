@@ -155,7 +155,7 @@ def test_noise_files_are_those_of_the_training_split(recipes: ModuleType, tmp_pa
     (tmp_path / "index.csv").write_text(index)
     for name, seconds in (("rain", 0.3), ("wind", 0.5)):
         write_clip(tmp_path / f"{name}.wav", seconds)
-    data = speech_data.SpeechData(noise_root=tmp_path, context_seconds=0)
+    data = speech_data.SpeechData(noise_root=tmp_path)
     assert len(data.noise) % round(0.3 * 16_000) == 0
     assert {clip.path.parent.name for clip in speech_data.SpeechData().noise_clips} == {"_silence_"}
 
@@ -195,21 +195,6 @@ def test_noise_is_mixed_at_the_wanted_ratio(recipes: ModuleType) -> None:
     assert added[64:].min() > 0
 
 
-def test_a_clip_follows_the_end_of_another_and_silence_stays_silence(recipes: ModuleType) -> None:
-    from augmentation import put_before
-
-    torch.manual_seed(4)
-    waveforms = torch.cat([torch.arange(1.0, 41.0)[:, None] * torch.ones(20), torch.zeros(4, 20)])
-    longer = put_before(waveforms, 8)
-    assert torch.equal(longer[:, 8:], waveforms)
-    before = longer[:, 0]
-    assert torch.equal(longer[:, :8], before[:, None].expand(-1, 8))
-    assert set(before.tolist()) <= set(range(41))
-    assert 10 < (before[:40] > 0).sum() < 30
-    assert before[40:].abs().max() == 0
-    assert put_before(waveforms, 0) is waveforms
-
-
 def test_training_batches_hold_speech_without_keywords(recipes: ModuleType, tmp_path: Path) -> None:
     import speech_data
 
@@ -221,11 +206,11 @@ def test_training_batches_hold_speech_without_keywords(recipes: ModuleType, tmp_
     data.trainer = SimpleNamespace(training=True)
     batch = next(iter(data.train_dataloader()))
     waveforms, labels = data.on_after_batch_transfer(batch, 0)
-    assert waveforms.shape == (20, 20_800)
+    assert waveforms.shape == (20, 16_000)
     assert torch.equal(labels[:16], batch[1])
     assert labels[16:].tolist() == [data.labels.index("_unknown_")] * 4
     speech = data.speech.float() / 2**15
-    assert any(torch.equal(waveforms[16, 4_800:], piece) for piece in speech.unfold(0, 16_000, 1))
+    assert any(torch.equal(waveforms[16], piece) for piece in speech.unfold(0, 16_000, 1))
 
 
 def test_validation_streams_hold_every_keyword_clip_of_the_split_once(recipes: ModuleType) -> None:
