@@ -24,7 +24,15 @@ TARGETS: tuple[str, ...] = (
     "esp32c6",
 )
 
-_TAKEN_NAMES = frozenset({"bundled", "dl", "fbs", "main", "std", "streaming"})
+_TAKEN_NAMES = frozenset({"audio", "bundled", "dl", "esp", "fbs", "main", "replay", "start", "std", "streaming"})
+# Functions of the C library that a header of the firmware may declare, and that a name may well be meant as.
+_C_FUNCTIONS = (
+    "abort|abs|accept|access|acos|alarm|asin|atan|atexit|atof|atoi|bind|calloc|ceil|clock|close|connect|cos|daemon|div|dup|"
+    "erf|exec|exit|exp|fabs|fclose|floor|fmod|fopen|fork|free|gamma|getenv|hypot|index|ioctl|j0|j1|jn|kill|labs|lgamma|"
+    "link|listen|log|logb|malloc|memcpy|memset|mktime|modf|nice|open|pause|pipe|poll|pow|printf|puts|qsort|raise|rand|"
+    "random|read|recv|remainder|remove|rename|rewind|rindex|rint|round|scalb|select|send|shutdown|signal|sin|sinh|sleep|"
+    "socket|sprintf|sqrt|stat|strlen|swab|sync|system|tan|tanh|tgamma|time|trunc|truncate|wait|write|y0|y1|yn"
+)
 _CPP_KEYWORDS = (
     "alignas|alignof|and|and_eq|asm|auto|bitand|bitor|bool|break|case|catch|char|class|compl|concept|const|"
     "consteval|constexpr|constinit|continue|decltype|default|delete|do|double|else|enum|explicit|export|"
@@ -271,7 +279,9 @@ class Deployment:
         _require(
             re.fullmatch(r"[a-z][a-z0-9_]*", self.name) is not None
             and re.fullmatch(_CPP_KEYWORDS, self.name) is None
+            and re.fullmatch(_C_FUNCTIONS, self.name) is None
             and self.name not in _TAKEN_NAMES,
             f"Deployment(name={self.name!r}) becomes a C++ namespace: use lower-case letters, digits and underscores, "
-            f"a letter first, and neither a C++ keyword nor one of {', '.join(sorted(_TAKEN_NAMES))}.",
+            f"a letter first, and no C++ keyword, no function of the C library, and none of "
+            f"{', '.join(sorted(_TAKEN_NAMES))}.",
         )

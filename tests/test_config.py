@@ -31,6 +31,8 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: Deployment(name="2fast"), "Deployment(name='2fast') becomes a C++ namespace: use lower-case letters"),
     (lambda: Deployment(name="class"), "Deployment(name='class') becomes a C++ namespace: "),
     (lambda: Deployment(name="dl"), "Deployment(name='dl') becomes a C++ namespace: "),
+    (lambda: Deployment(name="start"), "Deployment(name='start') becomes a C++ namespace: "),
+    (lambda: Deployment(name="time"), "Deployment(name='time') becomes a C++ namespace: "),
     (lambda: Deployment(name="Kws"), "Deployment(name='Kws') becomes a C++ namespace: "),
 ]
 
