@@ -21,14 +21,14 @@ S3_LIMIT = 2**19
 
 
 def int16_steps(quantized: QuantizedModel) -> int:
-    """By how many steps an int16 value may differ between esp-ppq and the files; 0 for int8.
+    """By how many steps an int16 value may differ between esp-ppq and the files; 0 where no output is int16.
 
     Sums of int16 products agree: ESP-DL keeps them in 64 bits, esp-ppq, as it is called here, in double precision. What
     ESP-DL computes in float32 (Mul, Div, pools, means, norms) it rounds twice, first to 24 bits and then to a
     step, so a value next to a tie may end one step off, and two such operators two steps off. A lookup table takes the
     nearest of its entries, so such a step before a table may become one table step behind it.
     """
-    if quantized.precision == "int8":
+    if not any(tensor.dtype == "int16" for stage in quantized.stages for tensor in stage.outputs):
         return 0
     operators = [operator for stage in quantized.stages for operator in read_espdl(stage.data).operators]
     tables = [int(operator.attributes.get("int16_lut_step", 0)) for operator in operators if operator.type == "LUT"]

@@ -1,5 +1,6 @@
 """Proof 1 on models that pass it: what is compared, and what is not."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from lightning_esp import Streaming, convert
 from lightning_esp.errors import DataError
 from lightning_esp.streaming import StreamingModel
+from lightning_esp.verification.integers import integer_parity
 from lightning_esp.verification.parity import LIMITS, comparable, float_parity
 from tests.models.contracts import CASES, Skip, Strided, Valid
 from tests.models.tutorial_tcn import TutorialTcn, shake
@@ -156,3 +158,13 @@ def test_an_incomplete_last_stride_is_not_compared_and_said_so(frames: int) -> N
     assert all(proof.passed for proof in proofs)
     assert (len(notes) == 1) == (frames % 4 > 0)
     assert all("incomplete last stride" in note for note in notes)
+
+
+@pytest.mark.parametrize(("dtype", "passes"), [("int16", True), ("int8", False)])
+def test_steps_are_allowed_to_int16_alone(dtype: str, passes: bool) -> None:
+    right = np.zeros((1, 100), dtype)
+    wrong = right.copy()
+    wrong[0, 7] = 1
+    proof = integer_parity("two ways", [{"output": right}], [{"output": wrong}], 2, "")
+    assert proof.passed is passes
+    assert "tensor 'output'" in proof.where
