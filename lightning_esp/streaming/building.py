@@ -115,7 +115,7 @@ class Builder(Nodes):
             "frames": _least([s.frames for s in moving]),
             "exact": _least([s.exact for s in moving]),
             "blame": next((s.blame for s in moving if s.blame), ""),
-            "reads": tuple((s, _same_frame) for s in moving),
+            "reads": tuple((s, same_frame) for s in moving),
         }
         return self.finish(Stream(node, shape, batch_axis, time_axis, **{**fields, **changes}), index)
 
@@ -177,7 +177,7 @@ class Builder(Nodes):
         if frames == 0:
             return stream
         node = self.emit(torch.narrow, self.remember(stream, frames, "delay"), stream.time, 0, Frame(stream.pace))
-        reads = ((stream, lambda j: (j - frames, j - frames)),)
+        reads = ((stream, lambda j: range(j - frames, j - frames + 1)),)
         return self.finish(replace(stream, node=node, lag=stream.lag + frames, reads=reads))
 
     def remember(self, stream: Stream, frames: int, label: str = "cache") -> fx.Node:
@@ -249,9 +249,9 @@ class Builder(Nodes):
         left, exact = _both(x, lambda n: n - frames)
         return self.finish(replace(x, lag=x.lag + frames, frames=left, exact=exact, reads=reads))
 
-    def slide(self, x: Stream, extent: int, stride: int) -> tuple[Slide, fx.Node]:
+    def slide(self, x: Stream, extent: int, stride: int, dilation: int = 1) -> tuple[Slide, fx.Node]:
         """Give a sliding kernel the frames that it needs: past frames from a cache, then the window."""
-        place = slide(x.lag, extent, stride)
+        place = slide(x.lag, extent, stride, dilation)
         if place.history >= 0:
             return place, self.remember(x, place.history)
         # A stride longer than the kernel skips the first frames of the window.
@@ -260,9 +260,9 @@ class Builder(Nodes):
     def slid(self, x: Stream, place: Slide) -> dict[str, Any]:
         """The fields of the stream that comes out of a sliding kernel."""
 
-        def reads(j: int) -> tuple[int, int]:
+        def reads(j: int) -> range:
             first = place.stride * j - place.history
-            return first, first + place.extent - 1
+            return range(first, first + place.extent, place.dilation)
 
         frames, exact = _both(x, lambda n: torch.div(n - place.extent, place.stride, rounding_mode="floor") + 1)
         return {
@@ -292,12 +292,13 @@ def streams_in(value: Any) -> Iterator[Stream]:
         yield value
 
 
-def _same_frame(j: int) -> tuple[int, int]:
-    return j, j
+def same_frame(j: int) -> range:
+    """What an operation reads that treats each frame alone."""
+    return range(j, j + 1)
 
 
 def _through(x: Stream) -> Reads:
-    return ((x, _same_frame),)
+    return ((x, same_frame),)
 
 
 def _least(lengths: Sequence[Tensor]) -> Tensor:

@@ -7,15 +7,17 @@ looks ahead, makes the lag positive.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
+from math import ceil
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, fx
 
-Reads: TypeAlias = "tuple[tuple[Stream, Callable[[int], tuple[int, int]]], ...] | None"
+Reads: TypeAlias = "tuple[tuple[Stream, Callable[[int], Sequence[int]]], ...] | None"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +37,8 @@ class Stream:
             it is not known.
         blame: path and operator that first looked ahead.
         steady: the same in every frame, so it fits any lag.
-        reads: for each tensor it is made from, the first and last stream frame that its stream frame `j` needs; None
-            where there is no such limit.
+        reads: for each tensor it is made from, the stream frames that its stream frame `j` needs, in order; None where
+            there is no such limit.
     """
 
     node: fx.Node
@@ -78,6 +80,7 @@ class Slide:
 
     Args:
         extent: frames that it covers, dilation included.
+        dilation: frames from one that it reads to the next.
         stride: frames from one position to the next.
         history: frames before the window that it needs; negative if it skips the first ones of the window.
         lag: lag of its output.
@@ -87,18 +90,20 @@ class Slide:
     stride: int
     history: int
     lag: int
+    dilation: int = 1
 
 
-def slide(lag: int, extent: int, stride: int) -> Slide:
+def slide(lag: int, extent: int, stride: int, dilation: int = 1) -> Slide:
     """Place a kernel so that each output comes as early as its input frames allow.
 
     Args:
         lag: lag of the input.
         extent: frames that the kernel covers.
         stride: frames from one position to the next.
+        dilation: frames from one that it reads to the next.
     """
     after = -(-(lag + extent - stride) // stride)
-    return Slide(extent, stride, stride * after - lag, after)
+    return Slide(extent, stride, stride * after - lag, after, dilation)
 
 
 def reach(outputs: list[Stream], period: Fraction, streams: list[Stream], inputs: list[Stream]) -> int | None:
@@ -110,30 +115,58 @@ def reach(outputs: list[Stream], period: Fraction, streams: list[Stream], inputs
         streams: every stream, in the order of their making.
         inputs: what enters it.
     """
+    if any(stream.reads is None for stream in _sources(outputs, streams)):
+        return None
+    spans = _ends_of if all(map(_is_even, streams)) else _each_of
     widest = 0
     for output in outputs:
         count = max(1, int(period / output.pace))
         for frame in range(count * 64, count * 65):
-            found = _reach_of(output, frame, streams, inputs)
-            if found is None:
-                return None
-            widest = max(widest, found)
+            needed = spans(output, frame, streams)
+            found = [needed[id(s)] for s in inputs if needed.get(id(s)) and s.time_axis is not None]
+            if found:
+                widest = max(widest, max(map(max, found)) - min(map(min, found)) + 1)
     return widest
 
 
-def _reach_of(output: Stream, frame: int, streams: list[Stream], inputs: list[Stream]) -> int | None:
-    needed: dict[int, tuple[int, int]] = {id(output): (frame, frame)}
+def _sources(outputs: list[Stream], streams: list[Stream]) -> Iterator[Stream]:
+    """The moving streams that the outputs are made from, themselves included."""
+    wanted = {id(output) for output in outputs}
+    for stream in reversed(streams):
+        if id(stream) in wanted and stream.time_axis is not None:
+            yield stream
+            wanted.update(id(source) for source, _ in stream.reads or ())
+
+
+def _is_even(stream: Stream) -> bool:
+    """Whether all its frames read some, and later ones later ones: not behind a transposed kernel with holes."""
+    for source, reads in stream.reads or ():
+        found = [reads(j) for j in range(ceil(source.pace / stream.pace) + 1)]
+        if not all(found) or any(a[0] > b[0] or a[-1] > b[-1] for a, b in pairwise(found)):
+            return False
+    return True
+
+
+def _ends_of(output: Stream, frame: int, streams: list[Stream]) -> dict[int, Collection[int]]:
+    """By stream: the first and the last frame that an output frame needs."""
+    needed: dict[int, Collection[int]] = {id(output): (frame, frame)}
     for stream in reversed(streams):
         span = needed.get(id(stream))
         if span is None or stream.time_axis is None:
             continue
-        if stream.reads is None:
-            return None
-        for source, reads in stream.reads:
-            first, last = reads(span[0])[0], reads(span[1])[1]
-            known = needed.get(id(source), (first, last))
-            needed[id(source)] = (min(known[0], first), max(known[1], last))
-    spans = [needed[id(stream)] for stream in inputs if id(stream) in needed and stream.time_axis is not None]
-    if not spans:
-        return 0
-    return max(last for _, last in spans) - min(first for first, _ in spans) + 1
+        for source, reads in stream.reads or ():
+            known = needed.get(id(source), ())
+            ends = (reads(min(span))[0], reads(max(span))[-1], *known)
+            needed[id(source)] = (min(ends), max(ends))
+    return needed
+
+
+def _each_of(output: Stream, frame: int, streams: list[Stream]) -> dict[int, Collection[int]]:
+    """By stream: each frame that an output frame needs, since a dilated kernel may step over some between its ends."""
+    needed: dict[int, set[int]] = {id(output): {frame}}
+    for stream in reversed(streams):
+        if stream.time_axis is None:
+            continue
+        for source, reads in stream.reads or ():
+            needed.setdefault(id(source), set()).update(*(reads(j) for j in needed.get(id(stream), ())))
+    return dict(needed)

@@ -78,7 +78,7 @@ def _convolve_time(
 ) -> Stream:
     x = build.pad(x, options.padding[axis], after)
     extent = (weight.value.shape[2 + axis] - 1) * options.dilation[axis] + 1
-    place, frames = build.slide(x, extent, options.stride[axis])
+    place, frames = build.slide(x, extent, options.stride[axis], options.dilation[axis])
     without = tuple(0 if i == axis else p for i, p in enumerate(options.padding))
     conv = _conv(build, weight, bias, _Options(options.stride, without, options.dilation, options.groups))
     rest = build.slide_rest(conv, x, extent)
@@ -134,8 +134,9 @@ def convolve_transposed(
     frames = (input.frames - 1) * up + extent - 2 * before + extra[axis]
     exact = torch.minimum(input.exact * up - before, frames)
 
-    def reads(j: int) -> tuple[int, int]:
-        return -((extent - 1 - j) // up), j // up
+    def reads(j: int) -> list[int]:
+        # Of the frames in reach, those that a weight falls on.
+        return [i for i in range(-((extent - 1 - j) // up), j // up + 1) if (j - i * up) % options.dilation[axis] == 0]
 
     rest = _narrowed(build.rest_of(conv, input), input.time)
     fields: dict[str, Any] = {

@@ -95,7 +95,7 @@ def _pool(
         build.refuse("gives a last frame of fewer inputs (ceil_mode=True)", "use ceil_mode=False")
     x = build.pad(x, padding[axis], padding[axis])
     extent = (kernel[axis] - 1) * dilation[axis] + 1
-    place, frames = build.slide(x, extent, strides[axis])
+    place, frames = build.slide(x, extent, strides[axis], dilation[axis])
     without = tuple(0 if i == axis else p for i, p in enumerate(padding))
     node = build.emit(function, frames, kernel, strides, without, **options)
     pool = partial(function, kernel_size=kernel, stride=strides, padding=without, **options)

@@ -70,8 +70,8 @@ def _first(x: Stream, rest: torch.Tensor | None) -> torch.Tensor | None:
 def spread(build: Builder, x: Stream, node: fx.Node, rest: torch.Tensor | None, up: int) -> Stream:
     """The stream in which every frame of `x` has become `up` frames, each of them `rest` before the first one."""
 
-    def reads(j: int) -> tuple[int, int]:
-        return j // up, j // up
+    def reads(j: int) -> range:
+        return range(j // up, j // up + 1)
 
     fields: dict[str, Any] = {"pace": x.pace / up, "lag": x.lag * up, "frames": x.frames * up, "exact": x.exact * up}
     if x.exact is x.frames:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from lightning_esp.streaming.building import Builder
+from lightning_esp.streaming.building import Builder, same_frame
 from lightning_esp.streaming.flow import Stream, slide
 from lightning_esp.streaming.nodes import Frame
 from lightning_esp.streaming.rules.common import Rule, axes_of, per_frame
@@ -185,7 +185,7 @@ def _narrow(build: Builder, x: Stream, axis: int, start: int, count: int) -> Str
 def _reshaped(build: Builder, x: Stream, axis: int, count: int, function: Any, *args: Any) -> Stream:
     shape = tuple(count if i == axis else n for i, n in enumerate(x.shape))
     node, rest = build.apply(function, *args)
-    reads = ((x, lambda j: (j, j)),)
+    reads = ((x, same_frame),)
     return build.finish(replace(x, node=node, rest=rest, shape=shape, reads=reads))
 
 
@@ -242,7 +242,7 @@ def _crop(build: Builder, x: Stream, start: int, stop: Any) -> Stream:
     if isinstance(stop, int):
         return build.pad(x, -start, -stop)
     frames = torch.minimum(stop, x.frames)
-    cropped = replace(x, frames=frames, exact=torch.minimum(x.exact, frames), reads=((x, lambda j: (j, j)),))
+    cropped = replace(x, frames=frames, exact=torch.minimum(x.exact, frames), reads=((x, same_frame),))
     return build.pad(build.finish(cropped), -start)
 
 
@@ -316,7 +316,7 @@ def pad(build: Builder, input: Stream, pad: Any, mode: str = "constant", value: 
         node, rest = build.apply(F.pad, input, flat, mode, **options)
         axes = {len(input.shape) - 1 - i: sum(pair) for i, pair in enumerate(others)}
         shape = tuple(n + axes.get(i, 0) for i, n in enumerate(input.shape))
-        reads = ((input, lambda j: (j, j)),)
+        reads = ((input, same_frame),)
         input = build.finish(replace(input, node=node, rest=rest, shape=shape, reads=reads))
     if input.steady and (left or right):
         build.refuse("pads a tensor that was expanded over time", "expand it to all frames")
