@@ -226,18 +226,25 @@ def _try(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[_Recorder, tu
 def _run_longer(
     module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, int | None], frames: int
 ) -> tuple[tuple[int, int], list[tuple[_Recorder, tuple[Any, ...]]]]:
-    # Lengths that share no factor tell ceil from floor; multiples serve models that take nothing else.
+    # Multiples serve models that take nothing else.
     error: Exception | None = None
-    for lengths in ((frames * 2 + 7, frames * 3 + 12), (frames * 2, frames * 3)):
+    for lengths in (_uneven(frames), (frames * 2 + 7, frames * 3 + 12), (frames * 2, frames * 3)):
         runs = [_try(module, _resize(inputs, axes, n, 2)) for n in lengths]
         found = [r for r in runs if not isinstance(r, Exception)]
         if len(found) == 2:
             return lengths, found
         error = next(r for r in runs if isinstance(r, Exception))
     raise ConversionError(
-        f"forward of {type(module).__name__} takes {frames} frames, but neither {frames * 2 + 7} nor {frames * 2}: {error}. A "
+        f"forward of {type(module).__name__} takes {frames} frames, but neither {_uneven(frames)[0]} nor {frames * 2}: {error}. A "
         "streaming model takes recordings of any length; take sizes from the input's shape."
     )
+
+
+def _uneven(frames: int) -> tuple[int, int]:
+    # Strides of 2, 3, 4 and 6 leave other rests than of `frames`, which tells ceil from floor, and two tensors apart that
+    # agree in length for some rests only.
+    longer, longest = frames * 2 + 7, frames * 3 + 12
+    return longer + (frames + 1 - longer) % 12, longest + (frames + 2 - longest) % 12
 
 
 def _merge(runs: Sequence[tuple[_Recorder, tuple[Any, ...]]], frames: tuple[int, ...]) -> Trace:

@@ -295,3 +295,17 @@ def test_a_constant_output_is_refused() -> None:
 
     with pytest.raises(ConversionError, match="does not depend on the input"):
         convert(Constant(), torch.randn(1, 3, 30), Streaming(time_axis=2))
+
+
+def test_lengths_that_differ_for_some_rests_only_are_told_apart() -> None:
+    # The inner output is one frame shorter than its input for 3 n + 2 frames, and as long otherwise.
+    codec = Function(
+        lambda m, x: m.up(torch.tanh(m.down(F.pad(x, (1, 0)))))[..., : x.shape[-1]],
+        down=nn.Conv1d(3, 4, 4, stride=3),
+        up=nn.ConvTranspose1d(4, 3, 4, stride=3),
+    )
+    shifted = Function(lambda m, x: torch.maximum(x, F.pad(x, (4, 0))[:, :, : x.shape[2]]))
+    module = randomise(nn.Sequential(codec, shifted), 0)
+    for frames in (36, 37, 38):
+        with pytest.raises(UnsupportedOperatorError, match="no whole number of frames per stride"):
+            convert(module, torch.randn(1, 3, frames, dtype=torch.float64), Streaming(time_axis=2))

@@ -221,12 +221,15 @@ def _bounds(build: Builder, x: Stream, item: slice) -> tuple[int, Any]:
         if item.stop >= _END:
             return starts.pop(), 0
         build.refuse(f"keeps the first {item.stop} frames of a recording", "cut after the exported model")
-    return starts.pop(), _stop(build, x, stops, from_end)
+    given = [_of(item.stop, r) for r in range(runs)]
+    return starts.pop(), _stop(build, given, stops, from_end)
 
 
-def _stop(build: Builder, x: Stream, stops: list[int], from_end: list[int]) -> Any:
-    # An end that is another tensor's length follows that tensor; else it stands at a fixed distance from the end.
-    others = [s for s in build.streams if s.moving and [int(s.frames[n]) for n in build.trace.frames] == stops]
+def _stop(build: Builder, given: list[int], stops: list[int], from_end: list[int]) -> Any:
+    # An end that is another tensor's length, even beyond the end of this one, follows that tensor; else it stands at a
+    # fixed distance from the end.
+    lengths = [(s, [int(s.frames[n]) for n in build.trace.frames]) for s in build.streams if s.moving]
+    others = [s for ends in (given, stops) for s, found in lengths if found == ends]
     if others:
         return others[0].frames
     if len(set(from_end)) == 1:
