@@ -100,10 +100,13 @@ def widest_span(module: nn.Module, model: StreamingModel, channels: int, seed: i
     spec = model.spec
     (port,) = spec.outputs
     per_stride = port.frames * spec.stride // spec.window
-    frames = -(-(2 * (model.receptive_field or 24) + 6 * spec.stride + spec.trim) // 24) * 24
+    frames = 2 * (model.receptive_field or 24) + 6 * spec.stride + spec.trim
     # Of several recordings, since a ReLU or a maximum hides some frames in each.
     generator = torch.Generator().manual_seed(seed)
-    recordings = torch.randn(RECORDINGS, channels, frames, generator=generator, dtype=torch.float64)
+    recordings = torch.randn(RECORDINGS, channels, -(-frames // 216) * 216, generator=generator, dtype=torch.float64)
+    # Branches that go down and up again may take multiples of their strides only; the shortest that are taken are fastest.
+    lengths = (-(-frames // multiple) * multiple for multiple in (24, 72, 216))
+    recordings = recordings[:, :, : next(n for n in lengths if takes(module, recordings[:1, :, :n]))]
     gradients = gradients_of(module, recordings, port, per_stride)
     span = late = 0
     for frame, gradient in gradients.items():
@@ -191,6 +194,13 @@ def judge(tally: Tally, count: int) -> None:
 
 def test_random_architectures_stream_exactly_or_are_refused() -> None:
     judge(run(500), 500)
+
+
+@pytest.mark.parametrize("seed", [54, 213, 997, 3054, 11630, 97311])
+def test_architectures_that_were_wrong_once_are_right(seed: int) -> None:
+    tally = Tally()
+    check(seed, tally)
+    assert tally.wrong == []
 
 
 @pytest.mark.full
