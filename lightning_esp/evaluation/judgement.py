@@ -45,9 +45,9 @@ def judge(
 
     Returns:
         `false_accepts` (count, hours, per_hour, bound: the one-sided 95 % Poisson bound per hour), `keywords`, `missed`,
-        `confused` (events that took one keyword for another), `false_rejects` (a share; None without keywords), `missed_by_label`, `latency` (mean, median and p95 in seconds),
-        `det` (thresholds, false_accepts per hour, false_rejects; None without keywords), `det_area` (from 0 to 10 false
-        accepts per hour) and `recall` at `rate`.
+        `confused` (events that took one keyword for another), `false_rejects` (a share; None without keywords),
+        `missed_by_label`, `latency` (mean, median and p95 in seconds), `det` (thresholds, false_accepts per hour,
+        false_rejects; None without keywords), `det_area` (from 0 to 10 false accepts per hour) and `recall` at `rate`.
 
     Example:
         >>> import torch
@@ -84,9 +84,7 @@ def judge(
         "false_rejects": None if curve is None else round(1 - hits / total, 6),
         "missed_by_label": {label: [count - found[label], count] for label, count in sorted(said.items())},
         "latency": {name: round(value, 4) for name, value in detection_latency(latencies).items()},
-        "det_area": None if curve is None else round(det_area(curve, AREA_RATE), 6),
-        "recall": None if curve is None else round(recall_at(curve, rate), 6),
-        "det": None if curve is None else _tell_curve(curve),
+        **_tell_curve(curve, rate),
     }
 
 
@@ -96,12 +94,15 @@ def _tell_rate(count: int, hours: float) -> dict[str, float]:
     return {"count": count, **figures}
 
 
-def _tell_curve(curve: DetCurve) -> dict[str, list[float]]:
-    return {
-        "thresholds": [round(value, 4) for value in curve.thresholds.tolist()],
+def _tell_curve(curve: DetCurve | None, rate: float) -> dict[str, Any]:
+    if curve is None:
+        return dict.fromkeys(("det", "det_area", "recall"))
+    det = {
+        "thresholds": [round(threshold, 4) for threshold in curve.thresholds.tolist()],
         "false_accepts": [round(value, 4) for value in curve.false_accepts.tolist()],
         "false_rejects": [round(value, 6) for value in curve.false_rejects.tolist()],
     }
+    return {"det": det, "det_area": round(det_area(curve, AREA_RATE), 6), "recall": round(recall_at(curve, rate), 6)}
 
 
 def active_labels(settings: DetectorSettings, labels: Sequence[str]) -> set[str]:

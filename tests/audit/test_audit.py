@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,18 @@ def copy(original: Bundle, tmp_path: Path) -> Path:
 
 
 def rehash(bundle: Path, change: Callable[[dict[str, Any]], None] = lambda manifest: None) -> None:
-    """Write the manifest with what `change` does to it, and with the hashes of what lies there now."""
+    """Write manifest and header with what `change` does to the manifest, and with the sums of what lies there now."""
     manifest = json.loads((bundle / "manifest.json").read_text())
     change(manifest)
     for target in manifest["targets"].values():
         for stage in target["stages"]:
-            stage["sha256"] = sha256((bundle / stage["file"]).read_bytes())
+            path = bundle / stage["file"]
+            stage["sha256"] = sha256(path.read_bytes())
+            header = path.parent / "model_config.hpp"
+            entry = rf'(\.name = "{re.escape(path.name)}".*\.crc = )0x[0-9a-f]+'
+            text, count = re.subn(entry, rf"\g<1>{zlib.crc32(path.read_bytes()):#010x}", header.read_text())
+            assert count == 1
+            header.write_text(text)
     manifest["files"] = hash_files({name: (bundle / name).read_bytes() for name in manifest["files"]})
     (bundle / "manifest.json").write_bytes(to_json(manifest))
 

@@ -188,7 +188,7 @@ def judge(tally: Tally, count: int) -> None:
     assert tally.converted >= 0.8 * tally.drawn
     refusing = {*refusals.RULES.values(), RULES["group_norm"]} - {RULES["cumsum"]}
     expected = {rule_of(name) for name, rule in RULES.items() if rule not in refusing}
-    rare = {rule: tally.rules[rule] for rule in expected if tally.rules[rule] < 20}
+    rare = {rule: tally.rules[rule] for rule in expected if tally.rules[rule] < count // 50}
     assert rare == {}
 
 
