@@ -74,10 +74,17 @@ def fit_length(samples: Tensor, length: int) -> Tensor:
     return torch.nn.functional.pad(samples, (missing // 2, missing - missing // 2))
 
 
+def find_beside(root: Path, name: str, folder: Path | None) -> Path | None:
+    """Return `folder` where one is given, else the folder `name` beside `root` if it has an `index.csv`."""
+    beside = folder or root.resolve().parent / name
+    return beside if folder or (beside / "index.csv").exists() else None
+
+
 def find_noise(root: Path, folder: Path | None, clips: Sequence[Clip]) -> list[Clip]:
     """List the recordings of noise; see `SpeechData`'s `noise_root`."""
-    if folder or (root.resolve().parent / "noise" / "index.csv").exists():
-        return hold_out_files(read_index(folder or root.resolve().parent / "noise"))
+    beside = find_beside(root, "noise", folder)
+    if beside:
+        return hold_out_files(read_index(beside))
     background = sorted(root.glob("SpeechCommands/*/_background_noise_/*.wav"))
     if background:
         return hold_out_files([Clip(path, "noise", "", "train") for path in background])
@@ -86,9 +93,8 @@ def find_noise(root: Path, folder: Path | None, clips: Sequence[Clip]) -> list[C
 
 def find_speech(root: Path, folder: Path | None) -> list[Clip]:
     """List the recordings of speech without keywords; see `SpeechData`'s `speech_root`."""
-    if folder or (root.resolve().parent / "negatives" / "index.csv").exists():
-        return hold_out_files(read_index(folder or root.resolve().parent / "negatives"))
-    return []
+    beside = find_beside(root, "negatives", folder)
+    return hold_out_files(read_index(beside)) if beside else []
 
 
 def read_waveforms(clips: Sequence[Clip], split: str) -> list[Tensor]:
