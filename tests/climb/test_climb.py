@@ -17,6 +17,7 @@ from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import Worker
 from lightning_esp.verification import Proof, TaskResult
 from tests.models.tutorial_tcn import shake
+from tests.models.uneven import spread_channels
 
 MODULE = importlib.import_module("lightning_esp.climb.climb")
 METHODS = ["int8, kl", "int8, percentile", "int8, mse", "int8, minmax"]
@@ -107,11 +108,7 @@ class Uneven(nn.Module):
         torch.manual_seed(0)
         self.up, self.down = nn.Conv1d(8, 12, 1), nn.Conv1d(12, 4, 1)
         shake(self)
-        scale = torch.logspace(0, 1, 12, base=60.0)
-        with torch.no_grad():
-            self.up.weight.mul_(scale[:, None, None])
-            self.up.bias.mul_(scale)  # type: ignore[union-attr]
-            self.down.weight.div_(scale[:, None])
+        spread_channels(self.up, self.down)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(torch.relu(self.up(x)))

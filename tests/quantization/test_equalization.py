@@ -17,6 +17,7 @@ from lightning_esp.quantization import Worker
 from lightning_esp.verification.verify import verify
 from tests.models.built import Built
 from tests.models.tutorial_tcn import shake
+from tests.models.uneven import spread_channels
 
 
 @pytest.fixture(autouse=True)
@@ -32,11 +33,8 @@ class Uneven(nn.Module):
         self.past = nn.Conv1d(8, 8, 3, groups=8)
         self.up, self.down = nn.Conv1d(8, 12, 1), nn.Conv1d(12, 4, 1)
         shake(self)
-        scale = torch.logspace(0, 1, 12, base=60.0)
+        spread_channels(self.up, self.down)
         with torch.no_grad():
-            self.up.weight.mul_(scale[:, None, None])
-            self.up.bias.mul_(scale)  # type: ignore[union-attr]
-            self.down.weight.div_(scale[:, None])
             self.up.weight[3], self.up.bias[3], self.down.weight[:, 3] = 0.0, 0.0, 0.0  # type: ignore[index]
 
     def forward(self, x: Tensor) -> Tensor:
