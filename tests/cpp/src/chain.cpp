@@ -4,8 +4,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <new>
 
+#include "allocations.hpp"
 #include "audio/feature_extractor.hpp"
 #include "audio/sample_ring.hpp"
 #include "audio/wav_reader.hpp"
@@ -15,40 +15,9 @@
 #include "streaming/listener.hpp"
 
 // The stand-in of ESP-DL may allocate while it computes features; ESP-DL does not.
-static long allocations = 0;
-
-static void *allocate(std::size_t size)
+static bool is_counted()
 {
-    allocations += dl::audio::computing == 0 ? 1 : 0;
-    return std::malloc(size);
-}
-void *operator new(std::size_t size)
-{
-    return allocate(size);
-}
-void *operator new(std::size_t size, const std::nothrow_t &) noexcept
-{
-    return allocate(size);
-}
-void *operator new[](std::size_t size, const std::nothrow_t &) noexcept
-{
-    return allocate(size);
-}
-void operator delete(void *memory) noexcept
-{
-    std::free(memory);
-}
-void operator delete(void *memory, std::size_t) noexcept
-{
-    std::free(memory);
-}
-void operator delete[](void *memory) noexcept
-{
-    std::free(memory);
-}
-void operator delete[](void *memory, std::size_t) noexcept
-{
-    std::free(memory);
+    return dl::audio::computing == 0;
 }
 
 // Every call of the clock comes so much later.

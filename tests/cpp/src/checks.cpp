@@ -2,9 +2,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <new>
 #include <vector>
 
+#include "allocations.hpp"
 #include "bundled_model.hpp"
 #include "expect.hpp"
 #include "readme_block.hpp"
@@ -16,38 +16,9 @@ using streaming::Pipeline;
 using streaming::SourceEvent;
 using streaming::StepResult;
 
-static long allocations = 0;
-
-void *operator new(std::size_t size)
+static bool is_counted()
 {
-    ++allocations;
-    return std::malloc(size);
-}
-void *operator new(std::size_t size, const std::nothrow_t &) noexcept
-{
-    ++allocations;
-    return std::malloc(size);
-}
-void *operator new[](std::size_t size, const std::nothrow_t &) noexcept
-{
-    ++allocations;
-    return std::malloc(size);
-}
-void operator delete(void *memory) noexcept
-{
-    std::free(memory);
-}
-void operator delete(void *memory, std::size_t) noexcept
-{
-    std::free(memory);
-}
-void operator delete[](void *memory) noexcept
-{
-    std::free(memory);
-}
-void operator delete[](void *memory, std::size_t) noexcept
-{
-    std::free(memory);
+    return true;
 }
 
 static constexpr const streaming::ModelConfig &kConfig = bundled::kConfig;
