@@ -46,6 +46,7 @@ from lightning_esp.quantization.native import lower
 from lightning_esp.quantization.onnx_graph import module_path
 from lightning_esp.quantization.operators import check_operators
 from lightning_esp.quantization.recurrent import cell_operations, use_tables
+from lightning_esp.quantization.rewrites import rewrite
 from lightning_esp.quantization.surgery import cut, dump_graph, load_graph
 from lightning_esp.quantization.ties import TiePass
 
@@ -96,7 +97,7 @@ def _platform(job: Job, precision: str) -> Any:
 
 def _load(job: Job) -> BaseGraph:
     simple, checked = simplify(onnx.load_from_string(job.onnx))
-    model = simple if checked else onnx.load_from_string(job.onnx)
+    model = rewrite(simple if checked else onnx.load_from_string(job.onnx))
     strip_constants(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"

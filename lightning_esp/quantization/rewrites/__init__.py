@@ -1,0 +1,5 @@
+"""What esp-ppq reads as something else, or ESP-DL lacks, written in operators that both read as ONNX means them."""
+
+from lightning_esp.quantization.rewrites.passes import rewrite
+
+__all__ = ["rewrite"]

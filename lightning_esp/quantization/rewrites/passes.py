@@ -1,0 +1,39 @@
+"""All passes, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx
+
+from lightning_esp.quantization.rewrites.graph import Graph
+from lightning_esp.quantization.rewrites.pools import divide_by_kernel
+
+PASSES: tuple[Callable[[Graph], None], ...] = (divide_by_kernel,)
+
+
+def rewrite(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Write a model in operators that esp-ppq and ESP-DL read as ONNX means them.
+
+    It computes what it did, names of inputs and outputs included, and every new node keeps the path of its module.
+
+    Args:
+        model: a simplified model whose shapes are fixed.
+
+    Returns:
+        Another model.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    _forget_shapes(result.graph)
+    for apply in PASSES:
+        # Anew for each pass, since the shapes of what the one before made are not known yet.
+        apply(Graph(result))
+    return onnx.shape_inference.infer_shapes(result, data_prop=True)
+
+
+def _forget_shapes(graph: onnx.GraphProto) -> None:
+    # They were inferred from operators that are rewritten since they are read in more ways than one.
+    del graph.value_info[:]
+    for output in graph.output:
+        output.type.tensor_type.ClearField("shape")
