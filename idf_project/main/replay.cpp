@@ -22,7 +22,7 @@ void rest()
 
 class Both : public streaming::Sink {
 public:
-    void on_stage(const streaming::Pipeline &pipeline, const streaming::StepResult &result) override
+    void on_stage(streaming::Pipeline &pipeline, const streaming::StepResult &result) override
     {
         stages.on_stage(pipeline, result);
         if (has_detector) {

@@ -70,7 +70,7 @@ def _verify_target(bundle: Bundle, target: str) -> Verification:
         return Verification((*proofs, *require([_digests(quantized)])), Golden({}, {}, {}, ()), tuple(notes))
     stored = unpack_golden(quantized, data, str(path))
     proof, caches = _replay(quantized, stored)
-    golden = Golden(stored.inputs, stored.outputs, caches, stored.resets)
+    golden = Golden(stored.inputs, stored.outputs, caches, stored.resets, tolerances=stored.tolerances)
     return Verification((*proofs, *require([proof, _digests(quantized)])), golden, tuple(notes))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
 
-from lightning_esp.bundle.golden import HEADER_BYTES, MAGIC
+from lightning_esp.bundle.golden import HEADER_BYTES, MAGIC, MAGIC_WITH_STATES, result_names
 from lightning_esp.bundle.tensors import input_tensors, tensor_bytes
 from lightning_esp.errors import BundleError
 from lightning_esp.quantization.model import QuantizedModel, TensorInfo
@@ -24,12 +25,14 @@ class StoredGolden:
         inputs: model inputs by name, `[windows, *shape without batch]`.
         outputs: outputs of every stage by name, `[windows, ...]`.
         checksums: CRC32 of every explicit cache after each window, by cache name, `[windows]`.
+        tolerances: steps that an output or a cache may be off on a chip; empty where none may.
     """
 
     resets: tuple[int, ...]
     inputs: dict[str, Array]
     outputs: dict[str, Array]
     checksums: dict[str, Array]
+    tolerances: dict[str, int] = field(default_factory=dict)
 
     @property
     def windows(self) -> int:
@@ -49,39 +52,49 @@ def unpack_golden(quantized: QuantizedModel, data: bytes, origin: str) -> Stored
         BundleError: its header or its size is not that of golden windows of this model.
     """
     inputs = input_tensors(quantized)
+    has_states, names = data[:4] == MAGIC_WITH_STATES, result_names(quantized)
     stages = [(stage.outputs, [cache.tensor for cache in stage.caches]) for stage in quantized.stages]
     sizes = [4, *map(_padded, inputs)]
     for outputs, caches in stages:
-        sizes += [*map(_padded, outputs), *(4 for _ in caches)]
-    records = _split_records(data, sum(sizes), origin)
+        sizes += [*map(_padded, outputs), *(_padded(cache) if has_states else 4 for cache in caches)]
+    tolerance_bytes = 4 * len(names) if has_states else 0
+    records = _split_records(data, sum(sizes), tolerance_bytes, origin)
     parts = iter(np.split(records, np.cumsum(sizes)[:-1], axis=1))
     resets = np.flatnonzero(_words(next(parts)))
     found_inputs = {tensor.name: _values(next(parts), tensor) for tensor in inputs}
     found_outputs, checksums = dict[str, Array](), dict[str, Array]()
     for outputs, caches in stages:
         found_outputs |= {tensor.name: _values(next(parts), tensor) for tensor in outputs}
-        checksums |= {tensor.name: _words(next(parts)) for tensor in caches}
-    return StoredGolden(tuple(int(index) for index in resets), found_inputs, found_outputs, checksums)
+        checksums |= {t.name: _sums(next(parts), t) if has_states else _words(next(parts)) for t in caches}
+    steps = struct.unpack_from(f"<{tolerance_bytes // 4}I", data, HEADER_BYTES)
+    tolerances = dict(zip(names, steps, strict=True)) if has_states else {}
+    return StoredGolden(tuple(int(index) for index in resets), found_inputs, found_outputs, checksums, tolerances)
 
 
 def _padded(tensor: TensorInfo) -> int:
     return (tensor_bytes(tensor) + 3) // 4 * 4
 
 
-def _split_records(data: bytes, size: int, origin: str) -> Array:
-    if data[:4] != MAGIC or len(data) < HEADER_BYTES:
+def _split_records(data: bytes, size: int, tolerance_bytes: int, origin: str) -> Array:
+    if data[:4] not in (MAGIC, MAGIC_WITH_STATES) or len(data) < HEADER_BYTES:
         raise BundleError(f"{origin} holds no golden windows: it begins with {data[:4]!r}, not with {MAGIC!r}.")
     windows, found = struct.unpack_from("<II", data, 4)
-    if (found, len(data)) != (size, HEADER_BYTES + windows * size) or windows == 0:
+    start = HEADER_BYTES + tolerance_bytes
+    if (found, len(data)) != (size, start + windows * size) or windows == 0:
         raise BundleError(
             f"{origin} has {len(data)} bytes: {windows} windows of {found} bytes; the tensors of the manifest make {size} bytes "
             "a window, at least one. File and manifest do not belong together; export again."
         )
-    return np.frombuffer(data, np.uint8, offset=HEADER_BYTES).reshape(windows, size)
+    return np.frombuffer(data, np.uint8, offset=start).reshape(windows, size)
 
 
 def _words(part: Array) -> Array:
     return np.ascontiguousarray(part).view("<u4").reshape(-1)
+
+
+def _sums(part: Array, tensor: TensorInfo) -> Array:
+    """CRC32 of a tensor that stands in full, window by window."""
+    return np.array([zlib.crc32(row[: tensor_bytes(tensor)].tobytes()) for row in part], np.uint32)
 
 
 def _values(part: Array, tensor: TensorInfo) -> Array:

@@ -6,6 +6,10 @@ record. A record holds, each part filled up to a multiple of 4 bytes:
 - 1 if the state is reset before this window, else 0 (4 bytes);
 - every model input, in the order of `ModelConfig::inputs`;
 - stage by stage: every output in full, then the CRC32 of every cache after the window (4 bytes each).
+
+A model with a GRU or LSTM has the magic `LEG2`. Between header and records stands a number (4 bytes) for every output and
+cache, stage by stage: by how many steps it may differ. And caches stand in full, so that the firmware starts every window
+from the state of the host: a step of difference would else travel in the state.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from lightning_esp.errors import BundleError
 from lightning_esp.quantization.model import QuantizedModel, TensorInfo
 from lightning_esp.verification.model import Array, Golden
 
-MAGIC = b"LEG1"
+MAGIC, MAGIC_WITH_STATES = b"LEG1", b"LEG2"
 HEADER_BYTES = 12
 
 
@@ -39,7 +43,20 @@ def pack_golden(quantized: QuantizedModel, golden: Golden) -> bytes:
     if golden.windows == 0:
         raise BundleError("golden holds no windows; verify with longer recordings, or use Deployment(golden=False).")
     records = [_pack_window(quantized, golden, window) for window in range(golden.windows)]
-    return MAGIC + struct.pack("<II", len(records), len(records[0])) + b"".join(records)
+    header = struct.pack("<II", len(records), len(records[0]))
+    if not golden.tolerances:
+        return MAGIC + header + b"".join(records)
+    steps = [golden.tolerances.get(name, 0) for name in result_names(quantized)]
+    return MAGIC_WITH_STATES + header + struct.pack(f"<{len(steps)}I", *steps) + b"".join(records)
+
+
+def result_names(quantized: QuantizedModel) -> list[str]:
+    """Return the names of what the golden data hold of each stage, in order: its outputs, then its explicit caches."""
+    return [
+        name
+        for stage in quantized.stages
+        for name in (*(tensor.name for tensor in stage.outputs), *(cache.tensor.name for cache in stage.caches))
+    ]
 
 
 def window_bytes(tensor: TensorInfo, values: dict[str, Array], window: int, key: str | None = None) -> bytes:
@@ -76,4 +93,5 @@ def _parts(quantized: QuantizedModel, golden: Golden, window: int) -> Iterator[b
         for tensor in stage.outputs:
             yield window_bytes(tensor, golden.outputs, window)
         for cache in stage.caches:
-            yield struct.pack("<I", zlib.crc32(window_bytes(cache.tensor, golden.caches, window)))
+            state = window_bytes(cache.tensor, golden.caches, window)
+            yield state if golden.tolerances else struct.pack("<I", zlib.crc32(state))

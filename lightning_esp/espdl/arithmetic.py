@@ -22,10 +22,12 @@ class ChipRules:
     Attributes:
         target: The chip.
         half_even: Whether ties round to even (P4, S31) instead of up.
+        tie_margin: What `quantize_sums` takes for a tie, as a share of a step.
     """
 
     target: str
     half_even: bool
+    tie_margin: float = 0.0
 
     def accumulator_limit(self, dtype: np.dtype[Any]) -> int | None:
         """Return the first magnitude that a convolution's accumulator can't hold, or None where it never matters."""
@@ -67,6 +69,23 @@ class ChipRules:
             Array of `dtype`, same shape.
         """
         return saturate(self.round(values), dtype)
+
+    def round_sums(self, values: Array) -> Array:
+        """Round sums of float32 products, whose last bit depends on whether the compiler fuses multiply and add.
+
+        With a `tie_margin`, every value this near to a tie goes to the other side of it.
+        """
+        rounded = self.round(values)
+        if not self.tie_margin:
+            return rounded
+        beyond = values - rounded
+        # In int16 the last bits of a large float32 are more than the margin.
+        near = np.abs(beyond) >= 0.5 - self.tie_margin - 8 * np.spacing(np.abs(values))
+        return np.asarray(np.where(near, rounded + np.where(beyond < 0, -1, 1).astype(values.dtype), rounded))
+
+    def quantize_sums(self, values: Array, dtype: np.dtype[Any]) -> Array:
+        """Round as `round_sums` does, and saturate."""
+        return saturate(self.round_sums(values), dtype)
 
     def shift(self, values: Array, shift: Array | int) -> Array:
         """Divide whole numbers, held as floats that represent them exactly, by 2^shift, and round.

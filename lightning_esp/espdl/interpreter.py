@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -62,6 +62,8 @@ class EspdlInterpreter:
         target: The chip, one of `lightning_esp.config.TARGETS`: it decides rounding.
         check_accumulators: Raise where an accumulator of a convolution would leave the chip's width (20 bits for int8
             on the ESP32-S3). Slow: every product sum is followed product by product.
+        tie_margin: Rounds what GRU and LSTM compute in float32 the other way where it is this near to a tie, as a share of a
+            step: more than a chip with fused multiply-add does.
 
     Raises:
         UnknownTargetError: ESP-DL does not know the chip.
@@ -72,17 +74,19 @@ class EspdlInterpreter:
         target: The chip.
     """
 
-    def __init__(self, model: EspdlModel, target: str, check_accumulators: bool = False) -> None:
+    def __init__(
+        self, model: EspdlModel, target: str, check_accumulators: bool = False, tie_margin: float = 0.0
+    ) -> None:
         self.model = model
         self.target = target
-        self._rules = chip_rules(target)
+        self._rules = replace(chip_rules(target), tie_margin=tie_margin)
         self._check_accumulators = check_accumulators
         self._constants = {name: item.data[None] for name, item in model.tensors.items() if item.data is not None}
         self._instructions, self._shapes = _prepare(model, self._rules)
 
-    def __reduce__(self) -> tuple[type[EspdlInterpreter], tuple[EspdlModel, str, bool]]:
+    def __reduce__(self) -> tuple[type[EspdlInterpreter], tuple[EspdlModel, str, bool, float]]:
         """Kernels are closures, so a copy or a pickle makes its own from the model."""
-        return EspdlInterpreter, (self.model, self.target, self._check_accumulators)
+        return EspdlInterpreter, (self.model, self.target, self._check_accumulators, self._rules.tie_margin)
 
     @property
     def instructions(self) -> tuple[Instruction, ...]:

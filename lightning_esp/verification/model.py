@@ -55,6 +55,8 @@ class Golden:
         caches: new value of every cache after each window, by cache name, `[windows, ...]`.
         resets: windows before which the state is reset, since a recording starts there.
         audio: the first of these recordings as audio, where the model listens.
+        tolerances: by how many steps an output or a cache (by its own name) may differ on a chip when a window starts from
+            the caches given here; empty for a model without GRU and LSTM, which is exact.
     """
 
     inputs: dict[str, Array]
@@ -62,6 +64,7 @@ class Golden:
     caches: dict[str, Array]
     resets: tuple[int, ...]
     audio: tuple[GoldenAudio, ...] = ()
+    tolerances: dict[str, int] = field(default_factory=dict)
 
     @property
     def windows(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 from torch import nn
@@ -21,6 +22,7 @@ from lightning_esp.verification.device import accumulators, int16_steps, mac_shi
 from lightning_esp.verification.integers import Results, boundaries, integer_parity
 from lightning_esp.verification.model import Golden, Proof, Verification
 from lightning_esp.verification.parity import float_parity
+from lightning_esp.verification.recurrent import measure_tolerances
 
 GOLDEN_WINDOWS = 200
 MAX_RECORDINGS = 32
@@ -138,7 +140,8 @@ def _integers(quantized: QuantizedModel, recordings: Recordings, worker: Worker)
         mac_shifts(quantized),
         *accumulators(quantized, windows),
     )
-    return proofs, _golden(quantized, windows, results, counts)
+    golden = _golden(quantized, windows, results, counts)
+    return proofs, replace(golden, tolerances=measure_tolerances(quantized, windows, results))
 
 
 def _first(values: Mapping[str, Array]) -> dict[str, Array]:

@@ -24,12 +24,12 @@ SOURCE = Path(__file__).parent
 PROJECT = SOURCE.parents[1] / "idf_project"
 
 
-def copy_with_scripts(bundle: Bundle, target: str, golden: Golden, directory: Path) -> Path:
-    """Copy a bundle to `directory`, with scripts in place of the `.espdl` files of one target."""
+def copy_with_scripts(bundle: Bundle, target: str, golden: Golden, directory: Path, made: Golden | None = None) -> Path:
+    """Copy a bundle to `directory`, with scripts in place of the `.espdl` files of one target; see `write_script`."""
     shutil.copytree(bundle.path, directory)
     stages = read_model(bundle, target).stages
     for entry, stage in zip(bundle.manifest["targets"][target]["stages"], stages, strict=True):
-        (directory / entry["file"]).write_bytes(write_script(stage, golden))
+        (directory / entry["file"]).write_bytes(write_script(stage, golden, made))
     return directory
 
 

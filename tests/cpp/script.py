@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from lightning_esp.bundle import Bundle, read_model
-from lightning_esp.bundle.golden import HEADER_BYTES
+from lightning_esp.bundle.golden import HEADER_BYTES, MAGIC_WITH_STATES, result_names
 from lightning_esp.bundle.tensors import input_tensors, tensor_bytes
 from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
 from lightning_esp.verification.model import Array, Golden
@@ -31,14 +31,20 @@ def with_scripts(quantized: QuantizedModel, golden: Golden) -> QuantizedModel:
     return replace(quantized, stages=tuple(stages))
 
 
-def write_script(stage: StageFile, golden: Golden) -> bytes:
-    """Return the script of one stage."""
+def write_script(stage: StageFile, golden: Golden, made: Golden | None = None) -> bytes:
+    """Return the script of one stage.
+
+    Args:
+        stage: which.
+        golden: what it must be fed.
+        made: what it makes of it, where that is something else.
+    """
     inputs = [*stage.inputs, *(cache.tensor for cache in stage.caches)]
     outputs = [*stage.outputs, *(replace(cache.tensor, name=cache.next) for cache in stage.caches)]
     slots = [*range(len(inputs)), *_output_slots(stage)]
     tensors = (_tensor(tensor, slot) for tensor, slot in zip((*inputs, *outputs), slots, strict=True))
     head = b"FAKE" + _text(stage.name) + struct.pack("<3i", len(inputs), len(outputs), golden.windows)
-    windows = (_window(stage, golden, window) for window in range(golden.windows))
+    windows = (_window(stage, golden, made or golden, window) for window in range(golden.windows))
     return head + b"".join(tensors) + b"".join(windows)
 
 
@@ -53,16 +59,18 @@ def _output_slots(stage: StageFile) -> list[int]:
 
 
 def read_golden(bundle: Bundle, target: str) -> Golden:
-    """Return the golden windows of a bundle with made-up caches that have the CRC32 of the real ones.
+    """Return the golden windows of a bundle, with made-up caches where it holds only the CRC32 of the real ones.
 
-    A bundle holds its caches as CRC32 only. To the stand-in any bytes will do, as long as the state that is fed back
+    To the stand-in any bytes will do, as long as the state that is fed back
     is the state that came out, and its CRC32 is the golden one.
     """
     quantized = read_model(bundle, target)
     directory = bundle.path / "components/model" / target / "golden"
     data = (directory / f"{bundle.name}_golden.bin").read_bytes()
     windows, record_bytes = struct.unpack_from("<II", data, 4)
-    records = [data[HEADER_BYTES + i * record_bytes :][:record_bytes] for i in range(windows)]
+    has_states, names = data[:4] == MAGIC_WITH_STATES, result_names(quantized)
+    start = HEADER_BYTES + (4 * len(names) if has_states else 0)
+    records = [data[start + i * record_bytes :][:record_bytes] for i in range(windows)]
     golden = Golden({}, {}, {}, tuple(i for i, record in enumerate(records) if record[0]))
     offset = 4
     for tensor in input_tensors(quantized):
@@ -71,9 +79,13 @@ def read_golden(bundle: Bundle, target: str) -> Golden:
         for tensor in stage.outputs:
             golden.outputs[tensor.name], offset = _column(records, tensor, offset)
         for cache in stage.caches:
+            if has_states:
+                golden.caches[cache.tensor.name], offset = _column(records, cache.tensor, offset)
+                continue
             crcs = [struct.unpack_from("<I", record, offset)[0] for record in records]
             golden.caches[cache.tensor.name], offset = _forge(cache.tensor, crcs), offset + 4
-    return golden
+    steps = struct.unpack_from(f"<{len(names)}I", data, HEADER_BYTES) if has_states else ()
+    return replace(golden, tolerances=dict(zip(names, steps, strict=False)))
 
 
 def forge_bytes(count: int, crc: int, seed: int) -> bytes:
@@ -113,13 +125,14 @@ def _column(records: list[bytes], tensor: TensorInfo, offset: int) -> tuple[Arra
     return values, offset + size + -size % 4
 
 
-def _window(stage: StageFile, golden: Golden, window: int) -> bytes:
+def _window(stage: StageFile, golden: Golden, made: Golden, window: int) -> bytes:
     starts = window in golden.resets
-    values = {**golden.inputs, **golden.outputs}
+    # A later stage is fed what an earlier one made.
+    values = {**golden.inputs, **made.outputs}
     parts = [values[tensor.name][window].tobytes() for tensor in stage.inputs]
     parts += [_state(cache, golden, window, starts) for cache in stage.caches]
-    parts += [golden.outputs[tensor.name][window].tobytes() for tensor in stage.outputs]
-    parts += [golden.caches[cache.tensor.name][window].tobytes() for cache in stage.caches]
+    parts += [made.outputs[tensor.name][window].tobytes() for tensor in stage.outputs]
+    parts += [made.caches[cache.tensor.name][window].tobytes() for cache in stage.caches]
     return struct.pack("<i", starts) + b"".join(parts)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lightning_esp.bundle import Bundle, write_bundle
 from lightning_esp.config import Deployment
+from lightning_esp.verification.model import Array, Golden
 from tests.bundle import handmade
 from tests.cpp.host_build import build, copy_with_scripts, run
 from tests.cpp.script import forge_bytes, read_golden
@@ -26,6 +29,28 @@ CASES = {
     "vad": handmade.three_stages,
     "int16": handmade.int16_stage,
     "image": handmade.image_stage,
+    "rnn": handmade.recurrent_stages,
+}
+
+
+def off_by(values: Array, where: Sequence[int], steps: int) -> Array:
+    """Move a few values by a number of steps, away from the ends of their type."""
+    moved = values.reshape(-1).copy()
+    moved[list(where)] = np.where(moved[list(where)] > 0, moved[list(where)] - steps, moved[list(where)] + steps)
+    return moved.reshape(values.shape)
+
+
+def fused(golden: Golden, where: Sequence[int], steps: int) -> Golden:
+    """Return what a chip with other float32 sums makes: the first cache off by `steps` at the places `where`."""
+    name = next(iter(golden.caches))
+    return replace(golden, caches={**golden.caches, name: off_by(golden.caches[name], where, steps)})
+
+
+# Which values of the first cache a chip makes otherwise, by how many steps, and what the firmware says.
+FUSED = {
+    "a_step": ([5, 77, 130], 1, "PASS"),
+    "two_steps": ([5, 77, 130], 2, "FAIL"),
+    "everywhere": (range(160), 1, "FAIL"),
 }
 
 
@@ -43,6 +68,13 @@ def programs(tmp_path_factory) -> Path:
         {"esp32s3": (quantized, verification)}, directory / "bundles" / "wrong", Deployment(name="wrong")
     )
     copies.append(copy_with_scripts(bundle, "esp32s3", golden, directory / "scripts" / "wrong"))
+    for name, (where, steps, _) in FUSED.items():
+        result = handmade.recurrent_stages()
+        golden = result[1].golden
+        bundle = write_bundle({"esp32s3": result}, directory / "bundles" / name, Deployment(name=name))
+        copies.append(
+            copy_with_scripts(bundle, "esp32s3", golden, directory / "scripts" / name, fused(golden, where, steps))
+        )
     without = write_bundle(
         {"esp32s3": handmade.one_stage()}, directory / "bundles" / "silent", Deployment(golden=False)
     )
@@ -130,10 +162,44 @@ def test_the_first_difference_of_every_stage_is_printed(programs):
 
 
 @needs_compiler
+@pytest.mark.parametrize("name", FUSED)
+def test_a_step_behind_a_recurrent_layer_is_tolerated_and_does_not_travel(programs, name):
+    """The script stops where it is fed another state than the host's, so every window must have started from that."""
+    where, _, verdict = FUSED[name]
+    done = run(programs / f"replay_{name}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith(
+        f"every window started from the host's state, since gates are float32\n{verdict} 20 windows\n"
+    )
+    differing, tolerated = re.findall(r"stage encoder: .* (\d+) differ \((\d+) within tolerance\)", done.stdout)[0]
+    count = str(len(where))
+    assert (differing, tolerated) == ((count, "0") if name == "two_steps" else ("0", count))
+    assert ("cache encoder.a, index 5" in done.stdout) == (name == "two_steps")
+
+
+@needs_compiler
 def test_a_bundle_without_golden_windows_says_so(programs):
     done = run(programs / "replay_silent")
     assert done.returncode == 0, done.stderr
     assert "holds no golden windows" in done.stdout
+
+
+def test_a_recurrent_bundle_holds_states_and_tolerances(tmp_path):
+    result = handmade.recurrent_stages()
+    bundle = write_bundle({"esp32s3": result}, tmp_path / "rnn")
+    found, golden = read_golden(bundle, "esp32s3"), result[1].golden
+    assert found.tolerances == {name: golden.tolerances.get(name, 0) for name in found.tolerances}
+    assert list(found.tolerances) == [
+        "encoder",
+        "encoder_1",
+        "encoder.a",
+        "encoder.b",
+        "middle",
+        "output",
+        "output_1",
+        "head.past",
+    ]
+    assert all((found.caches[name] == values).all() for name, values in golden.caches.items())
 
 
 def test_scripts_of_a_bundle_have_the_golden_checksums(tmp_path):

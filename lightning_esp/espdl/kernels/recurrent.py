@@ -143,9 +143,9 @@ def build_gru(node: Node) -> Kernel:
         gates = squash(inputs[:, : 2 * size].astype(np.int32) + hiddens[:, : 2 * size])
         update, reset = gates[:, :size], gates[:, size:]
         mixed = inputs[:, 2 * size :].astype(np.float32) + reset * hiddens[:, 2 * size :].astype(np.float32)
-        candidate = bend(node.rules.round(mixed).astype(np.int64))
+        candidate = bend(node.rules.round_sums(mixed).astype(np.int64))
         blended = (_ONE - update) * candidate * rescale + update * state.astype(np.float32)
-        return (node.rules.quantize(blended, dtype),)
+        return (node.rules.quantize_sums(blended, dtype),)
 
     def run(values: Values) -> tuple[Array, ...]:
         state = _initial(node, values, 5, values[0], cells, dtype)
@@ -176,9 +176,9 @@ def build_lstm(node: Node) -> Kernel:
         opened = squash(sums[:, : 3 * size].astype(np.int32))
         entering, leaving, keeping = opened[:, :size], opened[:, size : 2 * size], opened[:, 2 * size :]
         candidate = bend(sums[:, 3 * size :].astype(np.int32))
-        carried = node.rules.round(keeping * states[1].astype(np.float32) + entering * candidate * carry_rescale)
+        carried = node.rules.round_sums(keeping * states[1].astype(np.float32) + entering * candidate * carry_rescale)
         memory = carried.astype(np.int64).astype(np.int16)
-        return node.rules.quantize(leaving * bend(memory.astype(np.int32)) * rescale, dtype), memory
+        return node.rules.quantize_sums(leaving * bend(memory.astype(np.int32)) * rescale, dtype), memory
 
     def run(values: Values) -> tuple[Array, ...]:
         states = [

@@ -121,7 +121,7 @@ static void test_golden_data_of_another_model()
     EXPECT(golden.windows() == 1 && golden.starts_recording(0) && std::memcmp(golden.input(0, 0), "abc", 3) == 0);
     EXPECT(golden.init(config, {}) == ESP_ERR_NOT_FOUND);
     EXPECT(golden.init(config, {right, 19}) == ESP_ERR_INVALID_SIZE);
-    EXPECT(golden.init(config, {"LEG2\1\0\0\0\10\0\0\0\1\0\0\0abc", 20}) == ESP_ERR_INVALID_SIZE);
+    EXPECT(golden.init(config, {"LEG3\1\0\0\0\10\0\0\0\1\0\0\0abc", 20}) == ESP_ERR_INVALID_SIZE);
     EXPECT(golden.init(config, {"LEG1\1\0\0\0\14\0\0\0\1\0\0\0abc", 20}) == ESP_ERR_INVALID_SIZE);
     EXPECT(golden.init(config, {"LEG1", 4}) == ESP_ERR_INVALID_SIZE);
 }

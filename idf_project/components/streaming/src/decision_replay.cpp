@@ -31,7 +31,7 @@ esp_err_t DecisionSink::init(const ModelConfig &config,
     return error == ESP_OK ? golden_.init(config, data) : error;
 }
 
-void DecisionSink::on_stage(const Pipeline &pipeline, const StepResult &result)
+void DecisionSink::on_stage(Pipeline &pipeline, const StepResult &result)
 {
     if (!result.output_ready || window_ == golden_.windows()) {
         return;

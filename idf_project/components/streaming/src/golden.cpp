@@ -39,6 +39,16 @@ std::uint32_t crc32(const void *data, std::size_t bytes, std::uint32_t before)
     return ~crc;
 }
 
+// Outputs and caches of the first stages.
+static std::size_t result_count(std::span<const StageConfig> stages)
+{
+    std::size_t count = 0;
+    for (const StageConfig &config : stages) {
+        count += config.outputs.size() + config.caches.size();
+    }
+    return count;
+}
+
 esp_err_t Golden::init(const ModelConfig &config, const GoldenData &data)
 {
     config_ = config;
@@ -47,16 +57,19 @@ esp_err_t Golden::init(const ModelConfig &config, const GoldenData &data)
         return ESP_ERR_NOT_FOUND;
     }
     const auto *bytes = reinterpret_cast<const std::uint8_t *>(data.data);
-    if (data.bytes < kHeaderBytes || std::memcmp(bytes, "LEG1", 4) != 0) {
+    if (data.bytes < kHeaderBytes || (std::memcmp(bytes, "LEG1", 4) != 0 && std::memcmp(bytes, "LEG2", 4) != 0)) {
         return ESP_ERR_INVALID_SIZE;
     }
+    has_states_ = bytes[3] == '2';
+    const std::size_t tolerance_bytes = has_states_ ? kWordBytes * result_count(config.stages) : 0;
     const std::size_t windows = read_word(bytes + 4);
     record_bytes_ = read_word(bytes + 8);
     if (record_bytes_ != stage_offset(config.stages.size()) ||
-        data.bytes != kHeaderBytes + static_cast<std::uint64_t>(windows) * record_bytes_) {
+        data.bytes != kHeaderBytes + tolerance_bytes + static_cast<std::uint64_t>(windows) * record_bytes_) {
         return ESP_ERR_INVALID_SIZE;
     }
-    records_ = bytes + kHeaderBytes;
+    tolerances_ = bytes + kHeaderBytes;
+    records_ = tolerances_ + tolerance_bytes;
     windows_ = windows;
     return ESP_OK;
 }
@@ -64,10 +77,20 @@ esp_err_t Golden::init(const ModelConfig &config, const GoldenData &data)
 std::size_t Golden::stage_offset(std::size_t stage) const
 {
     std::size_t offset = kWordBytes + padded(config_.inputs);
-    for (const StageConfig &config : config_.stages.first(stage)) {
-        offset += padded(config.outputs) + kWordBytes * config.caches.size();
+    for (std::size_t i = 0; i < stage; ++i) {
+        offset += padded(config_.stages[i].outputs) + cache_bytes(i, config_.stages[i].caches.size());
     }
     return offset;
+}
+
+// Of the first caches of a stage.
+std::size_t Golden::cache_bytes(std::size_t stage, std::size_t caches) const
+{
+    std::size_t bytes = 0;
+    for (const CacheConfig &cache : config_.stages[stage].caches.first(caches)) {
+        bytes += has_states_ ? padded(cache.tensor.bytes) : kWordBytes;
+    }
+    return bytes;
 }
 
 bool Golden::starts_recording(std::size_t window) const
@@ -85,10 +108,30 @@ const std::uint8_t *Golden::output(std::size_t window, std::size_t stage, std::s
     return record(window) + stage_offset(stage) + padded(config_.stages[stage].outputs.first(output));
 }
 
+const std::uint8_t *Golden::cache(std::size_t window, std::size_t stage, std::size_t cache) const
+{
+    return record(window) + stage_offset(stage) + padded(config_.stages[stage].outputs) + cache_bytes(stage, cache);
+}
+
 std::uint32_t Golden::cache_crc(std::size_t window, std::size_t stage, std::size_t cache) const
 {
-    const std::size_t offset = stage_offset(stage) + padded(config_.stages[stage].outputs);
-    return read_word(record(window) + offset + kWordBytes * cache);
+    return read_word(this->cache(window, stage, cache));
+}
+
+std::uint32_t Golden::tolerance(std::size_t stage, std::size_t position) const
+{
+    return has_states_ ? read_word(tolerances_ + kWordBytes * (result_count(config_.stages.first(stage)) + position))
+                       : 0;
+}
+
+std::uint32_t Golden::output_tolerance(std::size_t stage, std::size_t output) const
+{
+    return tolerance(stage, output);
+}
+
+std::uint32_t Golden::cache_tolerance(std::size_t stage, std::size_t cache) const
+{
+    return tolerance(stage, config_.stages[stage].outputs.size() + cache);
 }
 
 } // namespace streaming

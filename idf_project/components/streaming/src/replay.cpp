@@ -104,7 +104,7 @@ esp_err_t GoldenSink::init(const ModelConfig &config, const GoldenData &data)
     return golden_.init(config, data);
 }
 
-void GoldenSink::on_stage(const Pipeline &pipeline, const StepResult &result)
+void GoldenSink::on_stage(Pipeline &pipeline, const StepResult &result)
 {
     const Stage &stage = pipeline.stage(result.stage);
     StageReport &report = reports_[result.stage];
@@ -121,6 +121,9 @@ void GoldenSink::on_stage(const Pipeline &pipeline, const StepResult &result)
     }
     for (std::size_t cache = 0; cache < stage.config().caches.size(); ++cache) {
         compare_cache(stage, result.stage, cache);
+        if (golden_.has_states()) {
+            pipeline.set_cache(result.stage, cache, golden_.cache(report.windows, result.stage, cache));
+        }
     }
     ++report.windows;
 }
@@ -146,9 +149,12 @@ static double read(const std::uint8_t *data, std::size_t index, DataType type)
     }
 }
 
-static bool is_allowed(double expected, double got, DataType type)
+static bool is_allowed(double expected, double got, DataType type, std::uint32_t tolerance)
 {
     const double distance = std::fabs(expected - got);
+    if (distance <= tolerance && type != DataType::kFloat32) {
+        return true;
+    }
     switch (type) {
     case DataType::kInt8:
         return distance == 0;
@@ -171,9 +177,21 @@ static std::size_t element_count(const TensorConfig &tensor)
 void GoldenSink::compare_output(const Stage &stage, std::size_t index, std::size_t output)
 {
     StageReport &report = reports_[index];
-    const TensorConfig &tensor = stage.config().outputs[output];
-    const std::uint8_t *expected = golden_.output(report.windows, index, output);
-    const std::uint8_t *got = stage.output(output).data();
+    compare(report,
+            stage.config().outputs[output],
+            "tensor",
+            golden_.output(report.windows, index, output),
+            stage.output(output).data(),
+            golden_.output_tolerance(index, output));
+}
+
+void GoldenSink::compare(StageReport &report,
+                         const TensorConfig &tensor,
+                         const char *kind,
+                         const std::uint8_t *expected,
+                         const std::uint8_t *got,
+                         std::uint32_t tolerance)
+{
     const std::size_t count = element_count(tensor);
     report.values += count;
     for (std::size_t i = 0; i < count; ++i) {
@@ -182,12 +200,13 @@ void GoldenSink::compare_output(const Stage &stage, std::size_t index, std::size
         if (wanted == found) {
             continue;
         }
-        if (is_allowed(wanted, found, tensor.type)) {
+        if (is_allowed(wanted, found, tensor.type, tolerance)) {
             ++report.tolerated;
+            report.recurrent += tolerance > 0 ? 1 : 0;
             continue;
         }
         if (report.differing++ == 0) {
-            report.first = {report.windows, "tensor", tensor.name, i, wanted, found};
+            report.first = {report.windows, kind, tensor.name, i, wanted, found};
         }
     }
 }
@@ -196,6 +215,15 @@ void GoldenSink::compare_cache(const Stage &stage, std::size_t index, std::size_
 {
     StageReport &report = reports_[index];
     const TensorConfig &tensor = stage.config().caches[cache].tensor;
+    if (golden_.has_states()) {
+        compare(report,
+                tensor,
+                "cache",
+                golden_.cache(report.windows, index, cache),
+                stage.cache(cache).data(),
+                golden_.cache_tolerance(index, cache));
+        return;
+    }
     const std::uint32_t expected = golden_.cache_crc(report.windows, index, cache);
     const std::uint32_t got = crc32(stage.cache(cache).data(), tensor.bytes);
     ++report.values;
@@ -207,10 +235,15 @@ void GoldenSink::compare_cache(const Stage &stage, std::size_t index, std::size_
     }
 }
 
+bool GoldenSink::has_passed(const StageReport &report)
+{
+    return report.differing == 0 && report.recurrent * kMostTolerated <= report.values;
+}
+
 bool GoldenSink::has_passed() const
 {
     return std::all_of(reports_.begin(), reports_.end(), [this](const StageReport &report) {
-        return report.differing == 0 && report.windows == golden_.windows();
+        return has_passed(report) && report.windows == golden_.windows();
     });
 }
 
@@ -239,6 +272,9 @@ void GoldenSink::print() const
                         report.first.expected,
                         report.first.got);
         }
+    }
+    if (golden_.has_states()) {
+        std::printf("every window started from the host's state, since gates are float32\n");
     }
     std::printf("%s %u windows\n", has_passed() ? "PASS" : "FAIL", static_cast<unsigned>(golden));
 }

@@ -282,6 +282,11 @@ void Stage::read_outputs()
     }
 }
 
+void Stage::set_cache(std::size_t index, const std::uint8_t *values)
+{
+    std::memcpy(caches_[index].copy, values, caches_[index].bytes);
+}
+
 void Stage::reset()
 {
     if (!is_ready_) {

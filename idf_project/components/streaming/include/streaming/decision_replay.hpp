@@ -22,7 +22,7 @@ public:
                    const GoldenData &data,
                    const DetectorConfig &detector,
                    std::span<const GoldenEvent> events);
-    void on_stage(const Pipeline &pipeline, const StepResult &result) override;
+    void on_stage(Pipeline &pipeline, const StepResult &result) override;
 
     // Whether exactly the golden events came.
     bool has_passed() const { return !has_differed_ && found_ == events_.size(); }

@@ -66,6 +66,12 @@ public:
     // Starts a new recording: initial caches, no frames; what was pending is dropped. Held inputs keep their value.
     void reset();
 
+    // Overwrites a cache for the next run of its stage; `values` are gap-free as in the configuration.
+    void set_cache(std::size_t stage, std::size_t cache, const std::uint8_t *values)
+    {
+        stages_[stage].set_cache(cache, values);
+    }
+
     // The last value of an output, gap-free as in the configuration. It stays until its stage runs again.
     std::span<const std::uint8_t> output(std::size_t index) const { return outputs_[index]; }
 

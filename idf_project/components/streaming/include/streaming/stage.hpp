@@ -56,6 +56,9 @@ public:
     // Forgets the recording: caches get their initial values.
     void reset();
 
+    // Overwrites cache `index` for the next run.
+    void set_cache(std::size_t index, const std::uint8_t *values);
+
     // Values after the last run; private memory, valid until the next one.
     std::span<const std::uint8_t> output(std::size_t index) const { return outputs_[index].span(); }
     std::span<const std::uint8_t> cache(std::size_t index) const { return caches_[index].span(); }
