@@ -14,6 +14,7 @@ from lightning_esp.streaming.contract import Draft, draft_contract, has_contract
 from lightning_esp.streaming.copying import copy_module
 from lightning_esp.streaming.geometry import Geometry, argument_names, as_tuple, name_example, probe, resolve_time, run
 from lightning_esp.streaming.model import Port, Recording, Stage, StreamingModel, StreamSpec, Values
+from lightning_esp.streaming.precision import make_exactly, refresh
 
 
 def convert(module: nn.Module, example: Recording, streaming: Streaming | None = None) -> StreamingModel:
@@ -35,7 +36,7 @@ def convert(module: nn.Module, example: Recording, streaming: Streaming | None =
         ConversionError: the module has no streaming form; the message names the layer and what to change.
         WindowError: the window does not fit the stride or the number of stages.
     """
-    module = copy_module(module).eval().requires_grad_(False)
+    module = refresh(copy_module(module).eval().requires_grad_(False))
     inputs = name_example(module, example)
     options = resolve_time(module, inputs, streaming or Streaming())
     model = _convert(module, inputs, options)
@@ -54,9 +55,13 @@ def _automatic(module: nn.Module, inputs: Values, streaming: Streaming) -> Strea
     from lightning_esp.streaming.conversion import convert_offline
     from lightning_esp.streaming.partition import partition
 
-    model = convert_offline(module, inputs, streaming)
     stages = streaming.stages if isinstance(streaming.stages, int) else 1
-    return partition(model, stages) if stages > 1 else model
+
+    def make(module: nn.Module, inputs: Values) -> StreamingModel:
+        model = convert_offline(module, inputs, streaming)
+        return partition(model, stages) if stages > 1 else model
+
+    return make_exactly(make, module, inputs)
 
 
 def choose_window(streaming: Streaming, stride: int, stages: int) -> int:
@@ -190,7 +195,7 @@ def _draft_automatic(
     outputs = tuple(
         replace(port, name=output if count == 1 else f"{output}_{i}") for i, port in enumerate(found.outputs)
     )
-    return Draft(Stage(path, ports, outputs, caches), model.stages[0])
+    return Draft(Stage(path, ports, outputs, caches), model.stages[0], *model.exact)
 
 
 def _assemble(
@@ -213,7 +218,8 @@ def _assemble(
         delay=geometry.trim // geometry.stride * geometry.up,
         frame_period=streaming.frame_period,
     )
-    return StreamingModel(spec, tuple(draft.module for draft in drafts))
+    exact = tuple(draft.exact for draft in drafts)
+    return StreamingModel(spec, tuple(draft.module for draft in drafts), exact=exact)
 
 
 def _check_causal(module: nn.Module, inputs: Values, streaming: Streaming, geometry: Geometry) -> None:

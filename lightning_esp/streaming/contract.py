@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import zip_longest
 
 import torch
@@ -34,10 +34,11 @@ class ContractStage(nn.Module):
 
 @dataclass(frozen=True)
 class Draft:
-    """A stage and its module."""
+    """A stage and its module, with the unrounded weights that its forward computes."""
 
     stage: Stage
     module: nn.Module
+    exact: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def declared_caches(module: nn.Module, path: str) -> tuple[Cache, ...]:

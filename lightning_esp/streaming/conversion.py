@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, lcm
@@ -18,6 +19,7 @@ from lightning_esp.streaming.assembly import choose_window
 from lightning_esp.streaming.building import Builder
 from lightning_esp.streaming.flow import Refused, Stream, reach
 from lightning_esp.streaming.model import Layer, Port, Stage, StreamingModel, StreamSpec
+from lightning_esp.streaming.precision import doubled
 from lightning_esp.streaming.rules import RULES
 from lightning_esp.streaming.rules.common import Rule
 from lightning_esp.streaming.rules.refusals import BY_HAND, unknown
@@ -57,7 +59,9 @@ def record(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Streaming
     """The first half of `convert_offline`: what `forward` does, for any window."""
     kinds = streaming.inputs or {}
     axes = {name: None if kinds.get(name) == "held" else streaming.time_axis for name in inputs}
-    return trace(module, inputs, axes)
+    is_double = all(value.dtype is torch.float64 for value in inputs.values() if value.is_floating_point())
+    with doubled() if is_double else nullcontext():
+        return trace(module, inputs, axes)
 
 
 def convert_trace(recorded: Trace, streaming: Streaming) -> StreamingModel:

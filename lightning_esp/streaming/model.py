@@ -181,11 +181,14 @@ class StreamingModel:
         spec: its outside.
         stages: one module per stage of the spec: `(*inputs, *caches) -> (*outputs, *new caches)`.
         layers: operators of an automatically converted model; empty for a hand-written one.
+        exact: by stage, the parameters and buffers that `forward` computes from its own, before they were rounded to the
+            type of the model; empty where there are none.
     """
 
     spec: StreamSpec
     stages: tuple[nn.Module, ...]
     layers: tuple[Layer, ...] = ()
+    exact: tuple[Mapping[str, Tensor], ...] = ()
 
     def __str__(self) -> str:
         # Imported here, since the description reads this module.

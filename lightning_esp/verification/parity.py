@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_esp.errors import DataError
+from lightning_esp.streaming.copying import copy_module
 from lightning_esp.streaming.geometry import as_tuple, run
 from lightning_esp.streaming.model import (
     Port,
@@ -22,6 +23,7 @@ from lightning_esp.streaming.model import (
     join_windows,
     slice_windows,
 )
+from lightning_esp.streaming.precision import doubled, in_double
 from lightning_esp.streaming.recordings import check_recordings, cut_recordings, pad_recordings
 from lightning_esp.streaming.threads import single_thread
 from lightning_esp.verification.model import Proof
@@ -53,20 +55,25 @@ def float_parity(
     Returns:
         The proofs, and notes about what could not be compared.
     """
-    module, proofs, notes = copy.deepcopy(module).eval(), [], _open_ends(model, recordings)
-    for dtype in (torch.float32, torch.float64):
-        name = f"float parity, {str(dtype).removeprefix('torch.')}"
-        typed = replace(model, stages=tuple(copy.deepcopy(stage).to(dtype).eval() for stage in model.stages))
-        try:
-            used = recordings[:FLOAT64_RECORDINGS] if dtype is torch.float64 else recordings
-            worst = _worst(module.to(dtype), typed, used, dtype)
-        except RuntimeError as error:
-            if dtype is torch.float32:
-                raise
-            notes.append(f"{name} was not compared, since forward makes float32 tensors of its own: {error}")
-            continue
-        proofs.append(_proof(name, worst, LIMITS[dtype]))
+    notes = _open_ends(model, recordings)
+    single = replace(model, stages=tuple(copy.deepcopy(stage).float().eval() for stage in model.stages))
+    worst = _worst(copy_module(module).eval().float(), single, recordings, torch.float32)
+    proofs = [_proof(torch.float32, worst)]
+    wide, double = copy_module(module).eval().double(), in_double(model)
+    try:
+        with doubled():
+            worst = _worst(wide, double, recordings[:FLOAT64_RECORDINGS], torch.float64)
+        proofs.append(_proof(torch.float64, worst))
+    except RuntimeError as error:
+        notes.append(
+            f"{_name(torch.float64)} was not compared, since forward reads float32 tensors that are neither parameters nor "
+            f"buffers: {error}"
+        )
     return tuple(proofs), tuple(notes)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return f"float parity, {str(dtype).removeprefix('torch.')}"
 
 
 def _open_ends(model: StreamingModel, recordings: Recordings) -> list[str]:
@@ -80,9 +87,10 @@ def _open_ends(model: StreamingModel, recordings: Recordings) -> list[str]:
     ]
 
 
-def _proof(name: str, worst: Difference, limit: float) -> Proof:
+def _proof(dtype: torch.dtype, worst: Difference) -> Proof:
+    limit = LIMITS[dtype]
     return Proof(
-        name,
+        _name(dtype),
         worst.relative,
         limit,
         # A NaN must not pass.

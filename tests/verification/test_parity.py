@@ -87,21 +87,43 @@ def test_recordings_without_an_output_frame_are_left_out() -> None:
     assert float_parity(module, model, CASES["valid"].recordings(2, 3))[0][0].passed
 
 
-def test_a_forward_with_float32_tensors_of_its_own_gets_a_note() -> None:
-    class Fixed(Skip):
-        def forward(self, x: Tensor) -> Tensor:
-            return F.conv1d(super().forward(x), torch.ones(8, 8, 1))
+class Mixed(Skip):
+    """Mixes its channels by a tensor that it makes as it runs."""
 
-        def streaming_forward(self, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
-            output, after = super().streaming_forward(x, cache)
-            return F.conv1d(output, torch.ones(8, 8, 1)), after
+    def mixer(self) -> Tensor:
+        return torch.linspace(0.1, 1, 64, dtype=torch.float32).reshape(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv1d(super().forward(x).float(), self.mixer())
+
+    def streaming_forward(self, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+        output, after = super().streaming_forward(x, cache)
+        return F.conv1d(output.to(torch.float32), self.mixer()), after
+
+
+def test_tensors_that_forward_makes_in_float32_are_float64_in_the_float64_proof() -> None:
+    module, recordings = shake(Mixed()), [torch.randn(8, 30)]
+    proofs, notes = float_parity(module, convert(module, recordings[0], Streaming(window=2)), recordings)
+    assert [proof.name for proof in proofs] == ["float parity, float32", "float parity, float64"]
+    assert all(proof.passed for proof in proofs)
+    assert notes == ()
+
+
+def test_a_forward_that_reads_float32_tensors_of_its_own_gets_a_note() -> None:
+    class Fixed(Mixed):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stored = torch.ones(8, 8, 1)
+
+        def mixer(self) -> Tensor:
+            return self.stored
 
     module, recordings = shake(Fixed()), [torch.randn(8, 30)]
     proofs, notes = float_parity(module, convert(module, recordings[0], Streaming(window=2)), recordings)
     assert [proof.name for proof in proofs] == ["float parity, float32"]
     assert len(notes) == 1
     assert notes[0].startswith(
-        "float parity, float64 was not compared, since forward makes float32 tensors of its own: "
+        "float parity, float64 was not compared, since forward reads float32 tensors that are neither parameters nor buffers: "
     )
 
 
