@@ -197,7 +197,8 @@ class Detector:
 
     A class fires when the mean of its scores over the last `average` frames has reached its threshold for `minimum`
     frames in a row; of several the one with the highest mean. Then nothing fires, and no frame counts, for
-    `refractory` frames. A class that stays over its threshold fires again after that.
+    `refractory` frames; and the class fires again only once its mean has been below its threshold, so that one long
+    sound is one event.
 
     Args:
         threshold: for every class, or for each by its label; a class without one, or with an infinite one, never fires.
@@ -210,6 +211,7 @@ class Detector:
             frames.
         activation: how outputs become scores: `"softmax"` over the classes, `"sigmoid"` of each, or `"none"`.
         max_false_accepts_per_hour: what `threshold="auto"` allows all classes together on the validation streams.
+        retrigger: whether a class that stays over its threshold fires again after the refractory frames.
     """
 
     threshold: float | dict[str, float] | Literal["auto"] = 0.5
@@ -218,6 +220,7 @@ class Detector:
     refractory: int | None = None
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     max_false_accepts_per_hour: float = 1.0
+    retrigger: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("average", 1), ("minimum", 1), ("refractory", 0)):

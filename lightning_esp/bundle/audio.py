@@ -182,7 +182,8 @@ def _render_detector(detector: DetectorSettings | None) -> str:
         "inline constexpr streaming::DetectorConfig kDetector = {\n"
         f"    .thresholds = kThresholds,\n    .average = {detector.average},\n    .minimum = {detector.minimum},\n"
         f"    .refractory = {detector.refractory},\n"
-        f"    .activation = streaming::Activation::k{detector.activation.capitalize()},\n}};"
+        f"    .activation = streaming::Activation::k{detector.activation.capitalize()},\n"
+        f"    .retrigger = {_literal(detector.retrigger)},\n}};"
     )
 
 

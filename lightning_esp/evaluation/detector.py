@@ -36,6 +36,7 @@ class DetectorSettings:
         minimum: frames in a row over the threshold.
         refractory: frames after an event in which nothing counts.
         activation: how outputs become scores.
+        retrigger: whether a class that has stayed over its threshold since its event fires again.
     """
 
     thresholds: tuple[float, ...]
@@ -43,6 +44,7 @@ class DetectorSettings:
     minimum: int = 1
     refractory: int = 0
     activation: str = "softmax"
+    retrigger: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,14 @@ class DetectorState:
     Args:
         recent: scores of the last frames, the oldest first, `[average, classes]`; zeros at the start.
         streaks: frames in a row that each class has been over its threshold, `[classes]`.
+        spent: classes that have fired and not been below their threshold since, `[classes]`.
         resting: frames until anything counts again.
         frame: frames seen so far.
     """
 
     recent: Scores
     streaks: NDArray[np.int64]
+    spent: NDArray[np.bool_]
     resting: int = 0
     frame: int = 0
 
@@ -115,7 +119,7 @@ def resolve_settings(detector: Detector, labels: Sequence[str], classes: int) ->
         names = labels or [""] * classes
         thresholds = tuple(NEVER if name.startswith("_") else float(given) for name in names)
     average, minimum, refractory = detector.average or 1, detector.minimum or 1, detector.refractory or 0
-    return DetectorSettings(thresholds, average, minimum, refractory, detector.activation)
+    return DetectorSettings(thresholds, average, minimum, refractory, detector.activation, detector.retrigger)
 
 
 def plan_detector(detector: Detector, frame_period: float) -> Detector:
@@ -167,7 +171,8 @@ def compute_scores(outputs: ArrayLike, activation: str) -> Scores:
 def initial_state(settings: DetectorSettings) -> DetectorState:
     """Return the state at the start of a recording."""
     classes = len(settings.thresholds)
-    return DetectorState(np.zeros((settings.average, classes), np.float32), np.zeros(classes, np.int64))
+    recent = np.zeros((settings.average, classes), np.float32)
+    return DetectorState(recent, np.zeros(classes, np.int64), np.zeros(classes, np.bool_))
 
 
 def step(settings: DetectorSettings, state: DetectorState, scores: ArrayLike) -> tuple[Event | None, DetectorState]:
@@ -190,15 +195,18 @@ def step(settings: DetectorSettings, state: DetectorState, scores: ArrayLike) ->
         raise DataError(f"the detector got scores of shape {list(fresh.shape)}; it has {len(thresholds)} classes.")
     recent = np.concatenate([state.recent[1:], fresh[None]])
     means = _add_up(recent) / np.float32(settings.average)
+    over, none = means >= thresholds, np.zeros_like(state.streaks)
+    spent = state.spent & over
     if state.resting > 0:
-        return None, DetectorState(recent, np.zeros_like(state.streaks), state.resting - 1, state.frame + 1)
-    streaks = np.where(means >= thresholds, state.streaks + 1, 0)
+        return None, DetectorState(recent, none, spent, state.resting - 1, state.frame + 1)
+    streaks = np.where(over & ~spent, state.streaks + 1, 0)
     firing = np.flatnonzero(streaks >= settings.minimum)
     if firing.size == 0:
-        return None, DetectorState(recent, streaks, 0, state.frame + 1)
+        return None, DetectorState(recent, streaks, spent, 0, state.frame + 1)
     label = int(firing[np.argmax(means[firing])])
+    spent[label] = not settings.retrigger
     event = Event(state.frame, label, float(means[label]))
-    return event, DetectorState(recent, np.zeros_like(streaks), settings.refractory, state.frame + 1)
+    return event, DetectorState(recent, none, spent, settings.refractory, state.frame + 1)
 
 
 def detect(settings: DetectorSettings, scores: ArrayLike) -> list[Event]:

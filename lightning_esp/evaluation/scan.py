@@ -42,18 +42,45 @@ def scan(settings: DetectorSettings, means: Scores) -> list[Event]:
         >>> [event.frame for event in scan(settings, average_scores([[0.0], [0.9], [0.9], [0.0]], 2))]
         [2]
     """
-    streaks = count_streaks(means >= np.asarray(settings.thresholds, np.float32))
-    fires = np.flatnonzero((streaks >= settings.minimum).any(1))
+    over = means >= np.asarray(settings.thresholds, np.float32)
+    streaks = count_streaks(over)
+    classes = [_Class(streaks[:, n], over[:, n], settings.minimum) for n in range(len(settings.thresholds))]
     events: list[Event] = []
     start = 0
-    # Counting starts anew behind an event and its rest, so the earliest next one lies `minimum` frames further on.
-    while (position := int(np.searchsorted(fires, start + settings.minimum - 1))) < len(fires):
-        frame = int(fires[position])
-        firing = np.flatnonzero(streaks[frame] >= settings.minimum)
-        label = int(firing[np.argmax(means[frame, firing])])
+    while (frame := min((found.next_fire(start) for found in classes), default=len(means))) < len(means):
+        firing = [number for number, found in enumerate(classes) if found.next_fire(start) == frame]
+        label = firing[int(np.argmax(means[frame, firing]))]
         events.append(Event(frame, label, float(means[frame, label])))
         start = frame + 1 + settings.refractory
+        if not settings.retrigger:
+            classes[label].spend(frame)
     return events
+
+
+class _Class:
+    """Where one class can fire.
+
+    Args:
+        streaks: frames in a row over the threshold, `[frames]`.
+        over: whether a frame is over it, `[frames]`.
+        minimum: frames in a row that it takes.
+    """
+
+    def __init__(self, streaks: NDArray[np.int64], over: NDArray[np.bool_], minimum: int) -> None:
+        self._fires, self._below = np.flatnonzero(streaks >= minimum), np.flatnonzero(~over)
+        self._minimum, self._end = minimum, len(over)
+        self._armed = 0
+
+    def next_fire(self, start: int) -> int:
+        """Return the first frame in which it fires if frames count from `start` on; behind the last frame: never."""
+        # Counting starts anew there, so the earliest frame lies `minimum` frames further on.
+        position = int(np.searchsorted(self._fires, max(start, self._armed) + self._minimum - 1))
+        return int(self._fires[position]) if position < len(self._fires) else self._end
+
+    def spend(self, frame: int) -> None:
+        """Let it fire again only once it has been below its threshold behind `frame`."""
+        position = int(np.searchsorted(self._below, frame))
+        self._armed = int(self._below[position]) + 1 if position < len(self._below) else self._end
 
 
 def count_streaks(over: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -28,10 +28,10 @@ def test_the_shared_table(program):
 
 def test_random_scores_give_the_same_events(program, tmp_path):
     rng = np.random.default_rng(0)
-    cases = [make_case(rng, number) for number in range(300)]
+    cases = [make_case(rng, number) for number in range(500)]
     assert sum(len(case.events) for case in cases) > 1000
     write_cases(tmp_path / "table.txt", cases)
-    assert run_program(program, tmp_path / "table.txt").startswith("PASS 300 cases")
+    assert run_program(program, tmp_path / "table.txt").startswith("PASS 500 cases")
 
 
 def test_a_wrong_table_is_noticed(program, tmp_path):
@@ -48,6 +48,7 @@ def make_case(rng: np.random.Generator, number: int) -> Case:
     walk = np.cumsum(rng.normal(0, 0.25, (frames, classes)), axis=0)
     scores = (1 / (1 + np.exp(-walk))).astype(np.float32)
     thresholds = tuple(float(np.float32(value)) for value in rng.choice(scores.ravel(), classes))
-    settings = DetectorSettings(thresholds, int(rng.integers(1, 9)), int(rng.integers(1, 5)), int(rng.integers(0, 12)))
+    average, minimum, refractory = rng.integers([1, 1, 0], [9, 5, 12]).tolist()
+    settings = DetectorSettings(thresholds, average, minimum, refractory, retrigger=bool(number % 2))
     events = [(event.frame, event.label) for event in detect(settings, scores)]
     return Case(f"random_{number}", settings, scores.tolist(), events)

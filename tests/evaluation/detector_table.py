@@ -26,9 +26,10 @@ def read_cases(path: Path = TABLE) -> list[Case]:
     for line in path.read_text().splitlines():
         kind, *values = line.split() or ["#"]
         if kind == "case":
-            average, minimum, refractory = map(int, values[1:4])
-            thresholds = tuple(map(float, values[4:]))
-            cases.append(Case(values[0], DetectorSettings(thresholds, average, minimum, refractory)))
+            average, minimum, refractory, retrigger = map(int, values[1:5])
+            thresholds = tuple(map(float, values[5:]))
+            settings = DetectorSettings(thresholds, average, minimum, refractory, retrigger=bool(retrigger))
+            cases.append(Case(values[0], settings))
         elif kind == "frame":
             cases[-1].scores.append(list(map(float, values)))
         elif kind == "event":
@@ -43,7 +44,8 @@ def write_cases(path: Path, cases: Iterable[Case]) -> None:
     for case in cases:
         settings = case.settings
         lines.append(
-            f"case {case.name} {settings.average} {settings.minimum} {settings.refractory} {_text(settings.thresholds)}"
+            f"case {case.name} {settings.average} {settings.minimum} {settings.refractory} {int(settings.retrigger)} "
+            f"{_text(settings.thresholds)}"
         )
         lines += [f"frame {_text(scores)}" for scores in case.scores]
         lines += [f"event {frame} {label}" for frame, label in case.events]

@@ -43,6 +43,17 @@ def test_the_table_can_fail():
             settings = replace(case.settings, **{field: getattr(case.settings, field) + change})
             moved += [(e.frame, e.label) for e in detect(settings, case.scores)] != case.events
         assert moved >= 3, field
+    other = [replace(case.settings, retrigger=not case.settings.retrigger) for case in CASES]
+    pairs = zip(other, CASES, strict=True)
+    assert sum([(e.frame, e.label) for e in detect(s, case.scores)] != case.events for s, case in pairs) >= 3
+
+
+@pytest.mark.parametrize("retrigger", [False, True])
+def test_a_sound_of_two_seconds_is_one_event_unless_asked(retrigger):
+    scores = np.zeros((600, 2), np.float32)
+    scores[200:420, 1] = 0.95
+    detector = Detector(0.5, average=20, minimum=5, refractory=70, activation="none", retrigger=retrigger)
+    assert len(detect(resolve_settings(detector, ("_other_", "yes"), 2), scores)) == (3 if retrigger else 1)
 
 
 def test_the_score_of_an_event_is_its_mean():

@@ -17,7 +17,8 @@ def test_the_events_are_those_of_the_steps(seed: int) -> None:
     scores = (1 / (1 + np.exp(-walk))).astype(np.float32)
     thresholds = [NEVER if random.random() < 0.2 else float(value) for value in random.uniform(0.2, 0.9, classes)]
     average, minimum, refractory = random.integers([1, 1, 0], [9, 7, 30])
-    settings = DetectorSettings(tuple(thresholds), int(average), int(minimum), int(refractory))
+    retrigger = bool(seed % 2)
+    settings = DetectorSettings(tuple(thresholds), int(average), int(minimum), int(refractory), retrigger=retrigger)
     assert scan(settings, average_scores(scores, settings.average)) == detect(settings, scores)
 
 

@@ -37,7 +37,7 @@ struct Run {
     void start(std::istream &line)
     {
         streaming::DetectorConfig config;
-        line >> name >> config.average >> config.minimum >> config.refractory;
+        line >> name >> config.average >> config.minimum >> config.refractory >> config.retrigger;
         thresholds = read_floats(line);
         config.thresholds = thresholds;
         events.clear();

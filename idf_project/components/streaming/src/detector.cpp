@@ -33,7 +33,8 @@ esp_err_t Detector::init(const DetectorConfig &config)
         return ESP_ERR_INVALID_ARG;
     }
     const std::size_t classes = config.thresholds.size();
-    if (!recent_.allocate(classes * static_cast<std::size_t>(config.average)) || !streaks_.allocate(classes)) {
+    if (!recent_.allocate(classes * static_cast<std::size_t>(config.average)) || !streaks_.allocate(classes) ||
+        !spent_.allocate(classes)) {
         return ESP_ERR_NO_MEM;
     }
     config_ = config;
@@ -49,14 +50,14 @@ bool Detector::step(std::span<const float> scores, Event *event)
     std::copy(scores.begin(), scores.end(), recent_.begin() + oldest_ * classes());
     oldest_ = (oldest_ + 1) % static_cast<std::size_t>(config_.average);
     const std::uint32_t frame = frame_++;
-    if (resting_ > 0) {
-        --resting_;
-        return false;
-    }
+    const bool is_resting = resting_ > 0;
+    resting_ -= is_resting ? 1 : 0;
     bool has_fired = false;
     for (std::size_t label = 0; label < classes(); ++label) {
         const float score = mean(label);
-        streaks_[label] = score >= config_.thresholds[label] ? streaks_[label] + 1 : 0;
+        const bool is_over = score >= config_.thresholds[label];
+        spent_[label] = spent_[label] && is_over;
+        streaks_[label] = is_over && !spent_[label] && !is_resting ? streaks_[label] + 1 : 0;
         if (streaks_[label] >= config_.minimum && (!has_fired || score > event->score)) {
             *event = {frame, label, score};
             has_fired = true;
@@ -64,6 +65,7 @@ bool Detector::step(std::span<const float> scores, Event *event)
     }
     if (has_fired) {
         std::fill(streaks_.begin(), streaks_.end(), 0);
+        spent_[event->label] = !config_.retrigger;
         resting_ = config_.refractory;
     }
     return has_fired;
@@ -73,6 +75,7 @@ void Detector::reset()
 {
     std::fill(recent_.begin(), recent_.end(), 0.0f);
     std::fill(streaks_.begin(), streaks_.end(), 0);
+    std::fill(spent_.begin(), spent_.end(), false);
     oldest_ = 0;
     resting_ = 0;
     frame_ = 0;

@@ -22,6 +22,7 @@ struct DetectorConfig {
     int minimum = 1;                        // frames in a row over the threshold
     int refractory = 0;                     // frames after an event in which nothing counts
     Activation activation = Activation::kSoftmax;
+    bool retrigger = false; // a class that has stayed over its threshold since its event fires again
 };
 
 // A class that fired.
@@ -38,7 +39,8 @@ void compute_scores(std::span<float> values, Activation activation);
 //
 // A class fires when the mean of its scores over the last `average` frames (zeros before the start) has reached its
 // threshold for `minimum` frames in a row; of several the one with the highest mean, of equal ones the first. Then
-// nothing counts for `refractory` frames. Nothing is allocated after init.
+// nothing counts for `refractory` frames, and the class fires again only once its mean has been below its threshold.
+// Nothing is allocated after init.
 class Detector {
 public:
     // `config.thresholds` must outlive the detector. ESP_ERR_INVALID_ARG: no thresholds, or a number of frames is out
@@ -60,6 +62,7 @@ private:
     DetectorConfig config_;
     HeapArray<float> recent_; // `average` frames of scores, a ring
     HeapArray<int> streaks_;
+    HeapArray<bool> spent_;  // fired, and not below the threshold since
     std::size_t oldest_ = 0; // frame of the ring that comes first in time
     int resting_ = 0;
     std::uint32_t frame_ = 0;
