@@ -25,7 +25,7 @@ from lightning_esp.streaming import Recording, Recordings, convert
 from lightning_esp.streaming.copying import copy_module
 from lightning_esp.verification import TaskResult, Verification
 from lightning_esp.verification.model import Golden, GoldenAudio
-from lightning_esp.verification.verify import prove_float, prove_integers, require
+from lightning_esp.verification.verify import prove_float, prove_graph, prove_integers, require
 
 # What golden samples and features may take of the flash.
 AUDIO_BYTES = 400_000
@@ -139,7 +139,8 @@ def make_integers(ground: Ground, index: int, count: int) -> tuple[QuantizedMode
         ground.progress("quantize", index, count)
         quantized = quantize(model, ground.samples, wanted, ground.target, worker=worker)
         ground.progress("quantize", index + 1, count)
-        verification = prove_integers(quantized, recordings, worker, ground.proofs, ground.notes)
+        proofs = (*ground.proofs, *prove_graph(model, quantized, recordings, worker))
+        verification = prove_integers(quantized, recordings, worker, proofs, ground.notes)
     found = analyze(model, quantized, recordings, worker=worker).to_report()
     if climbed is not None and len(climbed.rungs) > 1 and model.spec.caches:
         # Another quantization costs seconds, of which a climb takes many.

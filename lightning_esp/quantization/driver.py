@@ -39,6 +39,7 @@ from lightning_esp.espdl.seal import BLANK, seal
 from lightning_esp.espdl.seal import KEY as DIGEST
 from lightning_esp.quantization.batches import takes_batches
 from lightning_esp.quantization.equalization import equalize
+from lightning_esp.quantization.floating import compute_float, find_first_difference
 from lightning_esp.quantization.job import Array, ExportedStage, Job, Layout, NativeCache, StageNames
 from lightning_esp.quantization.layouts import own_constants, preferred, strip_constants, turn_constants
 from lightning_esp.quantization.measurement import measure_effects, measure_noise
@@ -53,7 +54,7 @@ from lightning_esp.quantization.ties import TiePass
 BATCH = 64
 
 # What the worker can be asked for.
-__all__ = ["measure_effects", "measure_noise", "quantize", "run"]
+__all__ = ["compute_float", "find_first_difference", "measure_effects", "measure_noise", "quantize", "run"]
 
 torch.set_num_threads(1)
 use_tables()

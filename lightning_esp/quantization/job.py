@@ -68,3 +68,18 @@ class NativeCache:
     dtype: str
     exponent: int
     layout: Layout
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """The first tensor of a graph that differs from the same tensor of another one.
+
+    Args:
+        operator: name of the operator that writes it.
+        type: its ONNX type.
+        tensor: name of the tensor.
+    """
+
+    operator: str
+    type: str
+    tensor: str

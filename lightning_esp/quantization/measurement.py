@@ -9,20 +9,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from esp_ppq.core import QuantizationStates, TargetPlatform, TensorQuantizationConfig
+from esp_ppq.core import QuantizationStates, TensorQuantizationConfig
 from esp_ppq.executor import TorchExecutor
 from esp_ppq.executor.base import QuantOPRuntimeHook
 from esp_ppq.IR import BaseGraph, Operation, QuantableOperation
 from torch import Tensor
 
 from lightning_esp.quantization.batches import takes_batches
+from lightning_esp.quantization.floating import switch_off, switch_on, without_quantization
 from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.noise import NoiseFigures, OperatorNoise, TensorUse
 from lightning_esp.quantization.surgery import load_graph
 
 _ACTIVE = (QuantizationStates.ACTIVATED, QuantizationStates.PASSIVE)
-# They read their own quantization while they compute, whatever its state, so float needs another implementation.
-_INTEGER_KERNELS = ("GRU", "LSTM")
 
 
 def measure_noise(graph: bytes, windows: Sequence[Mapping[str, Array]], feedback: Mapping[str, str]) -> NoiseFigures:
@@ -72,7 +71,7 @@ def measure_effects(
         For each group the power of the noise as a share of that of the signal.
     """
     steps = _tensors(windows)
-    floating = _without_quantization(load_graph(graph))
+    floating = without_quantization(load_graph(graph))
     operations = floating.operations
     executor = TorchExecutor(graph=floating, device="cpu")
     outputs = [name for name in floating.outputs if name not in set(feedback.values())]
@@ -82,10 +81,10 @@ def measure_effects(
     shares = {}
     for group, names in groups.items():
         for name in names:
-            operations[name].restore_quantize_state()
+            switch_on(operations[name])
         found = _outputs(executor, runs, feedback, outputs)
         for name in names:
-            operations[name].dequantize()
+            switch_off(operations[name])
         shares[group] = _power(found - reference) / max(_power(reference), 1e-30)
     return shares
 
@@ -130,7 +129,7 @@ class _Meter:
     def __init__(self, graph: bytes) -> None:
         self.graph = load_graph(graph)
         self._quantized = TorchExecutor(graph=self.graph, device="cpu")
-        self._floating = TorchExecutor(graph=_without_quantization(load_graph(graph)), device="cpu")
+        self._floating = TorchExecutor(graph=without_quantization(load_graph(graph)), device="cpu")
         self._order = [op for op in self._quantized._executing_order if isinstance(op, QuantableOperation)]
         self._computed = [variable.name for op in self._order for variable in op.outputs]
         self._sums: dict[str, list[float]] = {op.name: [0.0, 0.0, 0.0] for op in self._order}
@@ -220,15 +219,6 @@ class _Tap(QuantOPRuntimeHook):  # type: ignore[misc]
         for variable, before, after in zip(self._operation.outputs, outputs, quant_outputs, strict=False):
             self.raw[variable.name], self.rounded[variable.name] = before, after
         return quant_outputs
-
-
-def _without_quantization(graph: BaseGraph) -> BaseGraph:
-    for operation in graph.operations.values():
-        if isinstance(operation, QuantableOperation):
-            operation.dequantize()
-            if operation.type in _INTEGER_KERNELS:
-                operation.platform = TargetPlatform.FP32
-    return graph
 
 
 def _grids(graph: BaseGraph, order: Sequence[Operation]) -> Iterator[tuple[str, TensorQuantizationConfig]]:

@@ -19,6 +19,7 @@ from lightning_esp.quantization.process import Worker
 from lightning_esp.streaming.model import Recordings, StreamingModel
 from lightning_esp.streaming.recordings import pad_recordings
 from lightning_esp.verification.device import accumulators, int16_steps, mac_shifts
+from lightning_esp.verification.graph import graph_parity
 from lightning_esp.verification.integers import Results, boundaries, integer_parity
 from lightning_esp.verification.model import Golden, Proof, Verification
 from lightning_esp.verification.parity import float_parity
@@ -55,6 +56,7 @@ def verify(
     """
     proofs, notes = prove_float(module, model, recordings)
     with nullcontext(worker) if worker is not None else Worker() as running:
+        proofs = (*proofs, *prove_graph(model, quantized, recordings, running))
         return prove_integers(quantized, recordings, running, proofs, notes)
 
 
@@ -68,6 +70,17 @@ def prove_float(
     """
     proofs, notes = float_parity(module, model, recordings[:MAX_RECORDINGS])
     return require(proofs), notes
+
+
+def prove_graph(
+    model: StreamingModel, quantized: QuantizedModel, recordings: Recordings, worker: Worker
+) -> tuple[Proof, ...]:
+    """Proof 7: esp-ppq quantized the model that it was given.
+
+    Raises:
+        ProofError: it does not hold; the message names the first operator that computes something else.
+    """
+    return require([graph_parity(model, quantized, recordings, worker)])
 
 
 def prove_integers(

@@ -23,7 +23,7 @@ from lightning_esp.errors import DeviceSafetyError, NotCausalError
 from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import Worker
 from lightning_esp.streaming import Recording
-from lightning_esp.verification.verify import prove_float, prove_integers
+from lightning_esp.verification.verify import prove_float, prove_graph, prove_integers
 from tests.cpp.host_build import build, copy_with_scripts, run
 from tests.cpp.script import read_golden
 from tests.cpp.test_host_build import needs_compiler
@@ -51,6 +51,7 @@ def prove(
     model = convert(module, recordings[0], streaming)
     prove_float(module, model, recordings)
     quantized = quantize(model, calibrate(model, recordings), KEEP_RANGE, worker=worker)
+    prove_graph(model, quantized, recordings, worker)
     result = prove_integers(quantized, recordings, worker)
     assert all(proof.passed for proof in result.proofs)
     assert ratio(module, quantized, recordings[0]) > least_decibels
