@@ -34,6 +34,7 @@ class Graph:
         values = [*inferred.value_info, *inferred.input, *inferred.output]
         self._shapes = {value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim) for value in values}
         self._shapes |= {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
+        self._kinds = {value.name: value.type.tensor_type.elem_type for value in values}
 
     @property
     def nodes(self) -> tuple[NodeProto, ...]:
@@ -62,6 +63,10 @@ class Graph:
                 "values."
             )
         return self._shapes[tensor]
+
+    def kind(self, tensor: str) -> int | None:
+        """The type of a tensor's elements, a number of `onnx.TensorProto`; None where it cannot be told."""
+        return self._kinds.get(tensor)
 
     def constant(self, tensor: str) -> Array | None:
         """The value of a constant; None where it is computed from the inputs."""
@@ -116,6 +121,18 @@ class Graph:
         """Let every reader of a tensor read another one."""
         for node in self._graph.node:
             node.input[:] = [to if name == tensor else name for name in node.input]
+
+    def prune(self) -> None:
+        """Remove the nodes and constants that nothing reads."""
+        read = set(self.outputs)
+        for node in reversed(self.nodes):
+            if read.isdisjoint(node.output):
+                self.replace(node, [])
+            else:
+                read.update(node.input)
+        kept = [tensor for tensor in self._graph.initializer if tensor.name in read]
+        del self._graph.initializer[:]
+        self._graph.initializer.extend(kept)
 
     def _new_name(self, near: NodeProto, kind: str) -> str:
         base = near.name if kind == near.op_type else f"{near.name}_{kind}"

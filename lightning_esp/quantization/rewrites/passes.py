@@ -6,10 +6,20 @@ from collections.abc import Callable
 
 import onnx
 
+from lightning_esp.quantization.rewrites.gathers import slice_gathers
 from lightning_esp.quantization.rewrites.graph import Graph
+from lightning_esp.quantization.rewrites.indices import count_from_the_front
+from lightning_esp.quantization.rewrites.noops import fold_noops
 from lightning_esp.quantization.rewrites.pools import divide_by_kernel
+from lightning_esp.quantization.rewrites.reductions import split_reductions
 
-PASSES: tuple[Callable[[Graph], None], ...] = (divide_by_kernel,)
+PASSES: tuple[Callable[[Graph], None], ...] = (
+    divide_by_kernel,
+    slice_gathers,
+    fold_noops,
+    split_reductions,
+    count_from_the_front,
+)
 
 
 def rewrite(model: onnx.ModelProto) -> onnx.ModelProto:
