@@ -12,9 +12,11 @@ from lightning_esp.quantization.rewrites.indices import count_from_the_front
 from lightning_esp.quantization.rewrites.noops import fold_noops
 from lightning_esp.quantization.rewrites.pools import divide_by_kernel
 from lightning_esp.quantization.rewrites.reductions import split_reductions
+from lightning_esp.quantization.rewrites.transposed import settle_transposed
 
 PASSES: tuple[Callable[[Graph], None], ...] = (
     divide_by_kernel,
+    settle_transposed,
     slice_gathers,
     fold_noops,
     split_reductions,
