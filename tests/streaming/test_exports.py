@@ -8,79 +8,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_esp import (
-    Deployment,
-    Quantization,
-    QuantizedModel,
-    Streaming,
-    calibrate,
-    convert,
-    export,
-    quantize,
-    simulate,
-)
+from lightning_esp import Deployment, Streaming, calibrate, convert, export, quantize, simulate
 from lightning_esp.errors import DeviceSafetyError, NotCausalError
-from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import Worker
 from lightning_esp.streaming import Recording
-from lightning_esp.verification.verify import prove_float, prove_graph, prove_integers
+from lightning_esp.verification.verify import prove_float, prove_integers
 from tests.cpp.host_build import build, copy_with_scripts, run
 from tests.cpp.script import read_golden
 from tests.cpp.test_host_build import needs_compiler
 from tests.models.architectures import NAMED, Named, SqueezeExcite
 from tests.models.contracts import GatedCell, TwoCaches
+from tests.models.proved import KEEP_RANGE, as_tuple, batched, prove
 from tests.models.random_architectures import CausalConv, Function, randomise
 
 LENGTHS = (70, 44, 61)
-# Nothing here is trained, and clipping would hide what the tests look for.
-KEEP_RANGE = Quantization(method="percentile")
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def prove(
-    module: nn.Module,
-    recordings: Sequence[Recording],
-    worker: Worker,
-    streaming: Streaming | None = None,
-    least_decibels: float = 12.0,
-) -> QuantizedModel:
-    """All proofs but that of the task, and that the integers are near the float model."""
-    model = convert(module, recordings[0], streaming)
-    prove_float(module, model, recordings)
-    quantized = quantize(model, calibrate(model, recordings), KEEP_RANGE, worker=worker)
-    prove_graph(model, quantized, recordings, worker)
-    result = prove_integers(quantized, recordings, worker)
-    assert all(proof.passed for proof in result.proofs)
-    assert ratio(module, quantized, recordings[0]) > least_decibels
-    return quantized
-
-
-def batched(recording: Recording) -> dict[str, Tensor]:
-    named = {"x": recording} if isinstance(recording, Tensor) else recording
-    return {name: value.unsqueeze(0) for name, value in named.items()}
-
-
-def as_tuple(values: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return values if isinstance(values, tuple) else (values,)
-
-
-def ratio(module: nn.Module, quantized: QuantizedModel, recording: Recording) -> float:
-    """Signal to noise in decibels, of the output where it is worst; the flushed end of a look-ahead aside."""
-    named = batched(recording)
-    with torch.no_grad():
-        offline = as_tuple(module(*named.values()))
-        streamed = as_tuple(QuantizedStreaming(quantized)(*named.values()))
-    found = []
-    for port, a, b in zip(quantized.spec.outputs, offline, streamed, strict=True):
-        assert a.shape == b.shape
-        axis = port.time_axis or 0
-        kept = a.shape[axis] - quantized.spec.delay
-        a, b = a.narrow(axis, 0, kept), b.narrow(axis, 0, kept)
-        found.append(float(10 * torch.log10(a.square().mean() / (a - b).square().mean())))
-    return min(found)
 
 
 def recordings_of(named: Named) -> list[Tensor]:
