@@ -8,6 +8,7 @@ import onnx
 
 from lightning_esp.quantization.rewrites.gathers import slice_gathers
 from lightning_esp.quantization.rewrites.graph import Graph
+from lightning_esp.quantization.rewrites.groups import join_groups
 from lightning_esp.quantization.rewrites.indices import count_from_the_front
 from lightning_esp.quantization.rewrites.noops import fold_noops
 from lightning_esp.quantization.rewrites.pools import divide_by_kernel
@@ -17,6 +18,7 @@ from lightning_esp.quantization.rewrites.transposed import settle_transposed
 PASSES: tuple[Callable[[Graph], None], ...] = (
     divide_by_kernel,
     settle_transposed,
+    join_groups,
     slice_gathers,
     fold_noops,
     split_reductions,
