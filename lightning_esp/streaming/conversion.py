@@ -17,6 +17,7 @@ from lightning_esp.config import Streaming
 from lightning_esp.errors import ConversionError, NotCausalError, UnsupportedOperatorError
 from lightning_esp.streaming.assembly import choose_window
 from lightning_esp.streaming.building import Builder
+from lightning_esp.streaming.edges import count_first, count_last
 from lightning_esp.streaming.flow import Refused, Stream, reach
 from lightning_esp.streaming.model import Layer, Port, Stage, StreamingModel, StreamSpec
 from lightning_esp.streaming.precision import doubled
@@ -193,13 +194,8 @@ def _assemble(flowed: _Flowed, stride: int, window: int, streaming: Streaming) -
         trim=trim,
         receptive_field=reach(flowed.outputs, Fraction(stride), build.streams, list(flowed.inputs.values())),
         frame_period=streaming.frame_period,
-        open_end=streaming.lookahead == 0 and any(_has_open_end(build, stream) for stream in flowed.outputs),
     )
     return StreamingModel(spec, (module,), tuple(build.layers))
-
-
-def _has_open_end(build: Builder, stream: Stream) -> bool:
-    return bool((stream.exact < stream.frames)[build.valid & (stream.frames > 0)].any())
 
 
 def _port(name: str, stream: Stream, build: Builder) -> Port:
@@ -214,9 +210,12 @@ def _output_names(count: int) -> list[str]:
 
 
 def _output_port(name: str, stream: Stream, build: Builder, usual: tuple[int, int, int]) -> Port:
-    found = (*_fit(build, stream, usual[0]), stream.lag)
+    step, trim = _fit(build, stream, usual[0])
+    found = (step, trim, stream.lag)
     own: dict[str, Any] = {} if found == usual else dict(zip(("stride", "trim", "delay"), found, strict=True))
-    return replace(_port(name, stream, build), **own)
+    last = count_last(stream, build.valid & (stream.frames > 0), usual[0])
+    first = count_first(stream, build.streams)
+    return replace(_port(name, stream, build), **own, unlike_first=first, unlike_last=last)
 
 
 def _fit(build: Builder, stream: Stream, stride: int) -> tuple[int, int]:

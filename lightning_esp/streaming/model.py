@@ -31,6 +31,11 @@ class Port:
         stride: of an output: input frames per block of its frames, where that is not the model's stride.
         trim: of an output: input frames before its first frame, where that is not the model's trim.
         delay: of an output: frames that it trails the offline output, where that is not the model's delay.
+        unlike_first: of an output: its first frames, which differ from the offline ones since a layer that looks ahead
+            pads in front of the recording.
+        unlike_last: of an output: its last frames that differ from the offline ones, since these lack the frames that would
+            complete them, or hold padding that a layer which looks ahead adds; by the rest of the recording's frames
+            divided by the model's stride, empty where there are none.
     """
 
     name: str
@@ -39,6 +44,8 @@ class Port:
     stride: int | None = None
     trim: int | None = None
     delay: int | None = None
+    unlike_first: int = 0
+    unlike_last: tuple[int, ...] = ()
 
     @property
     def frames(self) -> int:
@@ -104,9 +111,6 @@ class StreamSpec:
         receptive_field: input frames that one output frame depends on; None where it is not known.
         frame_period: seconds from one input frame to the next, or None.
         cache_form: `"explicit"`, `"native"` or `"auto"`, as in `Streaming.caches`.
-        open_end: what offline makes of an incomplete last stride lacks the frames that would complete it, as behind a
-            strided layer that pads by `kernel - stride`; the stream has zero frames there, so it equals the offline output
-            only up to the last whole stride.
     """
 
     window: int
@@ -119,7 +123,6 @@ class StreamSpec:
     receptive_field: int | None = None
     frame_period: float | None = None
     cache_form: Literal["auto", "native", "explicit"] = "explicit"
-    open_end: bool = False
 
     @cached_property
     def caches(self) -> tuple[Cache, ...]:
@@ -139,8 +142,9 @@ class StreamSpec:
         return strides * port.frames * stride // self.window
 
     def settled_frames(self, port: Port, frames: int) -> int:
-        """Those of them that a causal stream reproduces: all, or those of the whole strides."""
-        return self.output_frames(port, frames // self.stride * self.stride if self.open_end else frames)
+        """Those of them up to the first of `unlike_last`."""
+        lost = port.unlike_last[frames % self.stride] if port.unlike_last else 0
+        return max(0, self.output_frames(port, frames) - lost)
 
     def output_delay(self, port: Port) -> int:
         """Frames that the streamed output `port` trails the offline one."""

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import ceil
+from itertools import count
 
 import torch
 from torch import Tensor, nn
@@ -77,14 +77,32 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _open_ends(model: StreamingModel, recordings: Recordings) -> list[str]:
-    spec = model.spec
+    """Say which frames are not compared."""
+    spec, found = model.spec, []
     lengths = [frames for _, frames in check_recordings(spec, recordings)]
-    if not spec.open_end or all(frames % spec.stride == 0 for frames in lengths):
-        return []
-    return [
-        f"an incomplete last stride of less than {spec.stride} frames was not compared, since offline lacks the frames that "
-        "complete it"
-    ]
+    spans = {port: [(spec.output_frames(port, n), *_span(spec, port, n)) for n in lengths] for port in spec.outputs}
+    if any(total - last for port, each in spans.items() for total, _, last in each if _is_open(spec, port)):
+        found.append(
+            f"an incomplete last stride of less than {spec.stride} frames was not compared, since offline lacks the frames "
+            "that complete it"
+        )
+    edges = [span for port, each in spans.items() for span in each if not _is_open(spec, port)]
+    lost = max((first for _, first, _ in edges), default=0), max((total - last for total, _, last in edges), default=0)
+    if any(lost):
+        found.append(
+            f"up to {lost[0]} output frame(s) at the start and {lost[1]} at the end of a recording were not compared, since "
+            "layers that look ahead pad zeros there offline, and the stream has what the layers before make of zeros"
+        )
+    return found
+
+
+def _is_open(spec: StreamSpec, port: Port) -> bool:
+    # Whole strides are right to the end, so nobody looks ahead.
+    return port.unlike_first == 0 and not any(port.unlike_last[:1])
+
+
+def _span(spec: StreamSpec, port: Port, frames: int) -> tuple[int, int]:
+    return comparable(spec, port, frames, spec.output_frames(port, frames))
 
 
 def _proof(dtype: torch.dtype, worst: Difference) -> Proof:
@@ -108,13 +126,7 @@ def _worst(module: nn.Module, model: StreamingModel, recordings: Recordings, dty
     batch, lengths = pad_recordings(model.spec, recordings, dtype)
     # Streamed all at once: what is filled up behind a recording cannot change its own frames.
     streamed = _stream(model, batch)
-    # A layer without padding may need more frames than a short recording has.
-    usable = [n for n in sorted(set(lengths)) if any(model.spec.output_frames(p, n) > 0 for p in model.spec.outputs)]
-    if not usable:
-        raise DataError(
-            f"all recordings are too short for an output frame: the longest has {max(lengths)} frames, and the model "
-            f"consumes {model.spec.trim} before its first one; give longer recordings."
-        )
+    usable = _usable(model.spec, sorted(set(lengths)))
     for frames in usable:
         rows = [row for row, length in enumerate(lengths) if length == frames]
         inputs = cut_recordings(model.spec, batch, rows, frames)
@@ -126,6 +138,29 @@ def _worst(module: nn.Module, model: StreamingModel, recordings: Recordings, dty
         if not found.relative <= worst.relative:
             worst = found
     return worst
+
+
+def _usable(spec: StreamSpec, lengths: list[int]) -> list[int]:
+    """The lengths that show something.
+
+    Raises:
+        DataError: no recording has a frame of some output that can be compared.
+    """
+    shown = {port: [n for n in lengths if len(range(*_span(spec, port, n)))] for port in spec.outputs}
+    for port, found in shown.items():
+        if not found and spec.output_frames(port, lengths[-1]) == 0:
+            raise DataError(
+                f"all recordings are too short for an output frame: the longest has {lengths[-1]} frames, and the model "
+                f"consumes {spec.trim} before its first one; give longer recordings."
+            )
+        if not found:
+            enough = next(n for n in count(lengths[-1]) if len(range(*_span(spec, port, n))))
+            raise DataError(
+                f"all recordings are too short to compare output {port.name!r}: the longest has {lengths[-1]} frames, and "
+                "each output frame looks back to zeros before the recording or ahead to zeros behind it; give recordings "
+                f"of {enough} frames or more."
+            )
+    return sorted({n for found in shown.values() for n in found})
 
 
 def _stream(model: StreamingModel, batch: Values) -> list[Values]:
@@ -199,10 +234,12 @@ def _difference(streamed: Tensor, offline: Tensor, axis: int, span: tuple[int, i
 def comparable(spec: StreamSpec, port: Port, frames: int, count: int) -> tuple[int, int]:
     """The offline output frames that a stream must reproduce, of the `count` frames for a recording of `frames` frames.
 
-    A causal model: all; with an open end, all of the whole strides. With look-ahead, stacked layers see zeros behind the end offline where the stream sees what the
-    layer before makes of zeros, so only frames whose receptive field lies inside the recording count.
+    A causal model: all, or all of the whole strides where offline lacks the frames that complete the last one. With
+    look-ahead, stacked layers see zeros behind the end offline where the stream sees what the layer before makes of zeros,
+    so only frames whose receptive field lies inside the recording count.
+
+    Returns:
+        The first of them, and one behind the last.
     """
-    if spec.delay == 0 or spec.trim > 0:
-        return 0, min(count, spec.settled_frames(port, frames))
-    reach = ceil((spec.receptive_field or 0) / spec.stride)
-    return min(count, reach), max(min(count, reach), count - spec.delay)
+    last = min(count, spec.settled_frames(port, frames))
+    return min(port.unlike_first, last), last

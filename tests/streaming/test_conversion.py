@@ -391,5 +391,5 @@ def test_an_open_end_is_known_behind_a_hand_written_submodule() -> None:
     recording = NAMED["masked_codec"].recording(24)
     for module in (codec, nn.Sequential(codec, randomise(HandWritten(1, 2), 1))):
         model = convert(module, recording)
-        assert model.spec.open_end
+        assert model.spec.outputs[0].unlike_last
         assert difference(model, module, NAMED["masked_codec"].recording(42)) < 1e-10
