@@ -22,6 +22,7 @@ from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.listening import Judged, check_detector, make_listener
 from lightning_esp.quantization import QuantizedModel, Worker, check_environment, quantize
 from lightning_esp.streaming import Recording, Recordings, convert
+from lightning_esp.streaming.axes import settle_time
 from lightning_esp.streaming.copying import copy_module
 from lightning_esp.verification import TaskResult, Verification
 from lightning_esp.verification.model import Golden, GoldenAudio
@@ -81,7 +82,7 @@ def export(
     recordings = [_plain(recording) for recording in recordings]
     # The worker imports esp-ppq while the model is converted and calibrated.
     with Worker() as worker:
-        model = convert(module, recordings[0], streaming)
+        model = convert(module, recordings[0], tell_time(module, recordings, streaming, front_end))
         proofs, notes = prove_float(module, model, recordings)
         samples = calibrate(model, recordings, calibration, progress=progress)
         listener = None if streams is None else make_listener(module, model, streams, deployment, front_end, streaming)
@@ -156,6 +157,17 @@ def listen(front_end: FrontEnd, recordings: Recordings, deployment: Deployment) 
     front_end = copy.deepcopy(front_end).float().cpu()
     heard = hear(front_end, [_waveform(recording) for recording in recordings])
     return heard, replace(deployment, frontend=front_end.describe())
+
+
+def tell_time(
+    module: nn.Module, recordings: Recordings, streaming: Streaming | None, front_end: FrontEnd | None
+) -> Streaming:
+    """Name the axis of time where the user named none, and the front end or the lengths of the recordings tell it."""
+    streaming = streaming or Streaming()
+    if front_end is not None and streaming.time_axis is None:
+        # It gives `[batch, bands, frames]`.
+        return replace(streaming, time_axis=2)
+    return settle_time(module, recordings, streaming)
 
 
 def _waveform(recording: Recording) -> Tensor:

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from lightning_esp.config import Streaming
 from lightning_esp.errors import ConfigurationError, ConversionError, NotCausalError, WindowError
+from lightning_esp.streaming.axes import name_axis, resolve_time
 from lightning_esp.streaming.contract import Draft, draft_contract, has_contract
 from lightning_esp.streaming.copying import copy_module
-from lightning_esp.streaming.geometry import Geometry, argument_names, as_tuple, name_example, probe, resolve_time, run
+from lightning_esp.streaming.geometry import Geometry, argument_names, as_tuple, name_example, probe
+from lightning_esp.streaming.memory import look_ahead
 from lightning_esp.streaming.model import Port, Recording, Stage, StreamingModel, StreamSpec, Values
 from lightning_esp.streaming.precision import make_exactly, refresh
 
@@ -39,7 +41,10 @@ def convert(module: nn.Module, example: Recording, streaming: Streaming | None =
     module = refresh(copy_module(module).eval().requires_grad_(False))
     inputs = name_example(module, example)
     options = resolve_time(module, inputs, streaming or Streaming())
-    model = _convert(module, inputs, options)
+    try:
+        model = _convert(module, inputs, options)
+    except ConversionError as error:
+        raise type(error)(name_axis(str(error), inputs, options)) from error.__cause__
     return replace(model, spec=replace(model.spec, cache_form=options.caches))
 
 
@@ -192,8 +197,10 @@ def _draft_automatic(
     found = model.spec.stages[0]
     caches = tuple(replace(cache, name=f"{path}.{cache.name}") for cache in found.caches)
     count = len(found.outputs)
+    # What a part of a stride lacks would have to be known of the stages before, too.
     outputs = tuple(
-        replace(port, name=output if count == 1 else f"{output}_{i}") for i, port in enumerate(found.outputs)
+        replace(port, name=output if count == 1 else f"{output}_{i}", unlike_last=())
+        for i, port in enumerate(found.outputs)
     )
     return Draft(Stage(path, ports, outputs, caches), model.stages[0], *model.exact)
 
@@ -232,23 +239,3 @@ def _check_causal(module: nn.Module, inputs: Values, streaming: Streaming, geome
             "input after the end of its stride. Pad only on the left, F.pad(x, ((kernel - 1) * dilation, 0)), and use "
             "Conv1d(padding=0)."
         )
-
-
-def look_ahead(module: nn.Module, inputs: Values, streaming: Streaming, geometry: Geometry) -> int:
-    """Input frames that an output frame waits for, measured by changing the second half of the example."""
-    axis = streaming.time_axis or 0
-    streams = [name for name, kind in (streaming.inputs or {}).items() if kind == "stream"]
-    frames = inputs[streams[0]].shape[axis]
-    start = frames // 2 // geometry.stride * geometry.stride
-    generator = torch.Generator().manual_seed(0)
-    noise = {n: torch.randn(v.shape, generator=generator).to(v) for n, v in inputs.items() if n in streams}
-    changed = {n: torch.cat([v.narrow(axis, 0, start), noise[n].narrow(axis, start, frames - start)], dim=axis)
-               if n in streams else v for n, v in inputs.items()}  # fmt: skip
-    before, after = run(module, inputs)[0], run(module, changed)[0]
-    if start == 0 or geometry.axis is None:
-        return 0
-    gap = (before - after).abs().transpose(0, geometry.axis).flatten(1).amax(dim=1)
-    differs = gap > 1e-6 * before.abs().max().clamp(min=1)
-    earliest = int(differs.nonzero()[0]) if bool(differs.any()) else len(differs)
-    allowed = (earliest // geometry.up + 1) * geometry.stride - 1 + geometry.trim
-    return max(0, start - allowed)

@@ -1,16 +1,16 @@
-"""What can be seen of a module from outside: its inputs, its time axis, its stride, found by running it."""
+"""What can be seen of a module from outside: its inputs and its stride, found by running it."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from lightning_esp.config import Streaming
-from lightning_esp.errors import ConfigurationError, ConversionError
+from lightning_esp.errors import ConversionError
 from lightning_esp.streaming.model import Recording, Values
 
 
@@ -55,7 +55,8 @@ def run(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         return as_tuple(module(**inputs))
 
 
-def _runs(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...] | None:
+def try_run(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...] | None:
+    """Run the offline forward; None where it does not run on inputs of these shapes."""
     try:
         return run(module, inputs)
     except ConversionError:
@@ -105,94 +106,16 @@ def _is_batch(module: nn.Module, named: Values) -> bool:
     # Conv layers take inputs without a batch too, so axis 0 is a batch only if doubling it doubles the output.
     if any(value.ndim < 2 or value.shape[0] != 1 for value in named.values()):
         return False
-    once = _runs(module, named)
-    twice = _runs(module, {name: torch.cat([value, value]) for name, value in named.items()})
+    once = try_run(module, named)
+    twice = try_run(module, {name: torch.cat([value, value]) for name, value in named.items()})
     if once is None or twice is None:
         return False
     return all(a.ndim > 0 and len(b) == 2 * len(a) for a, b in zip(once, twice, strict=True))
 
 
-def _sliced(inputs: Values, axis: int, frames: int, held: set[str]) -> Values:
+def sliced(inputs: Values, axis: int, frames: int, held: Collection[str]) -> Values:
+    """The first frames along an axis, of all inputs but those that are held."""
     return {name: v if name in held else v.narrow(axis, 0, frames) for name, v in inputs.items()}
-
-
-def _lead(inputs: Values, streaming: Streaming) -> Tensor:
-    # Without a word from the user the first input is a stream.
-    told = streaming.inputs or {}
-    for name, value in inputs.items():
-        if told.get(name) != "held":
-            return value
-    raise ConfigurationError(f"Streaming(inputs={told}) holds every input; at least one must be a 'stream'.")
-
-
-def _held_by_shape(inputs: Values, axis: int, lead: Tensor) -> set[str]:
-    # So is every other one of its length.
-    frames = lead.shape[axis]
-    return {name for name, value in inputs.items() if value.ndim <= axis or value.shape[axis] != frames}
-
-
-def resolve_time(module: nn.Module, inputs: Values, streaming: Streaming) -> Streaming:
-    """Return `streaming` with `time_axis` and `inputs` filled in.
-
-    Args:
-        module: the offline module.
-        inputs: example by argument name, batch in front.
-        streaming: the user's options; what they set is kept.
-
-    Raises:
-        ConfigurationError: `streaming.inputs` names an unknown input, or the time axis cannot be found.
-    """
-    unknown = sorted(set(streaming.inputs or {}) - set(inputs))
-    if unknown:
-        raise ConfigurationError(f"Streaming(inputs=...) names {unknown}, but forward takes {list(inputs)}.")
-    axis = streaming.time_axis if streaming.time_axis is not None else _find_time_axis(module, inputs, streaming)
-    first = _lead(inputs, streaming)
-    if not 1 <= axis < first.ndim:
-        raise ConfigurationError(
-            f"Streaming(time_axis={axis}) is not an axis of the input {list(first.shape)}; axis 0 is the batch, so use "
-            f"1 to {first.ndim - 1}."
-        )
-    held = _held(inputs, axis, streaming)
-    kinds = {name: "held" if name in held else "stream" for name in inputs}
-    return Streaming(**{**vars(streaming), "time_axis": axis, "inputs": kinds})
-
-
-def _held(inputs: Values, axis: int, streaming: Streaming) -> set[str]:
-    told = streaming.inputs or {}
-    held = _held_by_shape(inputs, axis, _lead(inputs, streaming)) - {
-        name for name, kind in told.items() if kind == "stream"
-    }
-    return held | {name for name, kind in told.items() if kind == "held"}
-
-
-def _keeps_batch(module: nn.Module, inputs: Values) -> bool:
-    # A reshape may turn more frames into more recordings.
-    results = _runs(module, inputs)
-    return results is not None and all(value.ndim > 0 and len(value) == 1 for value in results)
-
-
-def _longer(inputs: Values, axis: int, frames: int, held: set[str]) -> list[Values]:
-    return [{n: v if n in held else torch.cat([v, v], dim=axis) for n, v in inputs.items()}]
-
-
-def _shorter(inputs: Values, axis: int, frames: int, held: set[str]) -> list[Values]:
-    return [_sliced(inputs, axis, n, held) for n in (frames - 1, frames // 2) if 0 < n < frames]
-
-
-def _find_time_axis(module: nn.Module, inputs: Values, streaming: Streaming) -> int:
-    first = _lead(inputs, streaming)
-    # [batch, channels, time] and [batch, channels, time, bins] are the common layouts, so axis 2 is asked first.
-    axes = sorted(range(1, first.ndim), key=lambda a: (a != 2, a))
-    # Bins may shrink a little under a stride without notice; twice as many are seldom taken.
-    for sizes in (_longer, _shorter):
-        for axis in axes:
-            held = _held(inputs, axis, streaming)
-            if any(_keeps_batch(module, example) for example in sizes(inputs, axis, first.shape[axis], held)):
-                return axis
-    raise ConfigurationError(
-        f"the time axis of the input {list(first.shape)} was not found: forward of {type(module).__name__} runs on no "
-        "longer or shorter example along any axis. Give Streaming(time_axis=...), or make forward accept any number of frames."
-    )
 
 
 def find_output_axis(shorter: Tensor, longer: Tensor, name: str) -> int:
@@ -224,7 +147,7 @@ def probe(module: nn.Module, inputs: Values, streaming: Streaming) -> Geometry:
     changes: list[int] = []
     output_axis: int | None = None
     for missing in range(1, frames):
-        shorter = _runs(module, _sliced(inputs, axis, frames - missing, held))
+        shorter = try_run(module, sliced(inputs, axis, frames - missing, held))
         if shorter is None:
             break
         if output_axis is None and shorter[0].shape != full.shape:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lightning_esp.config import Streaming
 from lightning_esp.errors import DataError
 from lightning_esp.streaming import Recording
-from lightning_esp.streaming.geometry import resolve_time
+from lightning_esp.streaming.axes import resolve_time
 from lightning_esp.training.lengths import count_frames, find_lengths
 
 

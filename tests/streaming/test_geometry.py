@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lightning_esp.config import Streaming
 from lightning_esp.errors import ConfigurationError, ConversionError
+from lightning_esp.streaming.axes import resolve_time
 from lightning_esp.streaming.geometry import (
     Geometry,
     argument_names,
@@ -14,7 +15,6 @@ from lightning_esp.streaming.geometry import (
     find_output_axis,
     name_example,
     probe,
-    resolve_time,
 )
 from tests.models.contracts import CASES, TwoInputs
 

@@ -1,0 +1,161 @@
+"""Which axis is time, found by running a module; where nothing tells two axes apart, the user is asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeAlias
+
+from torch import Tensor, cat, nn
+
+from lightning_esp.config import Streaming
+from lightning_esp.errors import ConfigurationError
+from lightning_esp.streaming.geometry import argument_names, sliced, try_run
+from lightning_esp.streaming.memory import Memory, measure
+from lightning_esp.streaming.model import Recording, Recordings, Values
+
+Sizes: TypeAlias = "Callable[[Values, int, int, set[str]], list[Values]]"
+
+
+def _lead(inputs: Values, streaming: Streaming) -> Tensor:
+    # Without a word from the user the first input is a stream.
+    told = streaming.inputs or {}
+    for name, value in inputs.items():
+        if told.get(name) != "held":
+            return value
+    raise ConfigurationError(f"Streaming(inputs={told}) holds every input; at least one must be a 'stream'.")
+
+
+def _held_by_shape(inputs: Values, axis: int, lead: Tensor) -> set[str]:
+    # So is every other one of its length.
+    frames = lead.shape[axis]
+    return {name for name, value in inputs.items() if value.ndim <= axis or value.shape[axis] != frames}
+
+
+def resolve_time(module: nn.Module, inputs: Values, streaming: Streaming) -> Streaming:
+    """Return `streaming` with `time_axis` and `inputs` filled in.
+
+    Args:
+        module: the offline module.
+        inputs: example by argument name, batch in front.
+        streaming: the user's options; what they set is kept.
+
+    Raises:
+        ConfigurationError: `streaming.inputs` names an unknown input, or the time axis cannot be found.
+    """
+    unknown = sorted(set(streaming.inputs or {}) - set(inputs))
+    if unknown:
+        raise ConfigurationError(f"Streaming(inputs=...) names {unknown}, but forward takes {list(inputs)}.")
+    axis = streaming.time_axis if streaming.time_axis is not None else _find_time_axis(module, inputs, streaming)
+    first = _lead(inputs, streaming)
+    if not 1 <= axis < first.ndim:
+        raise ConfigurationError(
+            f"Streaming(time_axis={axis}) is not an axis of the input {list(first.shape)}; axis 0 is the batch, so use "
+            f"1 to {first.ndim - 1}."
+        )
+    return _along(inputs, axis, streaming)
+
+
+def _along(inputs: Values, axis: int, streaming: Streaming) -> Streaming:
+    held = _held(inputs, axis, streaming)
+    return replace(streaming, time_axis=axis, inputs={n: "held" if n in held else "stream" for n in inputs})
+
+
+def _held(inputs: Values, axis: int, streaming: Streaming) -> set[str]:
+    told = streaming.inputs or {}
+    held = _held_by_shape(inputs, axis, _lead(inputs, streaming)) - {
+        name for name, kind in told.items() if kind == "stream"
+    }
+    return held | {name for name, kind in told.items() if kind == "held"}
+
+
+def _find_time_axis(module: nn.Module, inputs: Values, streaming: Streaming) -> int:
+    first = _lead(inputs, streaming)
+    axes = _candidates(module, inputs, streaming)
+    if not axes:
+        raise ConfigurationError(
+            f"the time axis of the input {list(first.shape)} was not found: forward of {type(module).__name__} runs on no "
+            "longer or shorter example along any axis. Give Streaming(time_axis=...), or make forward accept any number of frames."
+        )
+    if len(axes) == 1:
+        return axes[0]
+    found = {axis: measure(module, inputs, _along(inputs, axis, streaming)) for axis in axes}
+    likely = [axis for axis, memory in found.items() if memory is Memory.PAST]
+    # Who allows a look-ahead may mean the axis that has one.
+    if len(likely) == 1 and not (streaming.lookahead and Memory.AHEAD in found.values()):
+        return likely[0]
+    raise ConfigurationError(_question(module, first, found))
+
+
+def _question(module: nn.Module, first: Tensor, found: Mapping[int, Memory]) -> str:
+    told = "; ".join(f"along axis {a} it {memory.value}" for a, memory in found.items() if memory is not Memory.SOME)
+    choices = ", ".join(f"Streaming(time_axis={axis}) if the {first.shape[axis]} are frames" for axis in found)
+    return (
+        f"which axis of the input {list(first.shape)} is time, nothing tells: forward of {type(module).__name__} takes any "
+        f"length along {' and '.join(f'axis {axis}' for axis in found)}{told and f' ({told})'}. Give {choices}. Recordings of different "
+        "lengths tell an export, too."
+    )
+
+
+def _candidates(module: nn.Module, inputs: Values, streaming: Streaming) -> list[int]:
+    """The axes along which forward takes other lengths, and its output follows; else those that it takes at all."""
+    axes = range(1, _lead(inputs, streaming).ndim)
+    # Bins may shrink a little under a stride without notice; twice as many, or half, are seldom taken.
+    for sizes in (_doubled_or_halved, _a_little_shorter):
+        taken = {axis: _follows(module, inputs, axis, streaming, sizes) for axis in axes}
+        for wanted in ({True}, {True, False}):
+            found = [axis for axis, follows in taken.items() if follows in wanted]
+            if found:
+                return found
+    return []
+
+
+def _doubled_or_halved(inputs: Values, axis: int, frames: int, held: set[str]) -> list[Values]:
+    doubled = {n: v if n in held else cat([v, v], dim=axis) for n, v in inputs.items()}
+    return [doubled, *([sliced(inputs, axis, frames // 2, held)] if frames > 1 else [])]
+
+
+def _a_little_shorter(inputs: Values, axis: int, frames: int, held: set[str]) -> list[Values]:
+    return [sliced(inputs, axis, frames - 1, held)] if frames > 1 else []
+
+
+def _follows(module: nn.Module, inputs: Values, axis: int, streaming: Streaming, sizes: Sizes) -> bool | None:
+    """Whether the output has another length where the input has; None where forward takes no other length."""
+    frames, before = _lead(inputs, streaming).shape[axis], try_run(module, inputs)
+    results = [try_run(module, sized) for sized in sizes(inputs, axis, frames, _held(inputs, axis, streaming))]
+    # A reshape may turn more frames into more recordings.
+    kept = [r for r in results if r is not None and all(value.ndim > 0 and len(value) == 1 for value in r)]
+    if before is None or not kept:
+        return None
+    return any(value[0].shape != before[0].shape for value in kept)
+
+
+def settle_time(module: nn.Module, recordings: Recordings, streaming: Streaming) -> Streaming:
+    """Return `streaming` with the `time_axis` that the lengths of the recordings tell, if they do and it was not given.
+
+    Args:
+        module: the offline module.
+        recordings: what it sees, without batch dimension.
+        streaming: the user's options.
+    """
+    shapes = {tuple(_first_of(module, recording, streaming).shape) for recording in recordings}
+    if streaming.time_axis is not None or len({len(shape) for shape in shapes}) != 1:
+        return streaming
+    different = [axis for axis, sizes in enumerate(zip(*shapes, strict=True), 1) if len(set(sizes)) > 1]
+    return replace(streaming, time_axis=different[0]) if len(different) == 1 else streaming
+
+
+def _first_of(module: nn.Module, recording: Recording, streaming: Streaming) -> Tensor:
+    if isinstance(recording, Tensor):
+        return recording
+    named = {name: recording[name] for name in argument_names(module) if name in recording}
+    return _lead(named or dict(recording), streaming)
+
+
+def name_axis(message: str, inputs: Values, streaming: Streaming) -> str:
+    """Add to a message about time, or about frames, which axis that is."""
+    if not re.search(r"\b(time|frames?|frame\(s\))", message):
+        return message
+    shape = list(_lead(inputs, streaming).shape)
+    return f"{message} Time is axis {streaming.time_axis} of the input {shape}; Streaming(time_axis=...) names another."
