@@ -1,0 +1,22 @@
+"""Where ESP-DL 3.3.9 puts every tensor of a model, what it overwrites too early, and how to keep it from that."""
+
+from lightning_esp.espdl.memory.hazards import Hazard, check_memory, find_hazards
+from lightning_esp.espdl.memory.mending import VIEW, mend
+from lightning_esp.espdl.memory.plan import Place, Plan, plan_memory
+from lightning_esp.espdl.memory.program import PLACINGS, Placing, Program, Step, program_of
+
+__all__ = [
+    "PLACINGS",
+    "VIEW",
+    "Hazard",
+    "Place",
+    "Placing",
+    "Plan",
+    "Program",
+    "Step",
+    "check_memory",
+    "find_hazards",
+    "mend",
+    "plan_memory",
+    "program_of",
+]
