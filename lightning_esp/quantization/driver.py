@@ -43,6 +43,7 @@ from lightning_esp.quantization.floating import compute_float, find_first_differ
 from lightning_esp.quantization.job import Array, ExportedStage, Job, Layout, NativeCache, StageNames
 from lightning_esp.quantization.layouts import own_constants, preferred, strip_constants, turn_constants
 from lightning_esp.quantization.measurement import measure_effects, measure_noise
+from lightning_esp.quantization.memory import keep_values
 from lightning_esp.quantization.native import lower
 from lightning_esp.quantization.onnx_graph import module_path
 from lightning_esp.quantization.operators import check_operators
@@ -242,13 +243,14 @@ class _Recorder(EspdlExporter):  # type: ignore[misc]
         self.native: tuple[NativeCache, ...] = ()
 
     def prepare_graph(self, graph: BaseGraph, *arguments: Any, **options: Any) -> BaseGraph:
-        """Prepare the graph as esp-ppq does, note the layouts, then lower the caches."""
+        """Prepare the graph as esp-ppq does, note the layouts, lower the caches, then keep ESP-DL from overwriting."""
         graph = super().prepare_graph(graph, *arguments, **options)
         turn_constants(graph)
         info = ExporterPatternInfo()
         self.layouts = {name: tuple(info.get_var_permute(name)) for name in [*graph.inputs, *graph.outputs]}
         if all(self.layouts[cache] == self.layouts[new] for cache, new in self._caches):
             self.native = lower(graph, self._caches, self._job.cache_form, self._job.initial)
+        keep_values(graph)
         return graph
 
     def export_graph(self, *arguments: Any, **options: Any) -> Any:
