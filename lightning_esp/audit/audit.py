@@ -17,9 +17,10 @@ from lightning_esp.bundle.reader import read_bundle, read_model
 from lightning_esp.bundle.tensors import check_wiring
 from lightning_esp.errors import BundleError
 from lightning_esp.espdl.seal import is_sealed
-from lightning_esp.integers import interpret
+from lightning_esp.integers import IntegerPipeline, interpret
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.verification.integers import boundaries
+from lightning_esp.verification.memory import memory
 from lightning_esp.verification.model import Array, Golden, Proof, Verification
 from lightning_esp.verification.verify import require
 
@@ -58,6 +59,8 @@ def verify_bundle(bundle: Bundle | str | os.PathLike[str]) -> dict[str, Verifica
 def _verify_target(bundle: Bundle, target: str) -> Verification:
     quantized = _read_model(bundle, target)
     proofs = list(require([boundaries(quantized)]))
+    files = interpret(quantized)
+    proofs += require([memory(files)])
     path = bundle.path / golden_path(target, bundle.name)
     data = path.read_bytes() if path.is_file() else b""
     notes = []
@@ -69,7 +72,7 @@ def _verify_target(bundle: Bundle, target: str) -> Verification:
         notes.append("nothing was replayed: the bundle holds no golden windows (Deployment(golden=False))")
         return Verification((*proofs, *require([_digests(quantized)])), Golden({}, {}, {}, ()), tuple(notes))
     stored = unpack_golden(quantized, data, str(path))
-    proof, caches = _replay(quantized, stored)
+    proof, caches = _replay(quantized, files, stored)
     golden = Golden(stored.inputs, stored.outputs, caches, stored.resets, tolerances=stored.tolerances)
     return Verification((*proofs, *require([proof, _digests(quantized)])), golden, tuple(notes))
 
@@ -113,9 +116,8 @@ def _digests(quantized: QuantizedModel) -> Proof:
     return Proof("files hold their own digest", len(broken), 0, not broken, ", ".join(broken), _NEXT_STEP)
 
 
-def _replay(quantized: QuantizedModel, stored: StoredGolden) -> tuple[Proof, dict[str, Array]]:
+def _replay(quantized: QuantizedModel, files: IntegerPipeline, stored: StoredGolden) -> tuple[Proof, dict[str, Array]]:
     """Window by window, as the firmware does: state back to its start at a reset, and every value equal."""
-    files = interpret(quantized)
     after = {cache.tensor.name: cache.next for stage in quantized.stages for cache in stage.caches}
     state, differing, where = files.initial_state(1), 0, ""
     caches: dict[str, list[Array]] = {name: [] for name in after}

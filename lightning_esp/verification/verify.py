@@ -21,6 +21,7 @@ from lightning_esp.streaming.recordings import pad_recordings
 from lightning_esp.verification.device import accumulators, int16_steps, mac_shifts
 from lightning_esp.verification.graph import graph_parity
 from lightning_esp.verification.integers import Results, boundaries, integer_parity
+from lightning_esp.verification.memory import memory
 from lightning_esp.verification.model import Golden, Proof, Verification
 from lightning_esp.verification.parity import float_parity
 from lightning_esp.verification.recurrent import measure_tolerances
@@ -151,6 +152,7 @@ def _integers(quantized: QuantizedModel, recordings: Recordings, worker: Worker)
             "Report the model: a step mixes recordings.",
         ),
         mac_shifts(quantized),
+        memory(files),
         *accumulators(quantized, windows),
     )
     golden = _golden(quantized, windows, results, counts)

@@ -107,6 +107,7 @@ def test_a_bundle_as_it_was_written_holds(original: Bundle) -> None:
     (verification,) = verify_bundle(original.path).values()
     assert [proof.name for proof in verification.proofs] == [
         "boundaries agree",
+        "tensors keep their bytes in ESP-DL's memory until they are read",
         "the header is what the manifest makes",
         "the files give the golden windows, value for value",
         "files hold their own digest",
@@ -270,7 +271,7 @@ def test_without_golden_windows_a_note_says_so(build: Callable[..., Built], work
     verification = prove_integers(built.quantized, built.recordings, worker)
     bundle = write_bundle({TARGET: (built.quantized, verification)}, tmp_path / "bundle", Deployment(golden=False))
     found = verify_bundle(bundle)[TARGET]
-    assert len(found.proofs) == 3
+    assert len(found.proofs) == 4
     assert "nothing was replayed" in found.notes[0]
 
 
