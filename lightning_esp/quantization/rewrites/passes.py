@@ -11,6 +11,7 @@ from lightning_esp.quantization.rewrites.graph import Graph
 from lightning_esp.quantization.rewrites.groups import join_groups
 from lightning_esp.quantization.rewrites.indices import count_from_the_front
 from lightning_esp.quantization.rewrites.noops import fold_noops
+from lightning_esp.quantization.rewrites.norms import flatten_norms, scale_channels
 from lightning_esp.quantization.rewrites.pools import divide_by_kernel
 from lightning_esp.quantization.rewrites.reductions import split_reductions
 from lightning_esp.quantization.rewrites.transposed import settle_transposed
@@ -18,6 +19,9 @@ from lightning_esp.quantization.rewrites.transposed import settle_transposed
 PASSES: tuple[Callable[[Graph], None], ...] = (
     divide_by_kernel,
     settle_transposed,
+    # Behind what makes other layers of one, since it asks which layer a norm follows.
+    scale_channels,
+    flatten_norms,
     join_groups,
     slice_gathers,
     fold_noops,
