@@ -22,8 +22,8 @@ from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.listening import Judged, check_detector, make_listener
 from lightning_esp.quantization import QuantizedModel, Worker, check_environment, quantize
 from lightning_esp.streaming import Recording, Recordings, convert
+from lightning_esp.streaming.admission import admit
 from lightning_esp.streaming.axes import settle_time
-from lightning_esp.streaming.copying import copy_module
 from lightning_esp.verification import TaskResult, Verification
 from lightning_esp.verification.model import Golden, GoldenAudio
 from lightning_esp.verification.verify import prove_float, prove_graph, prove_integers, require
@@ -75,7 +75,7 @@ def export(
     deployment, heard = deployment or Deployment(), list[Heard]()
     check_inputs(recordings, output_dir, deployment, streams is not None)
     notify = progress or (lambda phase, done, total: None)
-    module = copy_module(module).float().cpu().eval()
+    module = admit(module).float().cpu()
     if front_end is not None:
         heard, deployment = listen(front_end, recordings, deployment)
         recordings = [each.features for each in heard]

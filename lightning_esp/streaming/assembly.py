@@ -10,10 +10,13 @@ from torch import Tensor, nn
 
 from lightning_esp.config import Streaming
 from lightning_esp.errors import ConfigurationError, ConversionError, NotCausalError, WindowError
+from lightning_esp.streaming.admission import admit
 from lightning_esp.streaming.axes import name_axis, resolve_time
+from lightning_esp.streaming.boundary import own_errors
+from lightning_esp.streaming.calling import argument_names
 from lightning_esp.streaming.contract import Draft, draft_contract, has_contract
-from lightning_esp.streaming.copying import copy_module
-from lightning_esp.streaming.geometry import Geometry, argument_names, as_tuple, name_example, probe
+from lightning_esp.streaming.example import name_example
+from lightning_esp.streaming.geometry import Geometry, as_tuple, probe
 from lightning_esp.streaming.memory import look_ahead
 from lightning_esp.streaming.model import Port, Recording, Stage, StreamingModel, StreamSpec, Values
 from lightning_esp.streaming.precision import make_exactly, refresh
@@ -38,13 +41,14 @@ def convert(module: nn.Module, example: Recording, streaming: Streaming | None =
         ConversionError: the module has no streaming form; the message names the layer and what to change.
         WindowError: the window does not fit the stride or the number of stages.
     """
-    module = refresh(copy_module(module).eval().requires_grad_(False))
-    inputs = name_example(module, example)
-    options = resolve_time(module, inputs, streaming or Streaming())
-    try:
-        model = _convert(module, inputs, options)
-    except ConversionError as error:
-        raise type(error)(name_axis(str(error), inputs, options)) from error.__cause__
+    with own_errors(module):
+        module = refresh(admit(module))
+        inputs = name_example(module, example)
+        options = resolve_time(module, inputs, streaming or Streaming())
+        try:
+            model = _convert(module, inputs, options)
+        except ConversionError as error:
+            raise type(error)(name_axis(str(error), inputs, options)) from error.__cause__
     return replace(model, spec=replace(model.spec, cache_form=options.caches))
 
 

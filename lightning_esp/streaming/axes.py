@@ -11,7 +11,8 @@ from torch import Tensor, cat, nn
 
 from lightning_esp.config import Streaming
 from lightning_esp.errors import ConfigurationError
-from lightning_esp.streaming.geometry import argument_names, sliced, try_run
+from lightning_esp.streaming.calling import argument_names
+from lightning_esp.streaming.geometry import sliced, try_run
 from lightning_esp.streaming.memory import Memory, measure
 from lightning_esp.streaming.model import Recording, Recordings, Values
 
@@ -54,7 +55,21 @@ def resolve_time(module: nn.Module, inputs: Values, streaming: Streaming) -> Str
             f"Streaming(time_axis={axis}) is not an axis of the input {list(first.shape)}; axis 0 is the batch, so use "
             f"1 to {first.ndim - 1}."
         )
-    return _along(inputs, axis, streaming)
+    resolved = _along(inputs, axis, streaming)
+    kinds = resolved.inputs or {}
+    _check_rates({name: value for name, value in inputs.items() if kinds[name] == "stream"}, axis)
+    return resolved
+
+
+def _check_rates(streams: Values, axis: int) -> None:
+    lengths = {name: value.shape[axis] if axis < value.ndim else 1 for name, value in streams.items()}
+    if len(set(lengths.values())) > 1:
+        raise ConfigurationError(
+            f"the streams have {lengths} frames along time (axis {axis}), but all streams need one rate, since each window "
+            "takes as many frames of each. Bring them to the highest rate outside: repeat each frame of the slower one, and "
+            "let forward take every n-th frame again, x[..., ::n]. An input that stays the same for a whole recording is "
+            'Streaming(inputs={...: "held"}).'
+        )
 
 
 def _along(inputs: Values, axis: int, streaming: Streaming) -> Streaming:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, fx, nn
 
-from lightning_esp.streaming.flow import Reads, Slide, Stream, slide
+from lightning_esp.streaming.flow import Pending, Reads, Slide, Stream, slide
 from lightning_esp.streaming.model import Layer
 from lightning_esp.streaming.nodes import Frame, Nodes
 from lightning_esp.streaming.starts import Offset, in_float64
@@ -31,6 +31,8 @@ class Builder(Nodes):
         self.streams: list[Stream] = []
         self.layers: list[Layer] = []
         self.strict = strict
+        # By id of a tensor that was written to in place, with itself: the axis and the parts that it is joined of, with sizes.
+        self.parts: dict[int, tuple[Stream | Pending, int, list[tuple[Stream | Constant | Pending, int]]]] = {}
         self.example = torch.empty(0, dtype=trace.dtype)
         longest = max(trace.frames)
         self.lengths = torch.arange(longest + max(longest, 64))

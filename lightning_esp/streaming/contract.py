@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_esp.errors import ContractError
-from lightning_esp.streaming.geometry import argument_names, as_tuple, find_output_axis
+from lightning_esp.streaming.calling import argument_names
+from lightning_esp.streaming.geometry import as_tuple, find_output_axis
 from lightning_esp.streaming.model import Cache, Port, Stage
 
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from lightning_esp.config import Streaming
-from lightning_esp.errors import ConversionError, NotCausalError, UnsupportedOperatorError
+from lightning_esp.errors import ConversionError, LightningEspError, NotCausalError, UnsupportedOperatorError
 from lightning_esp.streaming.assembly import choose_window
 from lightning_esp.streaming.building import Builder
 from lightning_esp.streaming.edges import count_first, count_last
-from lightning_esp.streaming.flow import Refused, Stream, reach
+from lightning_esp.streaming.flow import Pending, Refused, Stream, reach
 from lightning_esp.streaming.model import Layer, Port, Stage, StreamingModel, StreamSpec
 from lightning_esp.streaming.precision import doubled
 from lightning_esp.streaming.rules import RULES
@@ -86,7 +86,8 @@ def _flow(recorded: Trace, window: int | None, streaming: Streaming) -> _Flowed:
         before = len(build.caches)
         results = _apply(build, call, values)
         values.update(zip(call.results, results, strict=True))
-        build.layers.append(_layer(build, call, results[0], before))
+        if isinstance(results[0], Stream):
+            build.layers.append(_layer(build, call, results[0], before))
     outputs = [_output(build, values[i]) for i in recorded.outputs]
     return _Flowed(build, inputs, _finish(build, outputs, streaming))
 
@@ -99,7 +100,7 @@ def _layer(build: Builder, call: Call, result: Stream, before: int) -> Layer:
 def _apply(build: Builder, call: Call, values: Mapping[int, Any]) -> tuple[Any, ...]:
     def change(item: Any) -> Any:
         found = values[item.index] if isinstance(item, Ref) else item
-        if isinstance(found, Refused):
+        if isinstance(found, Refused) and not (isinstance(found, Pending) and call.name in found.offered):
             raise build.refusal(found.rule, found.advice)
         return found
 
@@ -107,8 +108,19 @@ def _apply(build: Builder, call: Call, values: Mapping[int, Any]) -> tuple[Any, 
     kwargs = {key: replace_values(value, change) for key, value in call.kwargs.items()}
     rule: Rule = RULES.get(call.name, unknown)
     _check_arguments(build, rule, args, kwargs)
-    result = rule(build, *args, **kwargs)
+    result = _follow(build, rule, args, kwargs)
     return result if isinstance(result, tuple) else (result,)
+
+
+def _follow(build: Builder, rule: Rule, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    try:
+        return rule(build, *args, **kwargs)
+    except LightningEspError:
+        raise
+    except Exception as error:
+        raise build.refusal(
+            f"has a form that its streaming rule does not know ({type(error).__name__}: {error})", BY_HAND
+        ) from error
 
 
 def _check_arguments(build: Builder, rule: Rule, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from lightning_esp.streaming.tracing import CONTRACT
+from lightning_esp.streaming.recorder import CONTRACT
 
 if TYPE_CHECKING:
     from lightning_esp.streaming.model import Cache, Layer, StreamingModel

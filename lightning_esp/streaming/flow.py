@@ -75,6 +75,21 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Pending(Refused):
+    """A value that cannot be streamed, but what certain operators make of it can.
+
+    Args:
+        rule: what is wrong with it, as in `Builder.refuse`.
+        advice: what to do.
+        offered: names of these operators.
+        stream: what they go on from, where it is one tensor.
+    """
+
+    offered: frozenset[str] = frozenset()
+    stream: Stream | None = None
+
+
+@dataclass(frozen=True)
 class Slide:
     """A kernel that slides over time.
 

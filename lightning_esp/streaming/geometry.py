@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from lightning_esp.config import Streaming
 from lightning_esp.errors import ConversionError
-from lightning_esp.streaming.model import Recording, Values
+from lightning_esp.streaming.calling import call
+from lightning_esp.streaming.model import Values
 
 
 @dataclass(frozen=True)
@@ -25,13 +24,6 @@ class Geometry:
     up: int
     trim: int
     axis: int | None = None
-
-
-def argument_names(module: nn.Module) -> tuple[str, ...]:
-    """Names of the positional arguments of `module.forward`."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(module.forward).parameters.values()
-    return tuple(p.name for p in parameters if p.kind in kinds)
 
 
 def as_tuple(result: object) -> tuple[Tensor, ...]:
@@ -50,9 +42,8 @@ def as_tuple(result: object) -> tuple[Tensor, ...]:
 
 
 def run(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-    """Run the offline forward by argument name."""
-    with torch.no_grad():
-        return as_tuple(module(**inputs))
+    """Run the offline forward by argument name, on copies, since it may write into what it gets."""
+    return as_tuple(call(module, {name: value.clone() for name, value in inputs.items()}))
 
 
 def try_run(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...] | None:
@@ -64,53 +55,6 @@ def try_run(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ..
     except Exception:
         # Whatever the user's forward raises means no more than "not with these shapes".
         return None
-
-
-def name_example(module: nn.Module, example: Recording) -> Values:
-    """Return the example by argument name, with a batch dimension in front.
-
-    Args:
-        module: the offline module.
-        example: one recording, with a batch dimension of 1 or without; or one such tensor per input by name.
-
-    Raises:
-        ConversionError: `forward` does not run on it.
-    """
-    names = argument_names(module)
-    if isinstance(example, Tensor):
-        named = {names[0]: example}
-    else:
-        unknown = sorted(set(example) - set(names))
-        if unknown:
-            raise ConversionError(f"example has the inputs {unknown}, but forward takes {list(names)}; rename them.")
-        named = {name: example[name] for name in names if name in example}
-    return _with_batch(module, named)
-
-
-def _with_batch(module: nn.Module, named: Values) -> Values:
-    if _is_batch(module, named):
-        return named
-    batched = {name: value.unsqueeze(0) for name, value in named.items()}
-    try:
-        run(module, batched)
-    except Exception as error:
-        shapes = {name: list(value.shape) for name, value in named.items()}
-        raise ConversionError(
-            f"forward of {type(module).__name__} does not run on the example {shapes} with a batch dimension of 1 in "
-            f"front: {type(error).__name__}: {error}. Give one recording as the network takes it, features included."
-        ) from error
-    return batched
-
-
-def _is_batch(module: nn.Module, named: Values) -> bool:
-    # Conv layers take inputs without a batch too, so axis 0 is a batch only if doubling it doubles the output.
-    if any(value.ndim < 2 or value.shape[0] != 1 for value in named.values()):
-        return False
-    once = try_run(module, named)
-    twice = try_run(module, {name: torch.cat([value, value]) for name, value in named.items()})
-    if once is None or twice is None:
-        return False
-    return all(a.ndim > 0 and len(b) == 2 * len(a) for a, b in zip(once, twice, strict=True))
 
 
 def sliced(inputs: Values, axis: int, frames: int, held: Collection[str]) -> Values:

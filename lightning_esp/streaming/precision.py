@@ -17,6 +17,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
+from lightning_esp.streaming.calling import call
 from lightning_esp.streaming.copying import AnyModule, copy_module
 from lightning_esp.streaming.model import StreamingModel, Values
 from lightning_esp.streaming.starts import in_float64
@@ -86,8 +87,8 @@ def make_exactly(make: Make, module: nn.Module, inputs: Values) -> StreamingMode
 
 def _runs(module: nn.Module, inputs: Values) -> bool:
     try:
-        with torch.no_grad(), doubled():
-            module(**inputs)
+        with doubled():
+            call(module, {name: value.clone() for name, value in inputs.items()})
     except Exception:  # whatever is wrong shows again where it has a name, in the module's own type
         return False
     return True

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from lightning_esp.streaming.copying import copy_module as copy_detached
 
@@ -42,7 +41,7 @@ def isolate_random(seed: int) -> Iterator[None]:
 def copy_module(module: AnyModule) -> AnyModule:
     """Return a deep copy in float32 on the CPU that shares nothing with `module`, neither graph nor compiled code.
 
-    Wrappers are still in place, so that the state dict has the names of the user's checkpoints; see `unwrap`.
+    Wrappers are still in place, so that the state dict has the names of the user's checkpoints; see `streaming.wrappers.unwrap`.
     """
     compiled = getattr(module, "_compiler_ctx", None)
     copied = copy_detached(module, None if compiled is None else {id(compiled): None})
@@ -51,25 +50,6 @@ def copy_module(module: AnyModule) -> AnyModule:
         for name in STEPS:
             vars(copied).pop(name, None)
     return copied.float().cpu()
-
-
-def inner_module(module: nn.Module) -> nn.Module:
-    """Return what `torch.compile` or `AveragedModel` wraps, however often; a plain module itself."""
-    while True:
-        if isinstance(module, AveragedModel):
-            module = module.module
-        elif isinstance(original := getattr(module, "_orig_mod", None), nn.Module):
-            module = original
-        else:
-            return module
-
-
-def unwrap(module: nn.Module) -> None:
-    """Put every wrapped submodule of a copy in the place of its wrapper."""
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if (inner := inner_module(child)) is not child:
-                parent._modules[name] = inner
 
 
 def copy_shallow(holder: Any) -> Any:

@@ -8,7 +8,7 @@ from torch.optim.swa_utils import AveragedModel
 from torchmetrics import Metric, MetricCollection
 
 from lightning_esp.errors import ConfigurationError
-from lightning_esp.training.copying import inner_module
+from lightning_esp.streaming.wrappers import inner_module
 
 WHOLE = "."
 

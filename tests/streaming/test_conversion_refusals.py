@@ -107,12 +107,12 @@ def attend(m: nn.Module, x: Tensor) -> Tensor:
 
 
 def write(m: nn.Module, x: Tensor) -> Tensor:
-    x[:, 0] = 0.0
+    x[:, :, 3] = 0.0
     return x
 
 
-def rebuilt(m: nn.Module, x: Tensor) -> Tensor:
-    return torch.cat([torch.zeros_like(x[:, :1]) * x[:, :1], x[:, 1:]], dim=1)
+def shifted(m: nn.Module, x: Tensor) -> Tensor:
+    return F.pad(x, (2, 0))[..., : x.shape[-1]]
 
 
 def data_dependent(m: nn.Module, x: Tensor) -> Tensor:
@@ -182,16 +182,16 @@ CASES: dict[str, tuple[Forward, dict[str, nn.Module], str, Forward, dict[str, nn
     "transformer": (lambda m, x: m.layer(x.mT).mT,
                     {"layer": nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)},
                     r"attends over all of time.*use nn\.GRU or causal convolutions", over_gru, {"rnn": gru()}),
-    "unknown argument": (lambda m, x: torch.cat([x[:, :2], x[:, 2:]], dim=1, out=None), {},
-                         r"cat has arguments that its streaming rule does not know.*'out'.*write streaming_forward",
-                         lambda m, x: torch.cat([x[:, :2], x[:, 2:]], dim=1), {}),
+    "unknown argument": (lambda m, x: torch.layer_norm(x.mT, (4,), None, None, 1e-5, False).mT, {},
+                         r"layer_norm has arguments that its streaming rule does not know.*too many.*write streaming_forward",
+                         lambda m, x: F.layer_norm(x.mT, (4,)).mT, {}),
     "late padding": (pad_late, convs(), r"pad pads on the left after 2 frame\(s\) were dropped.*pad in front of every layer",
                      pad_twice, convs()),
     "reflected": (lambda m, x: m.conv(F.pad(x, (2, 0), mode="reflect")), {"conv": nn.Conv1d(4, 4, 3)},
                   r"pad pads time with mode='reflect'.*pad with zeros", padded_conv, {"conv": nn.Conv1d(4, 4, 3)}),
     "padded max pool": (lambda m, x: F.max_pool1d(x, 3, 1, padding=1), {},
                         r"max_pool1d pads time by 1 frame\(s\) of minus infinity.*F\.pad\(x, \(kernel - 1, 0\)\)", largest, {}),
-    "in place": (write, {}, r"__setitem__ writes into a tensor.*torch\.cat", rebuilt, {}),
+    "in place": (write, {}, r"__setitem__ writes to some frames.*F\.pad\(x, \(n, 0\)\)", shifted, {}),
     "reads data": (data_dependent, {}, r"__float__ reads the values of a tensor.*compute with tensors", computed, {}),
     "stretched": (interpolated, {"conv": CausalConv(4, 4, 2, stride=2)}, r"stretches time to a given size.*scale_factor=2",
                   scaled, {"conv": nn.Conv1d(4, 4, 2, stride=2)}),

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from lightning_esp.config import Streaming
 from lightning_esp.errors import ConfigurationError, ConversionError
 from lightning_esp.streaming.axes import resolve_time
+from lightning_esp.streaming.calling import argument_names
+from lightning_esp.streaming.example import name_example
 from lightning_esp.streaming.geometry import (
     Geometry,
-    argument_names,
     as_tuple,
     find_output_axis,
-    name_example,
     probe,
 )
 from tests.models.contracts import CASES, TwoInputs

@@ -22,6 +22,7 @@ from lightning_esp.streaming.rules import (
     refusals,
     resampling,
     shaping,
+    writing,
 )
 
 RULES: Mapping[str, Callable[..., Any]] = MappingProxyType(
@@ -29,6 +30,7 @@ RULES: Mapping[str, Callable[..., Any]] = MappingProxyType(
         **refusals.RULES,
         **pointwise.RULES,
         **shaping.RULES,
+        **writing.RULES,
         **joining.RULES,
         **normalization.RULES,
         **linear.RULES,

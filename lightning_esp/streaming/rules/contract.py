@@ -10,8 +10,8 @@ from lightning_esp.errors import ContractError
 from lightning_esp.streaming.building import Builder
 from lightning_esp.streaming.contract import ContractStage, declared_caches
 from lightning_esp.streaming.flow import Stream
+from lightning_esp.streaming.recorder import CONTRACT
 from lightning_esp.streaming.rules.common import Rule
-from lightning_esp.streaming.tracing import CONTRACT
 
 
 def honour(build: Builder, *inputs: Any, **named: Any) -> Any:

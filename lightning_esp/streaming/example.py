@@ -1,0 +1,105 @@
+"""The example that a conversion starts from: one recording by argument name, with a batch dimension in front."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lightning_esp.errors import ConversionError
+from lightning_esp.streaming.calling import accepts, argument_names
+from lightning_esp.streaming.geometry import run
+from lightning_esp.streaming.model import Recording, Values
+
+_Outputs = tuple[Tensor, ...]
+
+
+def name_example(module: nn.Module, example: Recording) -> Values:
+    """Return the example by argument name, with a batch dimension in front.
+
+    Args:
+        module: the offline module.
+        example: one recording, with a batch dimension of 1 or without; or one such tensor per input by name.
+
+    Raises:
+        ConversionError: `forward` does not run on it.
+    """
+    named = _by_name(module, example)
+    for name, value in named.items():
+        _check_kind(name, value)
+    return _with_batch(module, named)
+
+
+def _by_name(module: nn.Module, example: Recording) -> Values:
+    names = argument_names(module)
+    if not isinstance(example, Mapping):
+        if not names:
+            raise ConversionError(
+                f"forward of {type(module).__name__} names no argument for a tensor; give the example as a mapping from "
+                "argument name to tensor."
+            )
+        return {names[0]: example}
+    unknown = sorted(name for name in example if not accepts(module, name))
+    if unknown:
+        raise ConversionError(f"example has the inputs {unknown}, but forward takes {list(names)}; rename them.")
+    return {name: example[name] for name in dict.fromkeys((*names, *example)) if name in example}
+
+
+def _check_kind(name: str, value: object) -> None:
+    if not isinstance(value, Tensor):
+        raise ConversionError(
+            f"input {name!r} of the example is a {type(value).__name__}; give a tensor, or a mapping from argument name to "
+            "tensor, torch.as_tensor(value) say."
+        )
+    if value.is_complex():
+        raise ConversionError(
+            f"input {name!r} of the example is {value.dtype}, and the chip has no complex numbers; give the real and the "
+            "imaginary part as channels of their own, and let forward take these."
+        )
+
+
+def _with_batch(module: nn.Module, named: Values) -> Values:
+    shaped = all(value.ndim >= 2 and value.shape[0] == 1 for value in named.values())
+    alone = _attempt(module, named) if shaped else None
+    twice = _attempt(module, {name: torch.cat([value, value]) for name, value in named.items()}) if shaped else None
+    if _is_batch(alone, twice):
+        return named
+    batched = {name: value.unsqueeze(0) for name, value in named.items()}
+    found = _attempt(module, batched)
+    if not isinstance(found, Exception):
+        return batched
+    if isinstance(alone, tuple) and isinstance(twice, Exception):
+        raise ConversionError(
+            f"forward of {type(module).__name__} runs on the example {_shapes(named)}, but not on a batch of two: "
+            f"{_text(twice)}. Take the batch size from the input's shape."
+        ) from twice
+    first = f" (as it is: {_text(alone)})" if isinstance(alone, Exception) else ""
+    raise ConversionError(
+        f"forward of {type(module).__name__} does not run on the example {_shapes(named)}{first} with a batch dimension of 1 "
+        f"in front: {_text(found)}. Give one recording as the network takes it, features included."
+    ) from found
+
+
+def _attempt(module: nn.Module, named: Values) -> _Outputs | Exception:
+    try:
+        return run(module, named)
+    except ConversionError:
+        raise
+    except Exception as error:  # whatever the user's forward raises
+        return error
+
+
+def _is_batch(alone: _Outputs | Exception | None, twice: _Outputs | Exception | None) -> bool:
+    # Conv layers take inputs without a batch too, so axis 0 is a batch only if doubling it doubles the output.
+    if not isinstance(alone, tuple) or not isinstance(twice, tuple):
+        return False
+    return all(a.ndim > 0 and len(b) == 2 * len(a) for a, b in zip(alone, twice, strict=True))
+
+
+def _shapes(named: Values) -> dict[str, list[int]]:
+    return {name: list(value.shape) for name, value in named.items()}
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
