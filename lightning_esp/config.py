@@ -254,6 +254,11 @@ class Detector:
             len(given) > 0 and len(numbers) == len(given) and all(value > -math.inf for value in numbers),
             f"Detector(threshold={self.threshold!r}) must be a number, at least one by label, or 'auto'.",
         )
+        _require(
+            self.activation == "none" or all(0 <= value <= 1 or value == math.inf for value in numbers),
+            f"Detector(threshold={self.threshold!r}) must lie in 0 to 1, as scores after {self.activation!r} do; an infinite "
+            "one never fires.",
+        )
 
 
 @dataclass(frozen=True)

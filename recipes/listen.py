@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from clips import hold_out_files, read_index
+from listings import hold_out_files, read_index
 from streams import Recording, make_streams
 from torch import Tensor
 

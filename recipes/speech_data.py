@@ -13,15 +13,13 @@ from clips import (
     SAMPLE_RATE,
     SILENCE,
     UNKNOWN,
-    Clip,
     find_noise,
     find_speech,
     fit_length,
-    hold_out_speakers,
     load,
-    read_index,
-    read_speech_commands,
+    read_words,
 )
+from listings import Clip
 from streams import Recording, make_streams
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -48,12 +46,13 @@ class SpeechData(pl.LightningDataModule):
     """Spoken words in clips of one length; batches are (waveforms [batch, samples], label indices [batch]).
 
     Args:
-        root: a folder with an `index.csv`, or the folder in which torchaudio keeps Speech Commands.
+        root: a folder with an `index.csv`, one with a folder of recordings for each word, or the folder in which
+            torchaudio keeps Speech Commands.
         batch_size: clips in a batch.
         noise_root: a folder of noise with an `index.csv`. Default: `noise` beside `root` if there is one, else the
             background noise of Speech Commands, else the training clips labelled `_silence_`.
         speech_root: a folder of speech without keywords with an `index.csv`. Default: `negatives` beside `root` if there
-            is one. Training batches get stretches of it as `_unknown_`.
+            is one. Training batches get stretches of it as `_unknown_`, a class that the set need not have.
         speech_share: how many such stretches there are for each clip of a training batch.
         noise_decibels: the range of the signal-to-noise ratio of training clips.
         noise_share: the share of training clips that get noise.
@@ -83,13 +82,15 @@ class SpeechData(pl.LightningDataModule):
         self.batch_size, self.num_workers, self.length = batch_size, num_workers, round(seconds * SAMPLE_RATE)
         self.decibels, self.share, self.shift = noise_decibels, noise_share, round(shift_seconds * SAMPLE_RATE)
         root = Path(root)
-        indexed = (root / "index.csv").exists()
-        self.clips = hold_out_speakers(read_index(root)) if indexed else read_speech_commands(root, download, keywords)
+        self.clips = read_words(root, download, keywords)
         self.noise_clips = find_noise(root, Path(noise_root) if noise_root else None, self.clips)
         self.speech_clips = find_speech(root, Path(speech_root) if speech_root else None)
         self.speech_share = speech_share
         self.made_silence = bool(self.noise_clips) and all(clip.label != SILENCE for clip in self.clips)
-        self.labels = sorted({clip.label for clip in self.clips} | ({SILENCE} if self.made_silence else set()))
+        made = {SILENCE: self.made_silence, UNKNOWN: bool(self.speech_clips)}
+        self.labels = sorted(
+            {clip.label for clip in self.clips} | {label for label, is_made in made.items() if is_made}
+        )
         self._decoded: dict[str, Clips] = {}
 
     def dataset(self, split: str) -> Clips:
@@ -108,13 +109,16 @@ class SpeechData(pl.LightningDataModule):
     @cached_property
     def noise(self) -> Tensor:
         """All noise to train with in a row, 16-bit, longer than a clip."""
-        noise = torch.cat([load(clip.path) for clip in self.noise_clips if clip.split == "train"])
-        return noise.repeat(1 + self.length // len(noise))
+        return self._in_a_row(self.noise_clips)
 
     @cached_property
     def speech(self) -> Tensor:
-        """All speech without keywords to train with in a row, 16-bit."""
-        return torch.cat([load(clip.path) for clip in self.speech_clips if clip.split == "train"])
+        """All speech without keywords to train with in a row, 16-bit, longer than a clip."""
+        return self._in_a_row(self.speech_clips)
+
+    def _in_a_row(self, clips: Sequence[Clip]) -> Tensor:
+        row = torch.cat([load(clip.path) for clip in clips if clip.split == "train"])
+        return row if len(row) > self.length else row.repeat(1 + self.length // len(row))
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         """Training clips, shuffled."""
@@ -137,7 +141,7 @@ class SpeechData(pl.LightningDataModule):
         if self.trainer is None or not self.trainer.training:
             return batch
         waveforms, labels = shift_in_time(batch[0], self.shift), batch[1]
-        if self.speech_clips and UNKNOWN in self.labels:
+        if self.speech_clips:
             extra = draw_stretches(self.speech, round(self.speech_share * len(labels)), self.length).to(waveforms)
             waveforms = torch.cat([waveforms, extra])
             labels = torch.cat([labels, labels.new_full((len(extra),), self.labels.index(UNKNOWN))])
@@ -146,11 +150,13 @@ class SpeechData(pl.LightningDataModule):
         return waveforms, labels
 
     def _loader(self, split: str, shuffle: bool = False) -> DataLoader[tuple[Tensor, int]]:
+        dataset = self.dataset(split)
         return DataLoader(
-            self.dataset(split),
+            dataset,
             self.batch_size,
             shuffle=shuffle,
-            drop_last=shuffle,
+            # Of a set smaller than a batch nothing would be left.
+            drop_last=shuffle and len(dataset) >= self.batch_size,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )

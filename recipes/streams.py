@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from clips import SAMPLE_RATE, SILENCE, Clip, read_waveforms
+from clips import SAMPLE_RATE, SILENCE, read_waveforms
+from listings import Clip
 from torch import Tensor
 
 from lightning_esp.evaluation import Keyword, StreamDataset

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any
 
@@ -16,7 +16,7 @@ from lightning_esp.bundle import read_bundle, read_model
 from lightning_esp.bundle.audio import read_detector
 from lightning_esp.bundle.model import Bundle
 from lightning_esp.config import Detector
-from lightning_esp.errors import DataError
+from lightning_esp.errors import ConfigurationError, DataError
 from lightning_esp.evaluation import DetectorSettings, Event, compute_scores, detect, resolve_settings
 from lightning_esp.frontend import FrontEnd, hear, restore_front_end
 from lightning_esp.integers import QuantizedStreaming
@@ -64,7 +64,7 @@ def hear_waveform(
     path: str | PathLike[str],
     load: Callable[[int], Any],
     target: str | None = None,
-    detector: Detector | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Audition:
     """Run front end, simulator and detector of a bundle.
 
@@ -72,11 +72,12 @@ def hear_waveform(
         path: directory of the bundle.
         load: returns int16 samples, given the front end's sample rate.
         target: which chip; None: the only one, or the first.
-        detector: instead of the bundle's.
+        changes: options of a `Detector` that take the place of the bundle's.
 
     Raises:
         BundleError: there is no bundle, or it was changed.
         DataError: the model does not listen, or the recording is too short.
+        ConfigurationError: a change is out of range, or the bundle has no thresholds to go with it.
     """
     bundle = read_bundle(path)
     quantized = read_model(bundle, target)
@@ -85,7 +86,7 @@ def hear_waveform(
     (heard,) = hear(front_end, [torch.from_numpy(samples)])
     output = QuantizedStreaming(quantized)(heard.features[None])
     outputs = _frames(quantized, output if isinstance(output, Tensor) else output[0])
-    settings = _settings(bundle, detector, outputs.shape[1])
+    settings = _settings(bundle, changes or {}, outputs.shape[1])
     scores = compute_scores(outputs, "softmax" if settings is None else settings.activation)
     port = quantized.spec.outputs[0]
     stride = port.stride if port.stride is not None else quantized.spec.stride
@@ -112,10 +113,23 @@ def _front_end(bundle: Bundle) -> FrontEnd:
     return restore_front_end(description)
 
 
-def _settings(bundle: Bundle, detector: Detector | None, classes: int) -> DetectorSettings | None:
-    if detector is not None:
-        return resolve_settings(detector, bundle.labels, classes)
-    return read_detector(bundle.manifest.get("detector"))
+def _settings(bundle: Bundle, changes: Mapping[str, Any], classes: int) -> DetectorSettings | None:
+    """The bundle's detector with what is given in place of its own values."""
+    own = read_detector(bundle.manifest.get("detector"))
+    if not changes:
+        return own
+    if own is None:
+        if "threshold" not in changes:
+            raise ConfigurationError(
+                f"{', '.join(f'--{name}' for name in changes)}: the bundle has no detector; give --threshold as well."
+            )
+        return resolve_settings(Detector(**changes), bundle.labels, classes)
+    checked = Detector(**{"activation": own.activation, **changes})
+    kept = {name: value for name, value in changes.items() if name != "threshold"}
+    if "threshold" in changes:
+        # What never fires in the bundle does so because of its name.
+        kept["thresholds"] = resolve_settings(checked, bundle.labels, classes).thresholds
+    return replace(own, **kept)
 
 
 def _frames(quantized: QuantizedModel, output: Tensor) -> NDArray[np.float32]:

@@ -12,8 +12,9 @@ from lightning_esp.cli.bundles import add_commands
 from lightning_esp.cli.exporting import add_command
 from lightning_esp.cli.plot import draw_audition
 from lightning_esp.cli.samples import read_recording, record_microphone
-from lightning_esp.config import Detector
 from lightning_esp.errors import ConfigurationError, LightningEspError
+
+_DETECTOR = ("threshold", "average", "minimum", "refractory", "activation")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,14 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the name of the command; None: those of the process.
 
     Returns:
-        0, or 1 where something is wrong with what was given; the message is on stderr. Wrong usage exits with 2.
+        0; 2 where an argument is wrong; 1 where a file, a bundle or a model is. The message is on stderr.
     """
     options = _make_parser().parse_args(arguments)
     try:
         return int(options.run(options))
     except LightningEspError as error:
         print(f"lightning-esp: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ConfigurationError) else 1
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -46,7 +47,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "recording",
         type=Path,
         nargs="?",
-        help="WAV file of 16-bit PCM at the front end's sample rate; or FLAC, Ogg and what else soundfile reads",
+        help="WAV, FLAC, Ogg and what else libsndfile reads, at the front end's sample rate",
     )
     simulate.add_argument(
         "--microphone",
@@ -56,12 +57,14 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     simulate.add_argument("--target", help="which chip of the bundle; default: the first")
     simulate.add_argument("--plot", type=Path, metavar="PNG", help="draw scores over the waveform (needs matplotlib)")
-    detector = simulate.add_argument_group("detector, instead of the bundle's")
-    detector.add_argument("--threshold", type=float, help="for every class; those named _like_this_ never fire")
-    detector.add_argument("--average", type=int, default=1, metavar="FRAMES")
-    detector.add_argument("--minimum", type=int, default=1, metavar="FRAMES")
-    detector.add_argument("--refractory", type=int, default=0, metavar="FRAMES")
-    detector.add_argument("--activation", default="softmax", choices=("softmax", "sigmoid", "none"))
+    detector = simulate.add_argument_group("detector", "each option takes the place of the bundle's own value")
+    detector.add_argument(
+        "--threshold", type=float, help="for every class that has one; those named _like_this_ never fire"
+    )
+    detector.add_argument("--average", type=int, metavar="FRAMES", help="of the moving average")
+    detector.add_argument("--minimum", type=int, metavar="FRAMES", help="in a row over the threshold")
+    detector.add_argument("--refractory", type=int, metavar="FRAMES", help="of rest after an event")
+    detector.add_argument("--activation", choices=("softmax", "sigmoid", "none"), help="makes scores of outputs")
     simulate.set_defaults(run=_simulate)
     add_commands(commands)
     add_command(commands)
@@ -77,20 +80,13 @@ def _simulate(options: argparse.Namespace) -> int:
             return record_microphone(options.microphone, rate)
         return read_recording(options.recording, rate)
 
-    heard = hear_waveform(options.bundle, load, options.target, _find_detector(options))
+    changes = {name: value for name in _DETECTOR if (value := getattr(options, name)) is not None}
+    heard = hear_waveform(options.bundle, load, options.target, changes)
     _print_events(heard)
     if options.plot is not None:
         draw_audition(heard, options.plot)
         print(f"plot: {options.plot}")
     return 0
-
-
-def _find_detector(options: argparse.Namespace) -> Detector | None:
-    if options.threshold is None:
-        return None
-    return Detector(
-        options.threshold, options.average, options.minimum, options.refractory, activation=options.activation
-    )
 
 
 def _print_events(heard: Audition) -> None:

@@ -2,6 +2,7 @@
 
 from lightning_esp.frontend.config import FeatureConfig, WindowType
 from lightning_esp.frontend.features import FrontEnd, LogMel, Mfcc, Spectrogram
+from lightning_esp.frontend.files import read_audio
 from lightning_esp.frontend.recordings import Heard, hear
 from lightning_esp.frontend.restore import restore_front_end
 from lightning_esp.frontend.stream import FeatureStream
@@ -16,5 +17,6 @@ __all__ = [
     "Spectrogram",
     "WindowType",
     "hear",
+    "read_audio",
     "restore_front_end",
 ]

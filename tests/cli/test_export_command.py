@@ -128,7 +128,7 @@ def test_what_is_wrong_is_said(
         (tmp_path / "absent.py", "is not a file"),
         (empty, "must have one LightningModule, but has none"),
     ):
-        assert main(["export", str(checkpoint), "--recipe", str(given)]) == 1
+        assert main(["export", str(checkpoint), "--recipe", str(given)]) == 2
         assert words in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["export", str(checkpoint), "--recipe", str(recipe), "--target", "esp8266"])
