@@ -24,6 +24,7 @@ from lightning_esp.quantization import QuantizedModel, Worker, check_environment
 from lightning_esp.streaming import Recording, Recordings, convert
 from lightning_esp.streaming.admission import admit
 from lightning_esp.streaming.axes import settle_time
+from lightning_esp.streaming.example import check_takes_floats
 from lightning_esp.verification import TaskResult, Verification
 from lightning_esp.verification.model import Golden, GoldenAudio
 from lightning_esp.verification.verify import prove_float, prove_graph, prove_integers, require
@@ -79,7 +80,7 @@ def export(
     if front_end is not None:
         heard, deployment = listen(front_end, recordings, deployment)
         recordings = [each.features for each in heard]
-    recordings = [_plain(recording) for recording in recordings]
+    recordings = _plain_of(module, recordings)
     # The worker imports esp-ppq while the model is converted and calibrated.
     with Worker() as worker:
         model = convert(module, recordings[0], tell_time(module, recordings, streaming, front_end))
@@ -174,6 +175,11 @@ def _waveform(recording: Recording) -> Tensor:
     if isinstance(recording, Tensor):
         return recording
     raise DataError("export(front_end=...) takes recordings of samples, one tensor each, not a mapping of inputs.")
+
+
+def _plain_of(module: nn.Module, recordings: Recordings) -> list[Recording]:
+    check_takes_floats(module, recordings[0])
+    return [_plain(recording) for recording in recordings]
 
 
 def _plain(recording: Recording) -> Recording:

@@ -20,11 +20,12 @@ from lightning_esp.streaming.building import Builder
 from lightning_esp.streaming.edges import count_first, count_last
 from lightning_esp.streaming.flow import Pending, Refused, Stream, reach
 from lightning_esp.streaming.model import Layer, Port, Stage, StreamingModel, StreamSpec
+from lightning_esp.streaming.outputs import check_outputs
 from lightning_esp.streaming.precision import doubled
 from lightning_esp.streaming.rules import RULES
 from lightning_esp.streaming.rules.common import Rule
 from lightning_esp.streaming.rules.refusals import BY_HAND, unknown
-from lightning_esp.streaming.trace import Call, Ref, Trace, replace_values
+from lightning_esp.streaming.trace import Call, Ref, Trace, Varying, flatten, replace_values
 from lightning_esp.streaming.tracing import trace
 
 
@@ -53,7 +54,9 @@ def convert_offline(module: nn.Module, inputs: Mapping[str, Tensor], streaming: 
         UnsupportedOperatorError: an operator has no streaming form; the message names the module and what to do.
         WindowError: the window does not fit the stride.
     """
-    return convert_trace(record(module, inputs, streaming), streaming)
+    recorded = record(module, inputs, streaming)
+    check_outputs(module, recorded, inputs)
+    return convert_trace(recorded, streaming)
 
 
 def record(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Streaming) -> Trace:
@@ -118,6 +121,12 @@ def _follow(build: Builder, rule: Rule, args: Sequence[Any], kwargs: Mapping[str
     except LightningEspError:
         raise
     except Exception as error:
+        lengths = [v for v in flatten((*args, *kwargs.values())) if isinstance(v, Varying)]
+        if lengths:
+            raise build.refusal(
+                f"takes a number that follows the length of the recording or the batch ({lengths[0]})",
+                "don't compute with the number of frames",
+            ) from error
         raise build.refusal(
             f"has a form that its streaming rule does not know ({type(error).__name__}: {error})", BY_HAND
         ) from error

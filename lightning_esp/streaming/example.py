@@ -31,6 +31,33 @@ def name_example(module: nn.Module, example: Recording) -> Values:
     return _with_batch(module, named)
 
 
+def check_takes_floats(module: nn.Module, example: Recording) -> None:
+    """Refuse a module that takes whole numbers only: what enters a model on the chip stands for real numbers.
+
+    Args:
+        module: the offline module.
+        example: one recording, with a batch dimension of 1 or without.
+
+    Raises:
+        ConversionError: `forward` runs on the example, but not on the same numbers in float32.
+    """
+    named = _by_name(module, example)
+    whole = {
+        name: value for name, value in named.items() if isinstance(value, Tensor) and not value.is_floating_point()
+    }
+    if not whole:
+        return
+    for values in (named, {name: value.unsqueeze(0) for name, value in named.items()}):
+        floats = {name: value.float() for name, value in values.items()}
+        if isinstance(_attempt(module, values), tuple) and isinstance(error := _attempt(module, floats), Exception):
+            raise ConversionError(
+                f"input {next(iter(whole))!r} is {next(iter(whole.values())).dtype}, and forward of {type(module).__name__} does "
+                f"not run on the same numbers in float32: {_text(error)}. What enters a model on the chip is int8 or int16 that "
+                "stands for real numbers, so an index cannot. Look the vectors up outside, and export the layers behind the "
+                "embedding; or give one-hot vectors to an nn.Linear."
+            ) from error
+
+
 def _by_name(module: nn.Module, example: Recording) -> Values:
     names = argument_names(module)
     if not isinstance(example, Mapping):

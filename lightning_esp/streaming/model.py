@@ -253,13 +253,18 @@ class StreamingModel:
         """
         inputs = as_named(self.spec, batch)
         first = inputs[self.spec.stream_inputs[0].name]
-        caches = self.initial_caches(first.shape[0], first)
+        caches = self.initial_caches(first.shape[0], first if first.is_floating_point() else self._like())
         outputs: list[Values] = []
         for window in slice_windows(self.spec, inputs):
             values = self.step_values(window, caches)
             caches = {c.name: values[c.next] for c in self.spec.caches}
             outputs.append({port.name: values[port.name] for port in self.spec.outputs})
         return self._outputs(join_windows(self.spec, outputs, count_frames(self.spec, inputs)))
+
+    def _like(self) -> Tensor:
+        """A tensor of the type that the model computes in, whatever its inputs are."""
+        tensors = (t for stage in self.stages for t in (*stage.parameters(), *stage.buffers()))
+        return next((t for t in tensors if t.is_floating_point()), torch.empty(0))
 
     def _outputs(self, values: Mapping[str, Tensor]) -> Tensor | tuple[Tensor, ...]:
         found = tuple(values[port.name] for port in self.spec.outputs)

@@ -76,8 +76,8 @@ def make_exactly(make: Make, module: nn.Module, inputs: Values) -> StreamingMode
         What `make` gives for the module, with `exact` filled in. Where its forward does not run in float64, what `make`
         gives for the module as it is.
     """
-    like = next(iter(inputs.values())).dtype
-    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), like)
+    tensors = (*module.parameters(), *inputs.values())
+    dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
     wide = refresh(copy_module(module).double())
     values = {name: in_float64(value) for name, value in inputs.items()}
     if dtype is torch.float64 or not _runs(wide, values):

@@ -44,6 +44,9 @@ class Varying:
 
     values: tuple[Any, ...]
 
+    def __str__(self) -> str:
+        return str(self.values[0])
+
     @property
     def with_time(self) -> bool:
         """Whether it depends on the number of frames (the last run differs in its batch alone)."""

@@ -215,7 +215,7 @@ CASES: dict[str, tuple[Forward, dict[str, nn.Module], str, Forward, dict[str, nn
                    lambda m, x: x + x.unsqueeze(2).flatten(1, 2), {}),
     "unknown": (lambda m, x: torch.fft.rfft(x, dim=1).abs()[:, :1] + x, {},
                 r"fft_rfft has no streaming rule.*write streaming_forward", lambda m, x: x, {}),
-    "unfold": (lambda m, x: F.pad(x, (2, 0)).unfold(-1, 3, 1).mean(-1), {}, r"unfold takes windows.*F\.avg_pool1d",
+    "unfold": (lambda m, x: F.pad(x, (2, 0)).unfold(-1, 3, 1).mean(-1), {}, r"unfold takes windows of frames.*F\.avg_pool1d",
                average, {}),
 }  # fmt: skip
 

@@ -22,6 +22,7 @@ from lightning_esp.streaming.rules import (
     refusals,
     resampling,
     shaping,
+    windows,
     writing,
 )
 
@@ -31,6 +32,7 @@ RULES: Mapping[str, Callable[..., Any]] = MappingProxyType(
         **pointwise.RULES,
         **shaping.RULES,
         **writing.RULES,
+        **windows.RULES,
         **joining.RULES,
         **normalization.RULES,
         **linear.RULES,

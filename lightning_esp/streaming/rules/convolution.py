@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from lightning_esp.streaming.building import Builder
 from lightning_esp.streaming.flow import Stream
 from lightning_esp.streaming.nodes import Frame
 from lightning_esp.streaming.rules.common import Rule, bare, per_frame, spatial
+from lightning_esp.streaming.rules.shaping import pad
 from lightning_esp.streaming.trace import Constant
 
 _CONVS: dict[int, Any] = {1: bare(nn.Conv1d), 2: bare(nn.Conv2d)}
@@ -19,7 +20,7 @@ _TRANSPOSED: dict[int, Any] = {1: bare(nn.ConvTranspose1d), 2: bare(nn.ConvTrans
 
 
 @dataclass(frozen=True)
-class _Options:
+class Options:
     """Arguments of a convolution, one number per spatial axis."""
 
     stride: tuple[int, ...]
@@ -49,11 +50,16 @@ def convolve(
     count = len(kernel)
     dilations, strides = spatial(dilation, count), spatial(stride, count)
     first, last = _paddings(padding, kernel, dilations)
-    options = _Options(strides, first, dilations, groups)
-    if not input.moving:
+    options = Options(strides, first, dilations, groups)
+    axis = _time_axis(build, input, count) if input.moving else None
+    # torch pads one more behind than in front where the padding is odd.
+    more = tuple(0 if i == axis else b - a for i, (a, b) in enumerate(zip(first, last, strict=True)))
+    if any(more):
+        input = pad(build, input, tuple(n for extra in reversed(more) for n in (0, extra)))
+    if axis is None:
         return per_frame(build, _conv(build, weight, bias, options), input)
-    axis = _time_axis(build, input, count)
-    return _convolve_time(build, input, weight, bias, options, axis, last[axis])
+    node, fields = convolve_time(build, input, weight, bias, options, axis, last[axis])
+    return build.result(node, [input], **fields)
 
 
 def _time_axis(build: Builder, x: Stream, count: int) -> int:
@@ -73,19 +79,20 @@ def _paddings(
     return both, both
 
 
-def _convolve_time(
-    build: Builder, x: Stream, weight: Constant, bias: Constant | None, options: _Options, axis: int, after: int
-) -> Stream:
+def convolve_time(
+    build: Builder, x: Stream, weight: Constant, bias: Constant | None, options: Options, axis: int, after: int
+) -> tuple[fx.Node, dict[str, Any]]:
+    """A convolution of which spatial axis `axis` is time, padded by `after` at the end: its node, and what is new of its stream."""
     x = build.pad(x, options.padding[axis], after)
     extent = (weight.value.shape[2 + axis] - 1) * options.dilation[axis] + 1
     place, frames = build.slide(x, extent, options.stride[axis], options.dilation[axis])
     without = tuple(0 if i == axis else p for i, p in enumerate(options.padding))
-    conv = _conv(build, weight, bias, _Options(options.stride, without, options.dilation, options.groups))
+    conv = _conv(build, weight, bias, Options(options.stride, without, options.dilation, options.groups))
     rest = build.slide_rest(conv, x, extent)
-    return build.result(build.emit(conv, frames), [x], rest=rest, **build.slid(x, place))
+    return build.emit(conv, frames), {"rest": rest, **build.slid(x, place)}
 
 
-def _conv(build: Builder, weight: Constant, bias: Constant | None, options: _Options) -> nn.Module:
+def _conv(build: Builder, weight: Constant, bias: Constant | None, options: Options) -> nn.Module:
     outputs, inputs, *kernel = weight.value.shape
     conv = _CONVS[len(kernel)](
         inputs * options.groups,
@@ -115,7 +122,7 @@ def convolve_transposed(
     """`conv_transpose1d` and `conv_transpose2d`: each frame of the input reaches `extent` frames of the output."""
     _weights(build, input, weight, bias)
     count = weight.value.ndim - 2
-    options = _Options(spatial(stride, count), spatial(padding, count), spatial(dilation, count), groups)
+    options = Options(spatial(stride, count), spatial(padding, count), spatial(dilation, count), groups)
     extra = spatial(output_padding, count)
     if not input.moving:
         return per_frame(build, _transposed(build, weight, bias, options, extra), input)
@@ -126,7 +133,7 @@ def convolve_transposed(
     _check_start(build, input, past)
     without = tuple(0 if i == axis else p for i, p in enumerate(options.padding))
     fitted = tuple(max(0, up - extent) if i == axis else n for i, n in enumerate(extra))
-    conv = _transposed(build, weight, bias, _Options(options.stride, without, options.dilation, groups), fitted)
+    conv = _transposed(build, weight, bias, Options(options.stride, without, options.dilation, groups), fitted)
     whole = build.emit(conv, build.remember(input, past))
     pace = input.pace / up
     node = build.emit(torch.narrow, whole, input.time, up * past, Frame(pace))
@@ -164,7 +171,7 @@ def _check_start(build: Builder, x: Stream, past: int) -> None:
 
 
 def _transposed(
-    build: Builder, weight: Constant, bias: Constant | None, options: _Options, extra: tuple[int, ...]
+    build: Builder, weight: Constant, bias: Constant | None, options: Options, extra: tuple[int, ...]
 ) -> nn.Module:
     inputs, outputs, *kernel = weight.value.shape
     conv = _TRANSPOSED[len(kernel)](

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import torch.nn.functional as F
 from torch import nn
@@ -49,9 +49,37 @@ def layer_norm(
     return per_frame(build, build.fill(norm, weight=weight, bias=bias), input)
 
 
-def refuse_norm(build: Builder, *_: Any, **__: Any) -> Stream:
+def refuse_norm(build: Builder, *_: Any, **__: Any) -> NoReturn:
     """Group and instance norm, whose statistics run over time."""
     build.refuse("normalises over all of time, which a stream never has", _ADVICE)
+
+
+def response_norm(
+    build: Builder, input: Stream, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Stream:
+    """Local response norm: every channel by its neighbours in the same frame."""
+    if touches(input, [1]):
+        build.refuse("divides each frame by its neighbours in time", "move the channels to axis 1")
+    return per_frame(build, F.local_response_norm, input, size, alpha, beta, k)
+
+
+def instance_norm(
+    build: Builder,
+    input: Stream,
+    running_mean: Constant | None = None,
+    running_var: Constant | None = None,
+    weight: Constant | None = None,
+    bias: Constant | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Stream:
+    """Instance norm, where its statistics do not run over time: with those of training, a batch norm; or frame by frame."""
+    if not use_input_stats:
+        return batch_norm(build, input, running_mean, running_var, weight, bias, False, momentum, eps)
+    if input.time_axis != 1 or weight is not None or bias is not None:
+        refuse_norm(build)
+    return per_frame(build, nn.LayerNorm(list(input.shape[2:]), eps, False), input)
 
 
 def rms_norm(build: Builder, input: Stream, normalized_shape: Any, weight: Any = None, eps: Any = None) -> Stream:
@@ -66,6 +94,6 @@ RULES: dict[str, Rule] = {
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
     "group_norm": refuse_norm,
-    "instance_norm": refuse_norm,
-    "local_response_norm": refuse_norm,
+    "instance_norm": instance_norm,
+    "local_response_norm": response_norm,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -88,27 +88,19 @@ def _over_axis(function: Callable[..., Tensor], default: Any = None) -> Rule:
     return rule
 
 
-def _refuse_over_time(build: Builder) -> None:
+def _refuse_over_time(build: Builder) -> NoReturn:
     name = build.call.name
-    if name in ("mean", "sum"):
+    if "softmax" in name or name == "normalize":
         build.refuse(
-            "runs over all of time, which a stream never has",
-            "average the last N frames, F.avg_pool1d(F.pad(x, (N - 1, 0)), N, stride=1), or pool after the exported model",
-        )
-    if name in ("amax", "amin", "max", "min"):
-        build.refuse(
-            "runs over all of time, which a stream never has",
-            "take the last N frames, F.max_pool1d(F.pad(x, (N - 1, 0)), N, stride=1), or pool after the exported model",
-        )
-    if "softmax" in name:
-        build.refuse(
-            "normalises over all of time, as attention does",
+            "normalises over all of time, as attention does"
+            if "softmax" in name
+            else "divides by a norm over all of time",
             "use dim=1, the channels, or a gate such as torch.sigmoid(x)",
         )
-    build.refuse(
-        "normalises over all of time, which a stream never has",
-        "use nn.BatchNorm1d, or nn.LayerNorm over the channels",
-    )
+    pool = "average the last N frames, F.avg_pool1d(F.pad(x, (N - 1, 0)), N, stride=1)"
+    if name in ("amax", "amin", "max", "min", "argmax", "argmin"):
+        pool = "take the last N frames, F.max_pool1d(F.pad(x, (N - 1, 0)), N, stride=1)"
+    build.refuse("runs over all of time, which a stream never has", f"{pool}, or pool after the exported model")
 
 
 def minmax(build: Builder, input: Any, other: Any = None, *args: Any, dim: Any = None, **kwargs: Any) -> Any:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from lightning_esp.streaming.building import Builder
 from lightning_esp.streaming.flow import Stream
 from lightning_esp.streaming.rules.common import Rule, per_frame, spatial
+from lightning_esp.streaming.trace import Varying, flatten
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "avg_pool1d": F.avg_pool1d, "avg_pool2d": F.avg_pool2d, "max_pool1d": torch.max_pool1d,
@@ -85,6 +86,7 @@ def _pool(
     options: dict[str, Any],
 ) -> Stream:
     count = len(padding)
+    _check_sizes(build, x, kernel_size, stride)
     kernel = spatial(kernel_size, count)
     strides = kernel if stride in (None, ()) else spatial(stride, count)
     axis = _time(x, count)
@@ -102,18 +104,35 @@ def _pool(
     return build.result(node, [x], rest=build.slide_rest(pool, x, extent), **build.slid(x, place))
 
 
+def _check_sizes(build: Builder, x: Stream, kernel_size: Any, stride: Any) -> None:
+    varying = [v for v in flatten((kernel_size, stride)) if isinstance(v, Varying)]
+    if not varying:
+        return
+    lengths = [int(x.frames[n]) for n in build.trace.frames] if x.time_axis is not None else []
+    whole = list(varying[0].values[:-1]) == lengths
+    build.refuse(
+        f"pools all of time, {varying[0]} frames here, which a stream never has"
+        if whole
+        else f"has a kernel or a stride ({varying[0]}) that follows the length of the recording",
+        f"{_recent(build)}, or pool after the exported model",
+    )
+
+
+def _recent(build: Builder) -> str:
+    if "max" in build.call.name:
+        return "take the largest of the last N frames, F.max_pool1d(F.pad(x, (N - 1, 0)), N, stride=1)"
+    return "average the last N frames, F.avg_pool1d(F.pad(x, (N - 1, 0)), N, stride=1)"
+
+
 def adaptive(build: Builder, input: Stream, output_size: Any, return_indices: bool = False) -> Stream:
     """`adaptive_*_pool`: over bins only."""
     count = _count(build)
     sizes = spatial(output_size, count)
     axis = _time(input, count)
-    whole = "average the last N frames, F.avg_pool1d(F.pad(x, (N - 1, 0)), N, stride=1)"
-    if "max" in build.call.name:
-        whole = "take the largest of the last N frames, F.max_pool1d(F.pad(x, (N - 1, 0)), N, stride=1)"
     if axis is not None and sizes[axis] is not None:
         build.refuse(
             f"pools all of time to {sizes[axis]} frame(s), which a stream never has",
-            f"{whole}, or pool after the exported model",
+            f"{_recent(build)}, or pool after the exported model",
         )
     others = [len(input.shape) - count + i for i, n in enumerate(sizes) if n is not None]
     if any(sizes[a - len(input.shape) + count] != 1 for a in others):

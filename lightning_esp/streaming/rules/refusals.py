@@ -32,6 +32,23 @@ def running(build: Builder, input: Stream, dim: Any = None, **kwargs: Any) -> St
     return per_frame(build, build.call.function, input, dim, **kwargs)
 
 
+def ordered(build: Builder, input: Stream, *args: Any, **kwargs: Any) -> Any:
+    """`sort` and its kin: over channels a plain operator."""
+    name = build.call.name
+    at = 1 if name in ("topk", "kthvalue", "quantile") else 0
+    default = -1 if name in ("sort", "argsort", "topk", "kthvalue") else None
+    dim = kwargs.get("dim", args[at] if len(args) > at else default)
+    if input.time_axis in axes_of(dim, len(input.shape)):
+        build.refuse(
+            "orders the frames of all of time, which a stream never has",
+            "use the largest of the last N frames, F.max_pool1d(F.pad(x, (N - 1, 0)), N, stride=1)",
+        )
+    if len(build.call.results) == 1:
+        return per_frame(build, build.call.function, input, *args, **kwargs)
+    node = build.emit(build.call.function, input, *args, **kwargs)
+    return tuple(build.result(build.item(node, i), [input], i) for i in range(len(build.call.results)))
+
+
 _ATTENTION = _refusal(
     "attends over all of time, which a stream never has",
     "use nn.GRU or causal convolutions, or write streaming_forward(x, *caches) for this module by hand",
@@ -51,10 +68,5 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("cumsum", "cumprod", "logcumsumexp"), running),
     **dict.fromkeys(("gru_cell", "lstm_cell", "rnn_tanh_cell", "rnn_relu_cell"), _CELLS),
     **dict.fromkeys(("rnn_tanh", "rnn_relu"), _refusal("is a plain RNN", "use nn.GRU, which the chip has")),
-    **dict.fromkeys(
-        ("sort", "topk", "median", "quantile", "cummax", "cummin"),
-        _refusal("orders values", "use max pooling, F.max_pool1d(F.pad(x, (N - 1, 0)), N, stride=1)"),
-    ),
-    "roll": _refusal("moves the end of the recording to its start", "shift by left padding, F.pad(x, (n, -n))"),
-    "unfold": _refusal("takes windows of frames apart", "use nn.Conv1d, or F.avg_pool1d for a moving average"),
+    **dict.fromkeys(("sort", "argsort", "topk", "median", "kthvalue", "quantile", "cummax", "cummin"), ordered),
 }

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 
 from lightning_esp.streaming.building import Builder, same_frame
-from lightning_esp.streaming.flow import Stream, slide
+from lightning_esp.streaming.flow import Pending, Stream, slide
 from lightning_esp.streaming.nodes import Frame
 from lightning_esp.streaming.rules.common import Rule, axes_of, per_frame
 from lightning_esp.streaming.rules.folding import fold
-from lightning_esp.streaming.trace import Constant, Varying
+from lightning_esp.streaming.trace import Constant, Varying, flatten
 
 _END = 2**31 - 1
+RESHAPES = frozenset({"reshape", "view", "flatten", "unflatten", "squeeze", "view_as", "reshape_as", "ravel"})
 
 
 def transpose(build: Builder, x: Stream, *dims: Any, **named: Any) -> Stream:
@@ -41,11 +42,14 @@ def unsqueeze(build: Builder, x: Stream, dim: int) -> Stream:
     return per_frame(build, torch.unsqueeze, x, dim % (len(x.shape) + 1))
 
 
-def reshape(build: Builder, x: Stream, *_: Any, **__: Any) -> Stream:
+def reshape(build: Builder, x: Stream | Pending, *_: Any, **__: Any) -> Stream:
     """`reshape`, `view`, `flatten`, `unflatten`, `squeeze`: read off the shapes before and after.
 
     Time stays an axis of its own, or trades whole frames for channels.
     """
+    if isinstance(x, Pending):
+        assert x.stream is not None
+        x = x.stream
     folded = fold(build, x)
     if folded is not None:
         return folded
@@ -273,9 +277,9 @@ def select(build: Builder, x: Stream, dim: int, index: int) -> Stream:
     return get_item(build, x, (slice(None),) * (dim % len(x.shape)) + (index,))
 
 
-def split(build: Builder, x: Stream, size: Any, dim: int = 0) -> tuple[Stream, ...]:
+def split(build: Builder, x: Stream, *given: Any, dim: int | None = None, **_: Any) -> tuple[Stream, ...]:
     """`chunk`, `split`, `tensor_split` and `unbind`, as slices: Split has been computed wrongly on the chip."""
-    axis = dim % len(x.shape)
+    axis = (dim if dim is not None else given[1] if len(given) > 1 else 0) % len(x.shape)
     if axis == x.time_axis:
         build.refuse("cuts time into parts", "cut the channels, or stack past frames by a convolution")
     parts, start = [], 0
@@ -326,16 +330,37 @@ def pad(build: Builder, input: Stream, pad: Any, mode: str = "constant", value: 
     return build.pad(input, left, right, 0.0 if value is None else float(value))
 
 
-def flip(build: Builder, x: Stream, *dims: Any) -> Stream:
-    """`flip` and `roll` over channels or bins; time reversed needs the end of the recording first."""
-    if x.time_axis in axes_of(dims[0] if isinstance(dims[0], tuple) else dims, len(x.shape)):
+def flip(build: Builder, x: Stream, *given: Any, dims: Any = ()) -> Stream:
+    """`flip` over channels or bins; time reversed needs the end of the recording first."""
+    axes = axes_of((*flatten(given), *flatten(dims)), len(x.shape))
+    if x.time_axis in axes:
         build.refuse("reverses time, so it needs the end first", "drop the reversed branch, or make it causal")
-    return per_frame(build, torch.flip, x, dims[0] if isinstance(dims[0], tuple) else dims)
+    return per_frame(build, torch.flip, x, axes)
+
+
+def roll(build: Builder, x: Stream, shifts: Any, dims: Any = None) -> Stream:
+    """`roll` over channels or bins, by slices."""
+    axes = axes_of(dims, len(x.shape))
+    if dims is None or dims == () or x.batch_axis in axes:
+        build.refuse("rolls over all axes or the batch", "name the axis of channels or bins, torch.roll(x, 1, dims=1)")
+    if x.time_axis in axes:
+        build.refuse("moves the end of the recording to its start", "shift by left padding, F.pad(x, (n, -n))")
+    return per_frame(build, take_rolled, x, tuple(flatten(shifts)) if isinstance(shifts, tuple) else (shifts,), axes)
+
+
+def take_rolled(x: torch.Tensor, shifts: tuple[int, ...], axes: tuple[int, ...]) -> torch.Tensor:
+    """`torch.roll` by slices."""
+    for shift, axis in zip(shifts, axes, strict=True):
+        size = x.shape[axis]
+        at = -shift % size
+        if at:
+            x = torch.cat([x.narrow(axis, at, size - at), x.narrow(axis, 0, at)], axis)
+    return x
 
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("transpose", "swapaxes", "swapdims", "t", "T", "mT"), transpose),
-    **dict.fromkeys(("reshape", "view", "flatten", "unflatten", "squeeze", "view_as", "reshape_as", "ravel"), reshape),
+    **dict.fromkeys(RESHAPES, reshape),
     **dict.fromkeys(("expand", "expand_as", "broadcast_to"), expand),
     **dict.fromkeys(("movedim", "moveaxis"), movedim),
     **dict.fromkeys(("chunk", "split", "tensor_split", "split_with_sizes"), split),
@@ -348,4 +373,5 @@ RULES: dict[str, Rule] = {
     "unbind": unbind,
     "pad": pad,
     "flip": flip,
+    "roll": roll,
 }
