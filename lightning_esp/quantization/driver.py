@@ -39,6 +39,7 @@ from lightning_esp.espdl.seal import BLANK, seal
 from lightning_esp.espdl.seal import KEY as DIGEST
 from lightning_esp.quantization.batches import takes_batches
 from lightning_esp.quantization.equalization import equalize
+from lightning_esp.quantization.fitting import check_parameters
 from lightning_esp.quantization.floating import compute_float, find_first_difference
 from lightning_esp.quantization.job import Array, ExportedStage, Job, Layout, NativeCache, StageNames
 from lightning_esp.quantization.layouts import own_constants, preferred, strip_constants, turn_constants
@@ -87,6 +88,8 @@ def _raise_errors(log: str, what: str, cause: Exception | None) -> None:
 
 def _setting(job: Job) -> QuantizationSetting:
     setting = QuantizationSettingFactory.espdl_setting(num_of_bits=16 if job.precision == "int16" else 8)
+    # Weights are known to the last one: a percentile, which esp-ppq takes for them, clips the largest without a word.
+    setting.quantize_parameter_setting.calib_algorithm = "minmax"
     if job.precision == "int8":
         setting.quantize_activation_setting.calib_algorithm = job.method
     return setting
@@ -164,6 +167,7 @@ def _quantize_graph(job: Job) -> BaseGraph:
             calib_steps=len(batches),
             collate_fn=lambda batch: batch,
         )
+    check_parameters(quantizer._graph, [stage.name for stage in job.stages])
     own_constants(quantizer._graph)
     return quantizer._graph
 

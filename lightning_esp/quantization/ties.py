@@ -15,6 +15,7 @@ from esp_ppq.IR import BaseGraph, QuantableOperation, Variable
 from esp_ppq.quantization.optim import QuantizationOptimizationPass
 
 from lightning_esp.errors import QuantizationError
+from lightning_esp.quantization.fitting import fit_parameters
 from lightning_esp.quantization.recurrent import fix_cells
 
 # esp-ppq inserts a requantization only where scales differ by at least this much; below, a difference would be lost.
@@ -55,7 +56,7 @@ def merge(first: TensorQuantizationConfig, second: TensorQuantizationConfig, nam
 
 
 class TiePass(QuantizationOptimizationPass):  # type: ignore[misc]
-    """Ties what crosses a file, and coarsens outputs that are finer than their accumulators.
+    """Ties what crosses a file, coarsens outputs that are finer than their accumulators, and makes parameters fit.
 
     It must run after alignment and before the biases are quantized, whose scales follow from those of the inputs.
     """
@@ -77,7 +78,8 @@ class TiePass(QuantizationOptimizationPass):  # type: ignore[misc]
             if before and after:
                 merge(before[0], after[0], cache)
         self._tie_close_scales(graph)
-        while self._coarsen(graph):
+        # Coarser inputs ask for coarser outputs; scales only grow, so this ends.
+        while self._coarsen(graph) or fit_parameters(graph):
             pass
 
     def _tie_close_scales(self, graph: BaseGraph) -> None:
