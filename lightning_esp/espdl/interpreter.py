@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from lightning_esp.espdl.kernels.cache import StreamingCache, make_cache
 from lightning_esp.espdl.model import Array, EspdlModel, Tensor
 
 _ACCUMULATING = ("Conv", "Gemm", "MatMul")
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +26,7 @@ class Trace:
         outputs: Every graph output by name.
         state: The state for the next step.
         values: The tapped tensors by name, shape (batch, ...) as in the file.
-        peaks: Where asked for, the largest magnitude that each Conv, Gemm and MatMul's accumulator passed through.
+        peaks: The largest peak so far of every operator whose accumulators were followed (see `kernels.accumulator`).
     """
 
     outputs: dict[str, Array]
@@ -94,6 +96,11 @@ class EspdlInterpreter:
         return self._instructions
 
     @property
+    def accumulating(self) -> tuple[str, ...]:
+        """The keys of the operators that sum up products."""
+        return tuple(operator_key(item.node) for item in self._instructions if item.node.operator.type in _ACCUMULATING)
+
+    @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """The shapes that ESP-DL computes at load; for tensors between operators the file's own may be wrong."""
         return self._shapes
@@ -130,11 +137,15 @@ class EspdlInterpreter:
         Raises:
             EspdlError: An input or a cache is missing, or has another shape or type than the file says.
         """
-        trace = self.trace(inputs, state, peaks=self._check_accumulators)
+        trace = self.trace(inputs, state, peaks=dict.fromkeys(self.accumulating if self._check_accumulators else (), 0))
         return trace.outputs, trace.state
 
     def trace(
-        self, inputs: Mapping[str, Array], state: Mapping[str, Array], taps: Collection[str] = (), peaks: bool = False
+        self,
+        inputs: Mapping[str, Array],
+        state: Mapping[str, Array],
+        taps: Collection[str] = (),
+        peaks: Mapping[str, int] = _NONE,
     ) -> Trace:
         """Run one window and keep what happens inside.
 
@@ -142,7 +153,7 @@ class EspdlInterpreter:
             inputs: As for `step`.
             state: As for `step`.
             taps: Names of tensors whose values are wanted.
-            peaks: Whether to follow every accumulator (slow).
+            peaks: The operators of `accumulating` to follow (slow), each with a peak that is known, or 0.
 
         Returns:
             Outputs, next state, tapped values, accumulator peaks by operator name.
@@ -158,10 +169,10 @@ class EspdlInterpreter:
         batch = next((values[name].shape[0] for name in self.model.inputs), 1)
         wanted = {*self.model.outputs, *taps}
         following: dict[str, Array] = {}
-        found: dict[str, int] = {}
+        found = dict(peaks)
         for item in self._instructions:
-            if peaks and item.node.operator.type in _ACCUMULATING:
-                found[operator_key(item.node)] = self._follow(item.node, values)
+            if operator_key(item.node) in found and item.node.operator.type in _ACCUMULATING:
+                found[operator_key(item.node)] = self._follow(item.node, values, found[operator_key(item.node)])
             if item.cache is not None:
                 remembered = self.check_cache(state, item.cache, batch)
                 joined, rest = item.cache.extend(values[item.node.operator.inputs[0]], remembered)
@@ -217,12 +228,12 @@ class EspdlInterpreter:
             )
         return array[:, None]
 
-    def _follow(self, node: Node, values: Mapping[str, Array]) -> int:
-        peak = accumulator_peak(node, [values[name] for name in node.operator.inputs if name])
+    def _follow(self, node: Node, values: Mapping[str, Array], known: int) -> int:
+        peak = accumulator_peak(node, values[node.operator.inputs[0]], known)
         limit = self._rules.accumulator_limit(node.input(0).dtype)
         if self._check_accumulators and limit is not None and peak >= limit:
             raise node.refuse(
-                f"its accumulator reaches {peak}, but the {self.target} holds magnitudes below {limit}; quantize the "
+                f"its accumulator reaches {peak}, but the {self.target} holds at most {limit - 1}; quantize the "
                 "layer with smaller weights or inputs, or split its input channels"
             )
         return peak

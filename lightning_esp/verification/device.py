@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from lightning_esp.espdl.interpreter import EspdlInterpreter
 from lightning_esp.espdl.model import EspdlModel, Operator
 from lightning_esp.espdl.reader import read_espdl
-from lightning_esp.espdl.stream import IntegerStream
-from lightning_esp.integers import IntegerPipeline, interpret
-from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.verification.model import Proof
 
-# Following every product is slow, and the peak is set by weights and saturated inputs far more than by the recording.
-FOLLOWED_WINDOWS = 8
-FOLLOWED_RECORDINGS = 2
 _SHIFTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Mul")
-S3_LIMIT = 2**19
 
 
 def int16_steps(quantized: QuantizedModel) -> int:
@@ -33,55 +23,6 @@ def int16_steps(quantized: QuantizedModel) -> int:
     operators = [operator for stage in quantized.stages for operator in read_espdl(stage.data).operators]
     tables = [int(operator.attributes.get("int16_lut_step", 0)) for operator in operators if operator.type == "LUT"]
     return max([2, *tables])
-
-
-def accumulators(quantized: QuantizedModel, windows: Sequence[Mapping[str, Array]]) -> tuple[Proof, ...]:
-    """The largest magnitude that an accumulator of an int8 convolution passes through, against the 20 bits of an S3."""
-    if quantized.target != "esp32s3" or quantized.precision != "int8":
-        return ()
-    files, peaks = interpret(quantized), dict[str, int]()
-    first = [{n: v[:FOLLOWED_RECORDINGS] for n, v in window.items()} for window in windows[:FOLLOWED_WINDOWS]]
-    streams = [
-        _Followed(read_espdl(stage.data), stream, stage.name, peaks)
-        for stage, stream in zip(files.files, files.streams, strict=True)
-    ]
-    IntegerPipeline(files.files, streams).run(first)
-    worst = max(peaks, key=peaks.__getitem__, default="")
-    peak = peaks.get(worst, 0)
-    return (
-        Proof(
-            "accumulators fit 20 bits (ESP32-S3)",
-            peak,
-            S3_LIMIT - 1,
-            peak < S3_LIMIT,
-            f"operator {worst!r}",
-            "Split the layer's input channels, train it with weight decay, or keep it in int16, whose accumulators have 40 bits: "
-            "Quantization(int16=(...)).",
-        ),
-    )
-
-
-class _Followed:
-    """An interpreter that notes the peaks of its int8 accumulators; those of int16 have 40 bits on the S3."""
-
-    def __init__(self, file: EspdlModel, stream: IntegerStream, stage: str, peaks: dict[str, int]) -> None:
-        assert isinstance(stream, EspdlInterpreter)
-        self._stream, self._stage, self._peaks = stream, stage, peaks
-        self._narrow = {op.name for op in file.operators if op.inputs and file.tensors[op.inputs[0]].dtype == "int8"}
-
-    def initial_state(self, batch: int) -> dict[str, Array]:
-        return self._stream.initial_state(batch)
-
-    def step(
-        self, inputs: Mapping[str, Array], state: Mapping[str, Array]
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
-        trace = self._stream.trace(inputs, state, peaks=True)
-        for name, peak in trace.peaks.items():
-            if name not in self._narrow:
-                continue
-            key = f"{self._stage}: {name}"
-            self._peaks[key] = max(peak, self._peaks.get(key, 0))
-        return trace.outputs, trace.state
 
 
 def mac_shifts(quantized: QuantizedModel) -> Proof:

@@ -22,6 +22,8 @@ class Proof:
         passed: whether it holds.
         where: module path, stage or tensor of the worst figure; empty where nothing differs.
         next_step: what to try when it fails.
+        doubt: why a statement that passed is amber: what it leaves unproved, or how near its limit is; empty where it is
+            green.
     """
 
     name: str
@@ -30,6 +32,14 @@ class Proof:
     passed: bool
     where: str = ""
     next_step: str = ""
+    doubt: str = ""
+
+    @property
+    def state(self) -> str:
+        """`"green"`, `"amber"` (it passed, with a doubt), or `"failed"`."""
+        if not self.passed:
+            return "failed"
+        return "amber" if self.doubt else "green"
 
 
 @dataclass(frozen=True)

@@ -234,15 +234,20 @@ class TestAccumulators:
         item = operators["linear", "esp32s3"]
         model = item.model
         x = external(model, "x", item.inputs["x"])
-        peaks = EspdlInterpreter(model, "esp32s3").trace({"x": x}, {}, peaks=True).peaks
         gemm = model.operators[0]
+        interpreter = EspdlInterpreter(model, "esp32s3")
+        peaks = interpreter.trace({"x": x}, {}, peaks={gemm.name: 0}).peaks
+        assert interpreter.accumulating == ("/0/Gemm", "/2/Gemm")
         weight, bias = (model.tensors[name].data.astype(np.int64) for name in gemm.inputs[1:])
         partial = np.cumsum(x[:, :, None] * weight, axis=1) + bias
-        assert peaks[gemm.name] == max(np.abs(partial).max(), np.abs(bias).max())
+        assert peaks == {gemm.name: max(partial.max(), -1 - partial.min(), bias.max(), -1 - bias.min())}
+        # A peak that is known already is kept, and nothing is followed that was not asked for.
+        assert interpreter.trace({"x": x}, {}, peaks={gemm.name: 10**6}).peaks == {gemm.name: 10**6}
+        assert interpreter.trace({"x": x}, {}).peaks == {}
 
     def test_twenty_bits_are_checked_on_the_s3_alone(self, quantize):
         (item,) = quantize(["wide"], ("esp32s3",))
         x = np.full_like(external(item.model, "x", item.inputs["x"]), 127)
-        with pytest.raises(EspdlOperatorError, match=r"accumulator reaches .* magnitudes below 524288"):
+        with pytest.raises(EspdlOperatorError, match=r"accumulator reaches .* holds at most 524287"):
             EspdlInterpreter(item.model, "esp32s3", check_accumulators=True).step({"x": x}, {})
         EspdlInterpreter(item.model, "esp32c3", check_accumulators=True).step({"x": x}, {})

@@ -13,7 +13,7 @@ from lightning_esp.espdl.kernels import (
     recurrent,
     reduction,
 )
-from lightning_esp.espdl.kernels.convolution import accumulator_peak
+from lightning_esp.espdl.kernels.accumulator import accumulator_bound, accumulator_peak
 from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, Values, make_node
 
 KERNELS: KernelTable = {
@@ -48,4 +48,4 @@ def build_kernel(node: Node) -> Kernel:
 
 _FLOAT_TYPES = frozenset((*movement.KERNELS, *conversion.KERNELS, "Softmax", "Identity"))
 
-__all__ = ["KERNELS", "Kernel", "Node", "Values", "accumulator_peak", "build_kernel", "make_node"]
+__all__ = ["KERNELS", "Kernel", "Node", "Values", "accumulator_bound", "accumulator_peak", "build_kernel", "make_node"]

@@ -195,43 +195,40 @@ def _build_product(node: Node, weight: Array) -> Kernel:
     return run
 
 
-def accumulator_peak(node: Node, values: Values) -> int:
-    """Return the largest magnitude that the accumulator of a Conv, Gemm or MatMul passes through.
-
-    The sum starts at the bias and takes its products in ESP-DL's order (kernel row, kernel column, input channel), as
-    the S3's vector unit does; its 20-bit accumulator must hold every partial sum.
+def list_products(node: Node) -> tuple[Array, Array]:
+    """Return the factors of the product sums of a Conv, Gemm or MatMul.
 
     Args:
         node: The operator.
-        values: Its input arrays, as for its kernel.
 
     Returns:
-        The peak magnitude over all outputs.
+        The weights, int64 of shape (taps, in, out), or (taps, 1, out) where every channel stands alone; the bias, int64.
     """
+    weight = node.parameter(1).astype(np.int64)
     if node.operator.type == "Conv":
-        weight = node.parameter(1)
-        taps = weight.reshape(*weight.shape[:2], -1).transpose(2, 1, 0).astype(np.int64)
-        geometry = _read_geometry(node, weight.shape[2:])
-        padded = geometry.pad(values[0])
-        columns = np.stack([geometry.window(padded, index) for index in range(len(taps))], axis=-2)
-        depthwise = _is_depthwise(node, *weight.shape[:2])
+        _is_depthwise(node, *weight.shape[:2])
+        taps = weight.reshape(*weight.shape[:2], -1).transpose(2, 1, 0)
     else:
-        taps = node.parameter(1)[..., None, :, :].astype(np.int64)
-        columns, depthwise = values[0][..., None, :], False
-    stored = node.optional_parameter(2)
-    bias = np.zeros(taps.shape[-1], np.int64) if stored is None else stored.astype(np.int64).reshape(-1)
+        taps = weight[..., None, :, :]
     if taps.ndim > 3:
         raise node.refuse("the accumulator peak of a batched MatMul is not computed")
-    rows = columns.reshape(-1, *columns.shape[-2:])
-    chunk = max(1, 4_000_000 // max(1, taps.size))
-    parts = (rows[start : start + chunk] for start in range(0, len(rows), chunk))
-    return max(_peak(part.astype(np.int64), taps, bias, depthwise) for part in parts)
+    stored = node.optional_parameter(2)
+    return taps, np.zeros(taps.shape[-1], np.int64) if stored is None else stored.astype(np.int64).reshape(-1)
 
 
-def _peak(rows: Array, taps: Array, bias: Array, depthwise: bool) -> int:
-    """Prefix sums of (rows, taps, in) x (taps, in, out)."""
-    products = rows * taps[:, 0, :] if depthwise else (rows[..., None] * taps).reshape(len(rows), -1, taps.shape[-1])
-    return int(np.abs(np.cumsum(products, axis=1) + bias).max(initial=int(np.abs(bias).max(initial=0))))
+def list_columns(node: Node, values: Array) -> Array:
+    """Return what meets these weights, (rows, taps, in) of the input's type, one row per output position.
+
+    Args:
+        node: The operator.
+        values: Its first input, as for its kernel.
+    """
+    if node.operator.type != "Conv":
+        return values.reshape(-1, 1, values.shape[-1])
+    geometry = _read_geometry(node, node.parameter(1).shape[2:])
+    padded, count = geometry.pad(values), int(np.prod(geometry.kernel))
+    columns = np.stack([geometry.window(padded, index) for index in range(count)], axis=-2)
+    return columns.reshape(-1, *columns.shape[-2:])
 
 
 KERNELS: KernelTable = {"Conv": build_conv, "Gemm": build_gemm, "MatMul": build_matmul}
