@@ -245,7 +245,7 @@ class EspStreamingExport(Callback, UnifiedCallback):
         task = TaskMetrics(subject, self.quantization.tolerance, seed=self.calibration.seed)
         self._bundle = self._export(subject, captured, attempt.directory, task)
         log_export(attempt.trainer, self._bundle.path, self._bundle.manifest)
-        rank_zero_info(f"EspStreamingExport: wrote {self._bundle.path}.")
+        rank_zero_info(_describe(self._bundle))
         return self._bundle
 
     def _export(
@@ -270,6 +270,7 @@ class EspStreamingExport(Callback, UnifiedCallback):
                 evaluate=task,
                 streams=streams,
                 progress=update,
+                rehearsal=rehearsal,
             )
 
     def _listen(
@@ -296,3 +297,12 @@ class EspStreamingExport(Callback, UnifiedCallback):
         }
         changed = {name: getattr(self, name) for name, value in defaults.items() if getattr(self, name) != value}
         return {"output_dir": directory, "target": list(self.target), **changed}
+
+
+def _describe(bundle: Bundle) -> str:
+    """The last line of an export."""
+    told = f"EspStreamingExport: wrote {bundle.path}."
+    if bundle.doubts:
+        count = f"{len(bundle.doubts)} of its proofs {'is' if len(bundle.doubts) == 1 else 'are'} amber"
+        told = "\n  ".join([f"{told} {count}; look at them before you flash it:", *bundle.doubts])
+    return told

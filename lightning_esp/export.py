@@ -27,7 +27,8 @@ from lightning_esp.streaming.axes import settle_time
 from lightning_esp.streaming.example import check_takes_floats
 from lightning_esp.verification import TaskResult, Verification
 from lightning_esp.verification.model import Golden, GoldenAudio
-from lightning_esp.verification.verify import prove_float, prove_graph, prove_integers, require
+from lightning_esp.verification.signal import run_offline
+from lightning_esp.verification.verify import MAX_RECORDINGS, prove_float, require
 
 # What golden samples and features may take of the flash.
 AUDIO_BYTES = 400_000
@@ -49,6 +50,7 @@ def export(
     evaluate: Evaluate | None = None,
     streams: Iterable[Item] | None = None,
     progress: Progress | None = None,
+    rehearsal: bool = False,
 ) -> Bundle:
     """Turn a trained module into a verified ESP-IDF project.
 
@@ -68,6 +70,8 @@ def export(
         streams: long recordings with keywords, as `lightning_esp.evaluation.ValidationStreams` has them; what a detector
             finds in them goes into the report, and `Detector(threshold="auto")` takes its thresholds from them.
         progress: called with a phase, what is done of it, and what there is in all.
+        rehearsal: judge structure alone, for weights that are not trained yet: whether the module can be streamed, written
+            and run, but neither the range of its accumulators nor its noise.
 
     Raises:
         LightningEspError: the export failed; an older bundle is still there.
@@ -86,12 +90,12 @@ def export(
         model = convert(module, recordings[0], tell_time(module, recordings, streaming, front_end))
         proofs, notes = prove_float(module, model, recordings)
         samples = calibrate(model, recordings, calibration, progress=progress)
+        offline = None if rehearsal else run_offline(module, model, recordings, MAX_RECORDINGS, wanted.min_snr_db)
         listener = None if streams is None else make_listener(module, model, streams, deployment, front_end, streaming)
         results: dict[str, tuple[QuantizedModel, Verification]] = {}
         for index, chip in enumerate(targets):
-            ground = Ground(
-                model, samples, recordings, worker, chip, wanted, deployment.budget, proofs, notes, evaluate, notify
-            )
+            given = (model, samples, recordings, worker, chip, wanted, deployment.budget, proofs, notes, evaluate)
+            ground = Ground(*given, offline, rehearsal, notify)
             quantized, verification, task = make_integers(ground, index, len(targets))
             verification = replace(verification, golden=add_audio(verification.golden, heard))
             if listener is not None:
@@ -141,8 +145,7 @@ def make_integers(ground: Ground, index: int, count: int) -> tuple[QuantizedMode
         ground.progress("quantize", index, count)
         quantized = quantize(model, ground.samples, wanted, ground.target, worker=worker)
         ground.progress("quantize", index + 1, count)
-        proofs = (*ground.proofs, *prove_graph(model, quantized, recordings, worker))
-        verification = prove_integers(quantized, recordings, worker, proofs, ground.notes)
+        verification = ground.prove(quantized)
     found = analyze(model, quantized, recordings, worker=worker).to_report()
     if climbed is not None and len(climbed.rungs) > 1 and model.spec.caches:
         # Another quantization costs seconds, of which a climb takes many.

@@ -63,7 +63,7 @@ def _verify_target(bundle: Bundle, target: str) -> Verification:
     proofs += require([memory(files)])
     path = bundle.path / golden_path(target, bundle.name)
     data = path.read_bytes() if path.is_file() else b""
-    notes = []
+    notes = [f"amber when it was exported, {doubt}" for doubt in bundle.doubts if doubt.startswith(f"{target}: ")]
     if bundle.manifest["versions"].get("lightning-esp") == _own_version():
         proofs += require([_header(bundle, quantized, len(data))])
     else:

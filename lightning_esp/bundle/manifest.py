@@ -196,6 +196,8 @@ def _proof(proof: Proof) -> dict[str, Any]:
         "figure": _figure(proof.figure),
         "limit": _figure(proof.limit),
         "passed": proof.passed,
+        "state": proof.state,
+        "doubt": proof.doubt,
         "where": proof.where,
     }
 

@@ -47,3 +47,9 @@ class Bundle:
     def labels(self) -> tuple[str, ...]:
         """Names of the output classes; empty where they are not known."""
         return tuple(self.manifest["labels"])
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Of every proof that is amber, which chip and proof it is, and why."""
+        proofs = [proof for proof in self.manifest.get("proofs", ()) if proof["passed"] and proof.get("doubt")]
+        return tuple(f"{proof['target']}: {proof['name']}: {proof['doubt']}" for proof in proofs)

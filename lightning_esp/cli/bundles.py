@@ -54,12 +54,13 @@ def add_commands(commands: Any) -> None:
 
 def run_verify(options: argparse.Namespace) -> int:
     """Print every proof; one that fails raises."""
+    doubts = read_bundle(options.bundle).doubts
     for target, verification in verify_bundle(options.bundle).items():
         for proof in verification.proofs:
             print(f"{target}: {proof.name}: {proof.figure:g}, at most {proof.limit:g}")
         for note in verification.notes:
             print(f"{target}: note: {note}")
-    print(f"{options.bundle} is what was exported.")
+    print(f"{options.bundle} is what was exported{f', with {len(doubts)} proof(s) that are amber' if doubts else ''}.")
     return 0
 
 

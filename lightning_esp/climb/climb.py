@@ -15,8 +15,7 @@ from lightning_esp.config import Quantization
 from lightning_esp.errors import DeviceSafetyError, EspdlError, LightningEspError, ProofError, QuantizationError
 from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import QuantizedModel, quantize
-from lightning_esp.verification import TaskResult, Verification
-from lightning_esp.verification.verify import prove_graph, prove_integers
+from lightning_esp.verification import TaskResult
 
 METHODS = ("kl", "percentile", "mse", "minmax")
 # To run the user's steps is what costs time, and a rung so much noisier than another one will not be better for them.
@@ -127,7 +126,7 @@ class _Climber:
             task = self._evaluate(attempt)
             reason = "; ".join(_doubts(task, attempt.noise, self._ground.quantization.tolerance))
             if not reason:
-                verification = self._prove(attempt.quantized)
+                verification = self._ground.prove(attempt.quantized)
                 self._found = Climb(attempt.setting, attempt.quantized, verification, task, ())
                 return attempt.end("chosen", task=task)
         except _REFUSALS as error:
@@ -136,11 +135,6 @@ class _Climber:
             self._ground.progress(f"judge {name}", 1, 1)
         self._rejected[attempt.files] = name
         return attempt.end("rejected", reason, task)
-
-    def _prove(self, quantized: QuantizedModel) -> Verification:
-        ground = self._ground
-        proofs = (*ground.proofs, *prove_graph(ground.model, quantized, ground.recordings, ground.worker))
-        return prove_integers(quantized, ground.recordings, ground.worker, proofs, ground.notes)
 
     def _evaluate(self, attempt: Attempt) -> TaskResult:
         assert attempt.quantized is not None

@@ -13,7 +13,9 @@ from lightning_esp.config import Budget, Quantization
 from lightning_esp.cost import Estimate, check_budget
 from lightning_esp.quantization import QuantizedModel, Worker
 from lightning_esp.streaming.model import Recordings, StreamingModel
-from lightning_esp.verification import Proof, TaskResult
+from lightning_esp.verification import Proof, TaskResult, Verification
+from lightning_esp.verification.signal import Offline
+from lightning_esp.verification.verify import prove_graph, prove_integers
 
 OVER_BUDGET = "over the budget"
 
@@ -33,6 +35,8 @@ class Ground:
         proofs: proofs of the float model, which hold.
         notes: their notes.
         evaluate: judges an integer stream by the user's own metrics.
+        offline: what the float network makes of the recordings; None leaves proof 6 out.
+        rehearsal: prove structure alone, for weights that are not trained yet.
         progress: called with what is tried, 0 of 1 before and 1 of 1 after it.
     """
 
@@ -46,7 +50,26 @@ class Ground:
     proofs: tuple[Proof, ...] = ()
     notes: tuple[str, ...] = ()
     evaluate: Callable[[nn.Module], TaskResult] | None = None
+    offline: Offline | None = None
+    rehearsal: bool = False
     progress: Progress = lambda phase, done, total: None
+
+    def prove(self, quantized: QuantizedModel) -> Verification:
+        """Prove what the files of one target compute.
+
+        Raises:
+            ProofError: something does not hold.
+        """
+        proofs = (*self.proofs, *prove_graph(self.model, quantized, self.recordings, self.worker))
+        return prove_integers(
+            quantized,
+            self.recordings,
+            self.worker,
+            proofs,
+            self.notes,
+            offline=self.offline,
+            rehearsal=self.rehearsal,
+        )
 
 
 @dataclass(frozen=True)

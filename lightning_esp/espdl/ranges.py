@@ -61,7 +61,7 @@ def value_ranges(interpreter: EspdlInterpreter, known: Mapping[str, Range]) -> d
 
 
 def _is_integer(tensor: Any) -> bool:
-    return tensor.dtype.kind == "i"
+    return bool(tensor.dtype.kind == "i")
 
 
 def _run(interpreter: EspdlInterpreter, item: Instruction, found: Mapping[str, Range]) -> dict[str, Range]:

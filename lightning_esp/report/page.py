@@ -14,6 +14,9 @@ from lightning_esp.report.ranges import render_states, render_worst_ranges
 
 Data = Mapping[str, Any]
 
+AMBER = "amber"
+_STATES = {"green": ("holds", "good"), AMBER: ("amber", "fair"), "failed": ("FAILED", "bad")}
+
 
 def render_report(manifest: Data, report: Data) -> bytes:
     """Return one self-contained HTML page, the same bytes for the same figures.
@@ -42,15 +45,19 @@ def _verdict(manifest: Data, report: Data) -> Markup:
     proofs = manifest["proofs"]
     held = sum(proof["passed"] for proof in proofs)
     passed = held == len(proofs)
-    sentence = f"{held} of {len(proofs)} proofs hold. " + (
-        "The files compute, value for value, what was verified; the model can be flashed."
-        if passed
-        else "Do not flash it."
+    doubts = [
+        f"{_chip(proof['target'])}, {proof['name']}: {proof['doubt']}" for proof in proofs if _state(proof) == AMBER
+    ]
+    advice = "look at what is amber before you flash it." if doubts else "the model can be flashed."
+    sentence = f"{held} of {len(proofs)} proofs hold{f', {len(doubts)} of them amber' if doubts else ''}. " + (
+        f"The files compute, value for value, what was verified; {advice}" if passed else "Do not flash it."
     )
     parts: list[object] = [tag("p", tag("strong", sentence))]
+    if doubts:
+        parts.append(tag("ul", *(tag("li", doubt) for doubt in doubts), class_="fair"))
     for target in manifest["targets"]:
         parts.append(_tiles(target, manifest, report))
-    return tag("div", *parts, class_="verdict" if passed else "verdict failed")
+    return tag("div", *parts, class_="verdict failed" if not passed else "verdict amber" if doubts else "verdict")
 
 
 def _tiles(target: str, manifest: Data, report: Data) -> Markup:
@@ -293,12 +300,17 @@ def _proofs(manifest: Data) -> Markup:
             _chip(proof["target"]),
             number(proof["figure"], 3),
             number(proof["limit"], 3),
-            tag("span", "holds" if proof["passed"] else "FAILED", class_="good" if proof["passed"] else "bad"),
+            tag("span", _STATES[_state(proof)][0], class_=_STATES[_state(proof)][1]),
         ]
         for proof in manifest["proofs"]
     ]
     caption = "What was measured, and what it may be at most"
     return join([tag("h2", "Proofs"), table(caption, ["proof", "chip", "figure", "limit", ""], rows, (2, 3))])
+
+
+def _state(proof: Data) -> str:
+    """What a proof says; those of older manifests have no doubts."""
+    return str(proof.get("state", "green")) if proof["passed"] else "failed"
 
 
 def _versions(manifest: Data, report: Data) -> Markup:

@@ -26,6 +26,7 @@ from lightning_esp.verification.memory import memory
 from lightning_esp.verification.model import Golden, Proof, Verification
 from lightning_esp.verification.parity import float_parity
 from lightning_esp.verification.recurrent import measure_tolerances
+from lightning_esp.verification.signal import Offline, follow_float, run_offline
 
 GOLDEN_WINDOWS = 200
 MAX_RECORDINGS = 32
@@ -37,6 +38,7 @@ def verify(
     quantized: QuantizedModel,
     recordings: Recordings,
     *,
+    min_snr_db: float | None = None,
     worker: Worker | None = None,
 ) -> Verification:
     """Prove that the files compute what the trained module does.
@@ -47,19 +49,21 @@ def verify(
         quantized: the files.
         recordings: whole recordings without batch dimension; the first 32 are used, again and again where they hold
             fewer than 200 windows.
+        min_snr_db: see `Quantization`.
         worker: a running esp-ppq process; one is started and ended where none is given.
 
     Returns:
-        The proofs, all of which hold, and the golden windows.
+        The proofs, all of which hold, and the golden windows. Of those that are amber, `notes` say why.
 
     Raises:
         ProofError: one does not hold; the message says which, by how much, where, and what to try.
         DataError: the recordings do not fit the model.
     """
     proofs, notes = prove_float(module, model, recordings)
+    offline = run_offline(module, model, recordings, MAX_RECORDINGS, min_snr_db)
     with nullcontext(worker) if worker is not None else Worker() as running:
         proofs = (*proofs, *prove_graph(model, quantized, recordings, running))
-        return prove_integers(quantized, recordings, running, proofs, notes)
+        return prove_integers(quantized, recordings, running, proofs, notes, offline=offline)
 
 
 def prove_float(
@@ -92,9 +96,10 @@ def prove_integers(
     before: tuple[Proof, ...] = (),
     notes: tuple[str, ...] = (),
     *,
+    offline: Offline | None = None,
     rehearsal: bool = False,
 ) -> Verification:
-    """Proofs 2 to 4.
+    """Proofs 2 to 4, and 6.
 
     Args:
         quantized: the files.
@@ -102,6 +107,7 @@ def prove_integers(
         worker: a running esp-ppq process.
         before: proofs that hold already.
         notes: their notes.
+        offline: what the float network makes of the recordings, from `run_offline`; None leaves proof 6 out.
         rehearsal: prove structure alone, and nothing that depends on the range of weights and activations: of weights
             that are not trained yet it says nothing.
 
@@ -112,12 +118,15 @@ def prove_integers(
         ProofError: one does not hold.
         EspdlOperatorError: ESP-DL has no such operator, or computes it wrongly.
     """
-    proofs, golden = _integers(quantized, recordings[:MAX_RECORDINGS], worker)
+    proofs, golden, results = _integers(quantized, recordings[:MAX_RECORDINGS], worker)
     proofs = (*before, *require(proofs))
     if not rehearsal:
         proofs = (*proofs, *require(accumulators(quantized, recordings)))
+    if not rehearsal and offline is not None:
+        proofs = (*proofs, *require(follow_float(quantized, offline, results)))
+    said = notes if offline is None else (*notes, *offline.notes)
     doubts = (f"{proof.name}: {proof.doubt}" for proof in proofs if proof.state == "amber")
-    return Verification(proofs, golden, (*notes, *doubts))
+    return Verification(proofs, golden, (*said, *doubts))
 
 
 def require(proofs: Sequence[Proof]) -> tuple[Proof, ...]:
@@ -134,7 +143,9 @@ def require(proofs: Sequence[Proof]) -> tuple[Proof, ...]:
     return tuple(proofs)
 
 
-def _integers(quantized: QuantizedModel, recordings: Recordings, worker: Worker) -> tuple[tuple[Proof, ...], Golden]:
+def _integers(
+    quantized: QuantizedModel, recordings: Recordings, worker: Worker
+) -> tuple[tuple[Proof, ...], Golden, Results]:
     # A file whose tensors are not what they are taken for cannot even run.
     require([boundaries(quantized)])
     batch, lengths = pad_recordings(quantized.spec, recordings)
@@ -167,7 +178,7 @@ def _integers(quantized: QuantizedModel, recordings: Recordings, worker: Worker)
         memory(files),
     )
     golden = _golden(quantized, windows, results, counts)
-    return proofs, replace(golden, tolerances=measure_tolerances(quantized, windows, results))
+    return proofs, replace(golden, tolerances=measure_tolerances(quantized, windows, results)), results
 
 
 def _first(values: Mapping[str, Array]) -> dict[str, Array]:

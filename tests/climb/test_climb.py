@@ -16,6 +16,7 @@ from lightning_esp.errors import BudgetError, ProofError, QuantizationError
 from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import Worker
 from lightning_esp.verification import Proof, TaskResult
+from lightning_esp.verification.signal import run_offline
 from tests.models.tutorial_tcn import shake
 from tests.models.uneven import spread_channels
 
@@ -214,14 +215,15 @@ def test_the_metrics_of_the_user_decide_and_are_kept(worker: Worker) -> None:
 
 
 def test_a_rung_that_cannot_be_proved_is_not_taken(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = MODULE.prove_integers
+    ground = importlib.import_module("lightning_esp.climb.ground")
+    right = ground.prove_integers
 
-    def prove(quantized, *rest):  # type: ignore[no-untyped-def]
+    def prove(quantized, *rest, **options):  # type: ignore[no-untyped-def]
         if quantized.precision == "int8":
             raise ProofError("accumulators fit 20 bits: 600000, but at most 524287 is allowed. Operator 'a'. Split it.")
-        return right(quantized, *rest)
+        return right(quantized, *rest, **options)
 
-    monkeypatch.setattr(MODULE, "prove_integers", prove)
+    monkeypatch.setattr(ground, "prove_integers", prove)
     found = climb(stand(worker, Chain(), Quantization("auto")))
     assert found.quantized.precision == "int16"
     reasons = {rung.reason for rung in found.rungs[:4]}
@@ -232,6 +234,17 @@ def test_an_infinite_tolerance_takes_the_first_rung_that_is_proved(worker: Worke
     found = climb(stand(worker, Chain(200.0), Quantization("auto", method="mse", tolerance=float("inf"))))
     assert outcomes(found) == {"int8, mse": "chosen"}
     assert json.loads(json.dumps(found.verification.climb, allow_nan=False))["tolerance"] == "inf"
+
+
+def test_a_rung_that_does_not_follow_the_float_network_is_not_taken(worker: Worker) -> None:
+    module, wanted = Chain(200.0), Quantization("auto", tolerance=float("inf"), min_snr_db=15.0)
+    given = stand(worker, module, wanted)
+    found = climb(replace(given, offline=run_offline(module, given.model, recordings(), 32, wanted.min_snr_db)))
+    assert found.rungs[0].reason.startswith("output 'output' follows the float network")
+    assert "15 dB are asked for" in found.rungs[0].reason
+    assert found.verification.proofs[-1].limit == pytest.approx(10**-1.5)
+    # What is not judged by it is taken as it is.
+    assert outcomes(climb(replace(given, rehearsal=True))) == {"int8, kl": "chosen"}
 
 
 def test_what_no_rung_can_be_made_of_is_the_first_rungs_own_error(worker: Worker) -> None:

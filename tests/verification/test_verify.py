@@ -34,7 +34,8 @@ def check(built: Built, worker: Worker) -> dict[str, float]:
 @pytest.mark.parametrize("caches", ["explicit", "auto"])
 @pytest.mark.parametrize("name", CASES)
 def test_int8_files_equal_the_graph_in_every_value(build: Build, worker: Worker, name: str, caches: str) -> None:
-    figures = check(build(name, caches=caches), worker)
+    built = build(name, caches=caches)
+    figures = check(built, worker)
     assert list(figures) == [
         "float parity, float32",
         "float parity, float64",
@@ -45,6 +46,7 @@ def test_int8_files_equal_the_graph_in_every_value(build: Build, worker: Worker,
         "shifts of accumulators are not negative",
         "tensors keep their bytes in ESP-DL's memory until they are read",
         "accumulators fit 20 bits (ESP32-S3)",
+        *(f"output {port.name!r} follows the float network" for port in built.model.spec.outputs),
     ]
     assert [figures[name] for name in list(figures)[3:8]] == [0, 0, 0, 0, 0]
     assert figures["accumulators fit 20 bits (ESP32-S3)"] > 100

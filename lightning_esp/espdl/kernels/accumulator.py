@@ -76,12 +76,12 @@ def _bound_rows(rows: Array, taps: Array, bias: Array) -> Array:
     up, down = (np.maximum(sign * taps.astype(np.float64), 0) for sign in (1, -1))
     high = _sum(positive, up) + _sum(negative, down) + np.maximum(bias, 0)
     low = -_sum(positive, down) - _sum(negative, up) + np.minimum(bias, 0)
-    return np.maximum(high, -1 - low).max(axis=1)
+    return np.asarray(np.maximum(high, -1 - low).max(axis=1))
 
 
 def _sum(rows: Array, taps: Array) -> Array:
     if taps.shape[1] != rows.shape[2]:
-        return (rows * taps[:, 0, :]).sum(axis=1)
+        return np.asarray((rows * taps[:, 0, :]).sum(axis=1))
     return np.asarray(rows.reshape(len(rows), -1) @ taps.reshape(-1, taps.shape[-1]))
 
 
