@@ -8,8 +8,8 @@ by esp-ppq as it is), and esp-ppq's own `auto_streaming` of the offline model. T
 file keeps the shapes of whole recordings inside, so they are worked out for a window first. It is wrong wherever a cached
 tensor has a second reader, as in every residual network; `plain` is the recipe's network without its skips.
 
-Bytes moved are those that Transpose, Concat, Slice, StreamingCache, Requantize and Pad write; `peak` are the most bytes of
-activations alive at one time. A cached convolution of n frames with a window of w frames moves 2n + w frames in both of our
+Bytes moved are those that Transpose, Concat, Slice, StreamingCache, Requantize and Pad write; `peak` are the bytes that
+ESP-DL allocates for all tensors. A cached convolution of n frames with a window of w frames moves 2n + w frames in both of our
 forms, and 3n + 3w in the tutorial's. Of the recipe's network, the costliest stage is printed next to the costliest segment
 of `Model::run(stage_num, i)`, which cuts the one native file by the number of operators.
 """

@@ -39,7 +39,7 @@ class StageEstimate:
     Args:
         name: name of the stage.
         microseconds: per window, which is per step of a stage; None for a chip without figures.
-        activations: bytes of the tensors that are alive at one time, at most.
+        activations: bytes that ESP-DL allocates for all tensors, exact: they are planned as its memory manager does.
         caches: bytes that its StreamingCache operators keep.
         copies: bytes that the pipeline keeps beside it: outputs and explicit caches.
         parameters: bytes of weights, biases and tables.

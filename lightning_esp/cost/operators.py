@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from lightning_esp.cost.work import LANES, Work, convolution, round_up
+from lightning_esp.espdl.memory import plan_memory, program_of
 from lightning_esp.espdl.model import EspdlModel, Operator, Tensor
 
 # Operators that move data and compute nothing.
@@ -27,7 +28,7 @@ class Traffic:
         multiplications: multiplications of convolutions, matrices and recurrent layers.
         parameters: bytes of weights, biases and tables.
         caches: bytes of StreamingCache operators.
-        peak: most bytes of activations alive at one time.
+        peak: bytes that ESP-DL allocates for all tensors but parameters, as its memory manager plans them.
     """
 
     operators: Mapping[str, int]
@@ -114,7 +115,7 @@ def traffic_of(model: EspdlModel) -> Traffic:
         multiplications=sum(_multiplications(model, operator) for operator in model.operators),
         parameters=sum(tensor.data.nbytes for tensor in model.tensors.values() if tensor.data is not None),
         caches=sum(cache_bytes(model, operator) for operator in caches),
-        peak=peak_bytes(model),
+        peak=plan_memory(program_of(model)).size,
     )
 
 
@@ -131,19 +132,3 @@ def _multiplications(model: EspdlModel, operator: Operator) -> int:
         frames = prod(model.tensors[operator.inputs[0]].shape[:-1])
         return frames * sum(prod(model.tensors[name].shape) for name in operator.inputs[1:3])
     return 0
-
-
-def peak_bytes(model: EspdlModel) -> int:
-    """Most bytes of activations alive at one time: a lower bound for any memory plan.
-
-    Inputs live from the start, outputs to the end, everything else from its operator to its last reader.
-    """
-    last = {name: index for index, operator in enumerate(model.operators) for name in operator.inputs}
-    last |= dict.fromkeys(model.outputs, len(model.operators))
-    alive = {name: tensor_bytes(model.tensors[name]) for name in model.inputs}
-    peak = sum(alive.values())
-    for index, operator in enumerate(model.operators):
-        alive |= {name: tensor_bytes(model.tensors[name]) for name in operator.outputs if name}
-        peak = max(peak, sum(alive.values()))
-        alive = {name: size for name, size in alive.items() if last.get(name, -1) > index}
-    return peak

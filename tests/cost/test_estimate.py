@@ -13,8 +13,7 @@ from lightning_esp import Deployment
 from lightning_esp.bundle import write_bundle
 from lightning_esp.config import Budget
 from lightning_esp.cost import Estimate, Work, cut_by_count, traffic_of, work_of
-from lightning_esp.cost.operators import peak_bytes
-from lightning_esp.errors import BudgetError, ConfigurationError
+from lightning_esp.errors import BudgetError, ConfigurationError, EspdlFormatError
 from lightning_esp.espdl import EspdlModel, Operator, read_espdl
 from lightning_esp.espdl.model import Tensor
 from tests.bundle import handmade
@@ -35,17 +34,20 @@ def make_model(operators: list[tuple[str, str, str]], sizes: dict[str, int], inp
     return EspdlModel("graph", 0, made, tensors, tuple(inputs), tuple(outputs), {}, {}, {})
 
 
-def test_the_peak_counts_what_is_alive_at_one_time() -> None:
-    # a (10) -> b (100) -> c (5); d (50) = c + a, so a lives until then.
-    model = make_model(
-        [("Relu", "a", "b"), ("Relu", "b", "c"), ("Add", "ca", "d")], {"a": 10, "b": 100, "c": 5, "d": 50}, "a", "d"
-    )
-    assert peak_bytes(model) == 115
-    # Without the skip, a is gone while c is computed.
-    chain = make_model(
-        [("Relu", "a", "b"), ("Relu", "b", "c"), ("Relu", "c", "d")], {"a": 10, "b": 100, "c": 5, "d": 50}, "a", "d"
-    )
-    assert peak_bytes(chain) == 110
+def test_memory_is_what_esp_dl_allocates() -> None:
+    sizes = {"a": 10, "b": 100, "c": 5, "d": 50}
+    # In sixteens: a (16) and b (112) lie side by side, c in place of b, whose bytes it needs no more; d (64) needs room.
+    skip = make_model([("Conv", "a", "b"), ("Relu", "b", "c"), ("Concat", "ca", "d")], sizes, "a", "d")
+    assert traffic_of(skip).peak == 16 + 112 + 64
+    # Without the skip, a and then b are given back: c lies where a was, d where b was.
+    chain = make_model([("Conv", "a", "b"), ("Conv", "b", "c"), ("Conv", "c", "d")], sizes, "a", "d")
+    assert traffic_of(chain).peak == 16 + 112
+
+
+def test_a_graph_in_no_order_has_no_memory() -> None:
+    model = make_model([("Conv", "b", "c"), ("Conv", "a", "b")], {"a": 1, "b": 1, "c": 1}, "a", "c")
+    with pytest.raises(EspdlFormatError, match=r"operator 'op0' reads \['b'\], which no operator before writes"):
+        traffic_of(model)
 
 
 def test_a_convolution_in_a_file_does_the_work_of_its_shape(build: Build) -> None:

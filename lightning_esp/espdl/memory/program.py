@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from math import prod
 
+from lightning_esp.errors import EspdlFormatError
 from lightning_esp.espdl.model import EspdlModel
 
 
@@ -81,6 +82,9 @@ class Program:
         inputs: graph inputs; all are written before a run.
         outputs: graph outputs; all are read behind a run.
         sizes: bytes of each tensor.
+
+    Raises:
+        EspdlFormatError: a step reads what none before it writes.
     """
 
     steps: tuple[Step, ...]
@@ -91,9 +95,17 @@ class Program:
     def __post_init__(self) -> None:
         known = set(self.inputs)
         for step in self.steps:
-            assert known.issuperset(step.inputs), f"{step.name} reads what no step before it writes"
+            _check_known(known, step.inputs, f"operator {step.name!r} reads")
             known.update(step.outputs)
-        assert known.issuperset(self.outputs), "a graph output is never written"
+        _check_known(known, self.outputs, "the graph returns")
+
+
+def _check_known(known: set[str], names: Iterable[str], what: str) -> None:
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise EspdlFormatError(
+            f"{what} {missing}, which no operator before writes: the file is damaged. Export it again."
+        )
 
 
 def program_of(model: EspdlModel, shapes: Mapping[str, Sequence[int]] | None = None) -> Program:
