@@ -11,7 +11,7 @@ from math import prod
 import torch
 from esp_ppq.core import DataType
 from esp_ppq.IR import BaseGraph, Operation, Variable
-from esp_ppq.parser.espdl.espdl_typedef import EspQuantType, ExporterPatternInfo
+from esp_ppq.parser.espdl.espdl_typedef import QUANT_OP_SET, EspQuantType, ExporterPatternInfo
 
 from lightning_esp.espdl.memory import VIEW, Program, Step, mend
 
@@ -90,7 +90,8 @@ def _link(graph: BaseGraph, step: Step) -> None:
 
 
 def _add_view(graph: BaseGraph, step: Step) -> None:
-    source, output = graph.variables[step.inputs[0]], graph.variables[step.outputs[0]]
+    source, name = graph.variables[step.inputs[0]], step.outputs[0]
+    output = graph.variables[name] if name in graph.variables else _twin(graph, source, name)
     operation = graph.create_operation(VIEW, step.name, inputs=[source], outputs=[output])
     _become_view(graph, operation)
 
@@ -110,16 +111,20 @@ def _become_view(graph: BaseGraph, operation: Operation) -> None:
 
 
 def _file_shape(variable: Variable) -> list[int]:
-    layout = ExporterPatternInfo().get_var_permute(variable.name)
-    return [variable.shape[axis] for axis in layout]
+    """The shape that ESP-DL computes; esp-ppq notes another one behind the Transposes that it adds for its layouts."""
+    source = variable.source_op
+    if source is not None and source.type in ("Transpose", *QUANT_OP_SET):
+        shape = _file_shape(source.inputs[0])
+        return [shape[axis] for axis in source.attributes.get("perm", range(len(shape)))]
+    return [variable.shape[axis] for axis in ExporterPatternInfo().get_var_permute(variable.name)]
 
 
 def _twin(graph: BaseGraph, variable: Variable, name: str) -> Variable:
     """A tensor like another one, which nothing makes or reads yet."""
-    info = ExporterPatternInfo()
-    twin = Variable(name, shape=list(variable.shape), dtype=variable.dtype)
+    info, shape = ExporterPatternInfo(), _file_shape(variable)
+    twin = Variable(name, shape=shape, dtype=variable.dtype)
     graph.append_variable(twin)
-    info.add_var_permute(name, list(info.get_var_permute(variable.name)))
+    info.add_var_permute(name, list(range(len(shape))))
     info.add_var_exponents(name, info.get_var_exponents(variable.name, [0]))
     return twin
 

@@ -92,6 +92,18 @@ class Attention(nn.Module):
         return x + y * torch.sigmoid(self.up(squeezed))
 
 
+class Views(nn.Module):
+    """Outputs that are views of each other, and of what others are made from."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        y = torch.tanh(x)
+        z = y * F.relu(y)
+        first, second = z.unsqueeze(1), z.unsqueeze(1)
+        both = first + first
+        bent = torch.tanh(second)
+        return second, bent, torch.sigmoid(y), both.squeeze(1), second + bent
+
+
 # The module, the shape of a recording, and its time axis in a batch.
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "mask": (Mask, (-1, 16), 1),
@@ -100,6 +112,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "mask of an image": (MaskOfImage, (2, -1, 8), 2),
     "recurrent": (Recurrent, (-1, 8), 1),
     "attention": (Attention, (-1, 16), 1),
+    "views": (Views, (-1, 16), 1),
 }
 FORMS: dict[str, dict[str, object]] = {
     "window of 1": {},
