@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_esp.errors import ConversionError
+from lightning_esp.quantization.symbolics import known, logged
 from lightning_esp.streaming.model import Port, StreamingModel, StreamSpec
 from lightning_esp.streaming.scopes import located
 
@@ -54,27 +56,47 @@ def to_onnx(model: StreamingModel) -> bytes:
     """Trace one window of the model, in float32, into an ONNX file.
 
     Raises:
-        ConversionError: torch cannot export it; the message is torch's own.
+        ConversionError: torch cannot export it; the message names the module and what torch says.
     """
     spec = model.spec
     examples = tuple(torch.zeros(shape) for shape in graph_inputs(spec).values())
-    try:
-        # The TorchScript exporter keeps names and module paths; the newer one renames both.
-        with warnings.catch_warnings(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-            warnings.simplefilter("ignore")
-            file = Path(folder) / "model.onnx"
-            torch.onnx.export(
-                Pipeline(model).float().eval(),
-                examples,
-                file,
-                input_names=list(graph_inputs(spec)),
-                output_names=list(graph_outputs(spec)),
-                opset_version=OPSET,
-                dynamo=False,
-            )
-            return file.read_bytes()
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise ConversionError(f"the streaming form cannot be written as ONNX: {error}") from error
+    # The TorchScript exporter keeps names and module paths; the newer one renames both.
+    with warnings.catch_warnings(), torch.no_grad(), tempfile.TemporaryDirectory() as folder, logged() as graphs:
+        warnings.simplefilter("ignore")
+        file = Path(folder) / "model.onnx"
+        try:
+            with known(OPSET):
+                torch.onnx.export(
+                    Pipeline(model).float().eval(),
+                    examples,
+                    file,
+                    input_names=list(graph_inputs(spec)),
+                    output_names=list(graph_outputs(spec)),
+                    opset_version=OPSET,
+                    dynamo=False,
+                )
+        except Exception as error:  # torch's exporter raises whatever one of its operators raises
+            raise _refusal(error, "\n".join(graphs), spec) from error
+        return file.read_bytes()
+
+
+def _refusal(error: Exception, graph: str, spec: StreamSpec) -> ConversionError:
+    """The first line of what torch says, which appends its whole graph, and the module that it says it of."""
+    said, _, caused = str(error).partition("[Caused by")
+    operator = re.search(r"aten::\w+", said)
+    lines = [line for line in graph.splitlines() if operator and f"{operator.group()}(" in line]
+    scopes = re.findall(r"scope: ([^\s,#]+)", "\n".join([caused, *lines]))
+    reason = said.strip().splitlines()[0].rstrip(".")
+    where = f"module {_path_of(scopes[-1], spec)!r}" if scopes else "the streaming form"
+    return ConversionError(
+        f"{where} cannot be written as ONNX: {reason}. Compute that before or behind the exported model, or replace it by "
+        "layers that ESP-DL has."
+    )
+
+
+def _path_of(scope: str, spec: StreamSpec) -> str:
+    names = [part.rpartition("::")[2] for part in scope.split("/")]
+    return module_path("/".join([*filter(None, names), "operator"]), [stage.name for stage in spec.stages])
 
 
 def module_path(operator: str, stages: Sequence[str]) -> str:
