@@ -8,10 +8,11 @@ from math import prod
 from typing import Any
 
 import torch
-from torch.onnx import register_custom_op_symbolic, symbolic_helper, unregister_custom_op_symbolic
+import torch.onnx.utils
+from torch.onnx import symbolic_helper
 
 
-@symbolic_helper.parse_args("v", "is", "v", "f")  # type: ignore[untyped-decorator]
+@symbolic_helper.parse_args("v", "is", "v", "f")
 def _rms_norm(g: Any, x: Any, axes: Sequence[int], weight: Any, eps: float | None) -> Any:
     """A layer norm of x and -x side by side: their mean is zero, so their variance is the mean square of x."""
     sizes, size = list(symbolic_helper._get_tensor_sizes(x)), prod(axes)
@@ -29,7 +30,7 @@ def _rms_norm(g: Any, x: Any, axes: Sequence[int], weight: Any, eps: float | Non
     return g.op("Reshape", half, _integers(g, [-1, *sizes[1:]]))
 
 
-@symbolic_helper.parse_args("v", "f", "f")  # type: ignore[untyped-decorator]
+@symbolic_helper.parse_args("v", "f", "f")
 def _threshold(g: Any, x: Any, threshold: float, value: float) -> Any:
     over = g.op("Greater", x, g.op("Constant", value_t=torch.tensor(threshold)))
     return g.op("Where", over, x, g.op("Constant", value_t=torch.tensor(value)))
@@ -58,9 +59,9 @@ def logged() -> Iterator[list[str]]:
 def known(opset: int) -> Iterator[None]:
     """Within it, `torch.onnx.export` knows these operators too."""
     for name, symbolic in _SYMBOLICS.items():
-        register_custom_op_symbolic(name, symbolic, opset)
+        torch.onnx.utils.register_custom_op_symbolic(name, symbolic, opset)
     try:
         yield
     finally:
         for name in _SYMBOLICS:
-            unregister_custom_op_symbolic(name, opset)
+            torch.onnx.utils.unregister_custom_op_symbolic(name, opset)

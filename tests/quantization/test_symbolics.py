@@ -13,7 +13,6 @@ from lightning_esp.errors import ConversionError
 from lightning_esp.quantization.onnx_graph import to_onnx
 from tests.models.tutorial_tcn import shake
 
-
 RMS = {
     "one axis": (nn.RMSNorm(6), (1, 1, 6)),
     "an eps of its own": (nn.RMSNorm(6, eps=0.1), (1, 1, 6)),

@@ -13,6 +13,7 @@ from lightning_esp.quantization.rewrites.indices import count_from_the_front
 from lightning_esp.quantization.rewrites.noops import fold_noops
 from lightning_esp.quantization.rewrites.norms import flatten_norms, scale_channels
 from lightning_esp.quantization.rewrites.pools import divide_by_kernel
+from lightning_esp.quantization.rewrites.products import store_second
 from lightning_esp.quantization.rewrites.reductions import split_reductions
 from lightning_esp.quantization.rewrites.transposed import settle_transposed
 
@@ -22,6 +23,7 @@ PASSES: tuple[Callable[[Graph], None], ...] = (
     # Behind what makes other layers of one, since it asks which layer a norm follows.
     scale_channels,
     flatten_norms,
+    store_second,
     join_groups,
     slice_gathers,
     fold_noops,
