@@ -47,6 +47,7 @@ from lightning_esp.quantization.measurement import measure_effects, measure_nois
 from lightning_esp.quantization.memory import keep_values
 from lightning_esp.quantization.native import lower
 from lightning_esp.quantization.onnx_graph import module_path
+from lightning_esp.quantization.operands import OperandPass
 from lightning_esp.quantization.operators import check_operators
 from lightning_esp.quantization.recurrent import cell_operations, use_tables
 from lightning_esp.quantization.rewrites import rewrite
@@ -235,6 +236,8 @@ def _insert_ties(quantizer: Any, job: Job) -> None:
     def build_with_ties(setting: QuantizationSetting) -> QuantizationOptimizationPipeline:
         passes: list[Any] = []
         for found in build(setting):
+            if isinstance(found, QuantAlignmentPass):
+                passes.append(OperandPass())
             if isinstance(found, PassiveParameterQuantizePass):
                 passes.append(TiePass(sorted(crossing), pairs))
             passes.append(found)

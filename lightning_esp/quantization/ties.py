@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from esp_ppq.core import QuantizationStates, TensorQuantizationConfig
+from esp_ppq.core import PASSIVE_OPERATIONS, QuantizationStates, TensorQuantizationConfig
 from esp_ppq.IR import BaseGraph, QuantableOperation, Variable
 from esp_ppq.quantization.optim import QuantizationOptimizationPass
 
@@ -55,6 +55,21 @@ def merge(first: TensorQuantizationConfig, second: TensorQuantizationConfig, nam
     other.state = QuantizationStates.PASSIVE
 
 
+def tie_passing(graph: BaseGraph) -> None:
+    """Give what an operator only passes on (Pad, Slice, a maximum) the scale that it has at the operator's input.
+
+    ESP-DL copies the integers. esp-ppq ties both ends too, but where the operator reads an input of the graph, or what an
+    operator of another width computes, and after alignment has taken one end away.
+    """
+    for operation in graph.topological_sort():
+        if operation.type not in PASSIVE_OPERATIONS or not isinstance(operation, QuantableOperation):
+            continue
+        source = operation.input_quant_config[0]
+        for config, variable in zip(operation.output_quant_config, operation.outputs, strict=True):
+            if not any(c.state in _OFF or c.scale is None for c in (source, config)):
+                merge(source, config, variable.name)
+
+
 class TiePass(QuantizationOptimizationPass):  # type: ignore[misc]
     """Ties what crosses a file, coarsens outputs that are finer than their accumulators, and makes parameters fit.
 
@@ -67,8 +82,11 @@ class TiePass(QuantizationOptimizationPass):  # type: ignore[misc]
         self.pairs = tuple(pairs)
 
     def optimize(self, graph: BaseGraph, **_: Any) -> None:
-        """Tie all readers of each crossing variable, both names of each pair, then check the accumulators."""
+        """Tie what only passes values on, all readers of each crossing variable, both names of each pair; then check
+        the accumulators.
+        """
         fix_cells(graph)
+        tie_passing(graph)
         for name in self.crossing:
             configs = configs_of(graph.variables[name])
             for config in configs[1:]:
