@@ -91,6 +91,8 @@ def _setting(job: Job) -> QuantizationSetting:
     setting = QuantizationSettingFactory.espdl_setting(num_of_bits=16 if job.precision == "int16" else 8)
     # Weights are known to the last one: a percentile, which esp-ppq takes for them, clips the largest without a word.
     setting.quantize_parameter_setting.calib_algorithm = "minmax"
+    # It would become an operator that the pinned ESP-DL does not have.
+    setting.espdl_attention_fusion = False
     if job.precision == "int8":
         setting.quantize_activation_setting.calib_algorithm = job.method
     return setting
