@@ -32,7 +32,6 @@ from esp_ppq.quantization.optim import (
     QuantAlignmentPass,
     QuantizationOptimizationPipeline,
 )
-from onnxsim import simplify
 
 from lightning_esp.errors import QuantizationError
 from lightning_esp.espdl.seal import BLANK, seal
@@ -51,6 +50,7 @@ from lightning_esp.quantization.operands import OperandPass
 from lightning_esp.quantization.operators import check_operators
 from lightning_esp.quantization.recurrent import cell_operations, use_tables
 from lightning_esp.quantization.rewrites import rewrite
+from lightning_esp.quantization.simplification import change_stages, simplified
 from lightning_esp.quantization.surgery import cut, dump_graph, load_graph
 from lightning_esp.quantization.ties import TiePass
 
@@ -104,8 +104,7 @@ def _platform(job: Job, precision: str) -> Any:
 
 
 def _load(job: Job) -> BaseGraph:
-    simple, checked = simplify(onnx.load_from_string(job.onnx))
-    model = rewrite(simple if checked else onnx.load_from_string(job.onnx))
+    model = change_stages(onnx.load_from_string(job.onnx), simplified, rewrite)
     strip_constants(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"

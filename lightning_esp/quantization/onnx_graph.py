@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor, nn
 
 from lightning_esp.errors import ConversionError
+from lightning_esp.quantization.boundary import join_stages, separate
 from lightning_esp.quantization.symbolics import known, logged
 from lightning_esp.streaming.model import Port, StreamingModel, StreamSpec
 from lightning_esp.streaming.scopes import located
@@ -46,9 +48,11 @@ class Pipeline(nn.Module):
     def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
         """Map `graph_inputs` to `graph_outputs`."""
         spec = self.model.spec
-        named = dict(zip(graph_inputs(spec), arguments, strict=True))
-        caches = {cache.name: named.pop(cache.name) for cache in spec.caches}
-        values = self.model.step_values(named, caches)
+        given = dict(zip(graph_inputs(spec), arguments, strict=True))
+        values = dict(given)
+        for stage, module in zip(spec.stages, self.stages, strict=True):
+            taken = [values[name] if name in given else separate(values[name]) for name in stage.input_names]
+            values.update(zip(stage.output_names, module(*taken), strict=True))
         return tuple(values[name] for name in graph_outputs(spec))
 
 
@@ -77,7 +81,8 @@ def to_onnx(model: StreamingModel) -> bytes:
                 )
         except Exception as error:  # torch's exporter raises whatever one of its operators raises
             raise _refusal(error, "\n".join(graphs), spec) from error
-        return file.read_bytes()
+        written: bytes = join_stages(onnx.load(file)).SerializeToString(deterministic=True)
+        return written
 
 
 def _refusal(error: Exception, graph: str, spec: StreamSpec) -> ConversionError:

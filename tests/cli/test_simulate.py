@@ -122,7 +122,13 @@ def test_what_cannot_be_heard_says_why(bundle, tmp_path, capsys):
     assert "fewer than one frame of 400" in fails(path, write_wav(tmp_path / "s.wav", np.zeros(399, np.int16)))
     assert "either a recording or --microphone" in fails(path, code=2)
     assert "no model for target='esp32c3'" in fails(path, good, "--target", "esp32c3")
-    for option, value in (("average", 0), ("minimum", -1), ("refractory", -1), ("threshold", 2.0), ("threshold", "nan")):
+    for option, value in (
+        ("average", 0),
+        ("minimum", -1),
+        ("refractory", -1),
+        ("threshold", 2.0),
+        ("threshold", "nan"),
+    ):
         assert f"Detector({option}={value})" in fails(path, good, f"--{option}", value, code=2)
     deaf = handmade_bundle(tmp_path / "deaf")
     assert "has no front end" in fails(deaf, good)
