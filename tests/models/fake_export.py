@@ -59,7 +59,7 @@ class FakeExport:
         evaluate: Any,
         streams: Any,
         progress: Any,
-        rehearsal: bool,
+        rehearsal: bool = False,
     ) -> Bundle:
         torch.rand(3), np.random.rand(2)
         assert front_end is None, "the modules of these tests take features"
