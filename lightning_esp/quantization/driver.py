@@ -50,8 +50,10 @@ from lightning_esp.quantization.operands import OperandPass
 from lightning_esp.quantization.operators import check_operators
 from lightning_esp.quantization.recurrent import cell_operations, use_tables
 from lightning_esp.quantization.rewrites import rewrite
+from lightning_esp.quantization.rewrites.tables import tabulate
 from lightning_esp.quantization.simplification import change_stages, simplified
 from lightning_esp.quantization.surgery import cut, dump_graph, load_graph
+from lightning_esp.quantization.tables import use_functions
 from lightning_esp.quantization.ties import TiePass
 
 BATCH = 64
@@ -61,6 +63,7 @@ __all__ = ["compute_float", "find_first_difference", "measure_effects", "measure
 
 torch.set_num_threads(1)
 use_tables()
+use_functions()
 
 
 @contextmanager
@@ -105,6 +108,10 @@ def _platform(job: Job, precision: str) -> Any:
 
 def _load(job: Job) -> BaseGraph:
     model = change_stages(onnx.load_from_string(job.onnx), simplified, rewrite)
+    if job.precision == "int8":
+        stages = [stage.name for stage in job.stages]
+        wide = tuple(f"{path}." for path in job.int16)
+        model = tabulate(model, lambda name: f"{module_path(name, stages)}.".startswith(wide))
     strip_constants(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"

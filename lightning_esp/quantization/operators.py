@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from esp_ppq.IR import BaseGraph, Operation
 
 from lightning_esp.errors import DeviceSafetyError
+from lightning_esp.quantization.functions import FUNCTIONS, PROVED
 from lightning_esp.quantization.onnx_graph import module_path
 
 _COMPARE = "use a smooth gate, x * torch.sigmoid(k * x), since comparing has no integer form"
@@ -76,4 +77,13 @@ def check_operators(graph: BaseGraph, stages: Sequence[str]) -> None:
 def _advice(operation: Operation, graph: BaseGraph) -> str:
     if operation.type == "Softmax" and operation.outputs[0].name in graph.outputs:
         return _SOFTMAX
-    return REPLACEMENTS.get(operation.type, "")
+    advice = REPLACEMENTS.get(operation.type, "")
+    moving = [variable for variable in operation.inputs if not variable.is_parameter]
+    return (
+        f"{advice}, or leave the module in int8: int8 holds it as a table" if _is_table(operation, moving) else advice
+    )
+
+
+def _is_table(operation: Operation, moving: Sequence[object]) -> bool:
+    """Whether int8 would hold it as a table: a function of one value, which stands here since its module is int16."""
+    return operation.type in FUNCTIONS and operation.type not in PROVED and len(moving) == 1

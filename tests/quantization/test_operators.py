@@ -1,14 +1,16 @@
 """Operators that the chip lacks are refused by name, and what the message says to use instead is exported."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_esp import QuantizedModel, calibrate, convert, quantize
+from lightning_esp import Quantization, QuantizedModel, calibrate, convert, quantize
 from lightning_esp.errors import DeviceSafetyError
+from lightning_esp.espdl import read_espdl
 from lightning_esp.quantization import Worker
 from lightning_esp.verification.verify import prove_integers
 from tests.models.random_architectures import CausalConv, Function, randomise
@@ -34,7 +36,7 @@ CASES: dict[str, tuple[Forward, str, Forward]] = {
     "argmax": (lambda m, x: x.argmax(1, keepdim=True).float() + x, r"ArgMax .*return the scores", lambda m, x: x),
     "softmax": (lambda m, x: x.softmax(1), r"Softmax .*return the logits", lambda m, x: x),
     "log softmax": (lambda m, x: x.log_softmax(1), r"LogSoftmax .*return the logits", lambda m, x: x),
-    "einsum": (lambda m, x: torch.einsum("bct,oc->bot", x, m.other.weight[:, :, 0]), r"Einsum .*nn\.Conv1d",
+    "einsum": (lambda m, x: torch.einsum("bct,c->bct", x, m.other.weight[:, 0, 0]), r"Einsum .*nn\.Conv1d",
                lambda m, x: m.other(x)),
     "repeat": (lambda m, x: x.repeat(1, 2, 1), r"Tile .*torch\.cat\(\[x, x\], dim=1\)", lambda m, x: torch.cat([x, x], 1)),
     "norm": (lambda m, x: F.normalize(x, dim=1), r"LpNormalization .*nn\.LayerNorm over the channels",
@@ -47,23 +49,39 @@ CASES: dict[str, tuple[Forward, str, Forward]] = {
 }  # fmt: skip
 
 
-def build(function: Forward, worker: Worker) -> tuple[QuantizedModel, list[Tensor]]:
+# Functions of one value, which are tables in int8.
+POINTWISE = ("gelu", "mish", "selu", "abs", "cube", "sign", "where", "logarithm")
+
+
+def build(
+    function: Forward, worker: Worker, precision: Literal["int8", "int16"] = "int8"
+) -> tuple[QuantizedModel, list[Tensor]]:
     layers = {"first": CausalConv(4, 6, 3), "other": nn.Conv1d(6, 6, 1), "norm": nn.LayerNorm(6)}
     inner = Function(lambda m, x: function(m, m.first(x)), **layers)
     module = randomise(nn.Sequential(nn.Conv1d(3, 4, 1), inner), 0).float()
     generator = torch.Generator().manual_seed(0)
     recordings = [torch.randn(3, frames, generator=generator) for frames in (40, 31)]
     model = convert(module, recordings[0])
-    return quantize(model, calibrate(model, recordings), worker=worker), recordings
+    quantized = quantize(model, calibrate(model, recordings), Quantization(precision=precision), worker=worker)
+    return quantized, recordings
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_refused_with_a_replacement_that_is_exported(worker: Worker, name: str) -> None:
     function, message, advised = CASES[name]
     with pytest.raises(DeviceSafetyError, match=message) as raised:
-        build(function, worker)
+        build(function, worker, "int16" if name in POINTWISE else "int8")
     assert "module '1'" in str(raised.value)
+    assert ("int8 holds it as a table" in str(raised.value)) == (name in POINTWISE)
     quantized, recordings = build(advised, worker)
+    assert all(proof.passed for proof in prove_integers(quantized, recordings, worker).proofs)
+
+
+@pytest.mark.parametrize("name", POINTWISE)
+def test_functions_of_one_value_are_tables_in_int8(worker: Worker, name: str) -> None:
+    quantized, recordings = build(CASES[name][0], worker)
+    operators = read_espdl(quantized.stages[0].data).operators
+    assert [operator.type for operator in operators if operator.type in ("LUT", "Mul", "Relu", "Div")] == ["LUT"]
     assert all(proof.passed for proof in prove_integers(quantized, recordings, worker).proofs)
 
 
