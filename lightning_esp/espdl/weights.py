@@ -14,7 +14,8 @@ import re
 from lightning_esp.errors import EspdlFormatError
 from lightning_esp.espdl.model import Array
 
-_BLOCKED = re.compile(r"\(N/(\d+)\)H?WC\1(_UNALIGNED)?")
+# `N16HWC16` is what older exporters wrote for `(N/16)HWC16`.
+_BLOCKED = re.compile(r"(?:\(N/(?=\d+\))|N(?=\d+H?WC))(\d+)\)?H?WC\1(_UNALIGNED)?")
 
 
 def unpack_conv(data: Array, layout: str, grouped: bool) -> Array:

@@ -220,7 +220,10 @@ class TestMovement:
                 single("Unsqueeze", [source, parameter("a", np.array([1]))], tensor("y", ())),
                 (2, 1, 3, 1, 4),
             ),
-            "Reshape": (single("Reshape", [source, parameter("a", np.array([0, -1]))], tensor("y", ())), (2, 12)),
+            "Reshape": (
+                single("Reshape", [source, parameter("a", np.array([0, -1]))], tensor("y", ()), allowzero=0),
+                (2, 12),
+            ),
         }
         for kind, (model, shape) in views.items():
             y = run(model, x=x)

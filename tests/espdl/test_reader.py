@@ -12,6 +12,7 @@ import pytest
 
 from lightning_esp.errors import EspdlFormatError
 from lightning_esp.espdl import list_models, read_espdl
+from lightning_esp.espdl.weights import unpack_conv
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +144,15 @@ class TestBadFiles:
     def test_missing_file(self, tmp_path):
         with pytest.raises(FileNotFoundError):
             read_espdl(tmp_path / "none.espdl")
+
+
+@pytest.mark.parametrize(("layout", "older"), [("(N/16)HWC16", "N16HWC16"), ("(N/8)WC8_UNALIGNED", "N8WC8_UNALIGNED")])
+def test_the_older_spelling_of_a_packing(layout, older):
+    filters = np.arange(3 * 5 * 40, dtype=np.int16).reshape(3, 5, 40)
+    np.testing.assert_array_equal(unpack_conv(filters, older, False), unpack_conv(filters, layout, False))
+
+
+@pytest.mark.parametrize("layout", ["N16)HWC16", "(N/16HWC16", "(N/16)HWC8", "N/16HWC16", "N16"])
+def test_an_unknown_packing_is_refused(layout):
+    with pytest.raises(EspdlFormatError, match="is unknown"):
+        unpack_conv(np.zeros((3, 5, 32), np.int8), layout, False)

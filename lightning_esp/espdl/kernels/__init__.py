@@ -14,6 +14,7 @@ from lightning_esp.espdl.kernels import (
     reduction,
 )
 from lightning_esp.espdl.kernels.accumulator import accumulator_bound, accumulator_peak
+from lightning_esp.espdl.kernels.limits import broken_limit
 from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, Values, make_node
 
 KERNELS: KernelTable = {
@@ -43,6 +44,9 @@ def build_kernel(node: Node) -> Kernel:
         )
     if node.attribute("quant_type", "S8") not in ("S8", "S16") and node.operator.type not in _FLOAT_TYPES:
         raise node.refuse(f"quant_type {node.attribute('quant_type', '')!r}: only S8 and S16 operators are simulated")
+    reason = broken_limit(node)
+    if reason is not None:
+        raise node.refuse(reason)
     return builder(node)
 
 

@@ -55,7 +55,7 @@ def make_cache(node: Node) -> StreamingCache:
             f"its frame axis {axis - 1} of shape {source.shape} stands behind an axis longer than 1; ESP-DL copies flat "
             "memory and would mix frames"
         )
-    if frames < 0:
-        raise node.refuse(f"its window_size {frames + 1} is less than 1")
+    if frames < 1:
+        raise node.refuse(f"its window_size {frames + 1} is less than 2: ESP-DL asserts on a cache without frames")
     shape = (*source.shape[: axis - 1], frames, *source.shape[axis:])
     return StreamingCache(node.operator.name or node.operator.outputs[0], axis, shape, source.dtype)

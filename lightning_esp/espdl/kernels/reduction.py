@@ -8,22 +8,15 @@ import numpy as np
 
 from lightning_esp.espdl.arithmetic import saturate
 from lightning_esp.espdl.kernels.activation import exp
+from lightning_esp.espdl.kernels.limits import reduced_axes
 from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, Values, positive_axis
 from lightning_esp.espdl.model import Array
 
 _NEWTON_TOLERANCE = np.float32(0.00001)
 
 
-def _read_axes(node: Node) -> tuple[int, ...]:
-    rank = len(node.input(0).shape)
-    stored = node.optional_parameter(1)
-    if stored is not None and stored.size:
-        return tuple(sorted(positive_axis(int(axis), rank) for axis in stored.reshape(-1)))
-    return () if node.attribute("noop_with_empty_axes", 0) else tuple(range(1, rank + 1))
-
-
 def _build_reduction(node: Node, function: Callable[[Array, tuple[int, ...]], Array]) -> Kernel:
-    axes = _read_axes(node)
+    axes = tuple(axis + 1 for axis in reduced_axes(node))
     keep = bool(node.attribute("keepdims", 1))
     everything = len(axes) == len(node.input(0).shape)
 
