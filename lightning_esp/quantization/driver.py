@@ -49,7 +49,7 @@ from lightning_esp.quantization.onnx_graph import module_path
 from lightning_esp.quantization.operands import OperandPass
 from lightning_esp.quantization.operators import check_operators
 from lightning_esp.quantization.recurrent import cell_operations, use_tables
-from lightning_esp.quantization.rewrites import rewrite
+from lightning_esp.quantization.rewrites import keep_outputs, rewrite
 from lightning_esp.quantization.rewrites.tables import tabulate
 from lightning_esp.quantization.simplification import change_stages, simplified
 from lightning_esp.quantization.surgery import cut, dump_graph, load_graph
@@ -113,6 +113,7 @@ def _load(job: Job) -> BaseGraph:
         wide = tuple(f"{path}." for path in job.int16)
         model = tabulate(model, lambda name: f"{module_path(name, stages)}.".startswith(wide))
     strip_constants(model)
+    keep_outputs(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)

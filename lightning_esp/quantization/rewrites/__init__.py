@@ -1,5 +1,6 @@
 """What esp-ppq reads as something else, or ESP-DL lacks, written in operators that both read as ONNX means them."""
 
+from lightning_esp.quantization.rewrites.outputs import keep_outputs
 from lightning_esp.quantization.rewrites.passes import rewrite
 
-__all__ = ["rewrite"]
+__all__ = ["keep_outputs", "rewrite"]

@@ -117,10 +117,6 @@ class Graph:
         for offset, new in enumerate(nodes):
             self._graph.node.insert(index + offset, new)
 
-    def append(self, node: NodeProto) -> None:
-        """Put a node behind all others."""
-        self._graph.node.append(node)
-
     def redirect(self, tensor: str, to: str) -> None:
         """Let every reader of a tensor read another one."""
         for node in self._graph.node:

@@ -12,7 +12,6 @@ from lightning_esp.quantization.rewrites.groups import join_groups
 from lightning_esp.quantization.rewrites.indices import count_from_the_front
 from lightning_esp.quantization.rewrites.noops import fold_noops
 from lightning_esp.quantization.rewrites.norms import flatten_norms, scale_channels
-from lightning_esp.quantization.rewrites.outputs import keep_outputs
 from lightning_esp.quantization.rewrites.pools import divide_by_kernel
 from lightning_esp.quantization.rewrites.products import store_second
 from lightning_esp.quantization.rewrites.reductions import split_reductions
@@ -30,8 +29,6 @@ PASSES: tuple[Callable[[Graph], None], ...] = (
     fold_noops,
     split_reductions,
     count_from_the_front,
-    # Last, since an Identity is what others fold away.
-    keep_outputs,
 )
 
 
