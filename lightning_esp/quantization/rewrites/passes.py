@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import onnx
 
+from lightning_esp.quantization.rewrites.activations import fix_slopes
 from lightning_esp.quantization.rewrites.gathers import slice_gathers
 from lightning_esp.quantization.rewrites.graph import Graph
 from lightning_esp.quantization.rewrites.groups import join_groups
@@ -24,6 +25,7 @@ PASSES: tuple[Callable[[Graph], None], ...] = (
     scale_channels,
     flatten_norms,
     store_second,
+    fix_slopes,
     join_groups,
     slice_gathers,
     fold_noops,
