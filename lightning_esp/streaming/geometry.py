@@ -33,12 +33,34 @@ def as_tuple(result: object) -> tuple[Tensor, ...]:
         ConversionError: it returned something else.
     """
     results = (result,) if isinstance(result, Tensor) else result
-    if not isinstance(results, tuple | list) or not all(isinstance(value, Tensor) for value in results):
+    if not isinstance(results, tuple | list):
         raise ConversionError(
-            f"forward returned a {type(result).__name__}; return a tensor or a tuple of tensors, since the outputs of an "
-            "`.espdl` file have an order."
+            f"forward returned {_told(result)}; return a tensor or a tuple of tensors, since the outputs of an `.espdl` file "
+            f"have an order{_HINTS.get(type(result).__name__, '')}."
+        )
+    wrong = [f"output {i} is {_told(value)}" for i, value in enumerate(results) if not isinstance(value, Tensor)]
+    if wrong or not results:
+        raise ConversionError(
+            f"forward returned {_told(results)}{', in which ' if wrong else ''}{' and '.join(wrong)}; each output must be a "
+            "tensor of its own. Return one flat tuple of tensors, and leave out what is none, or the state after the last "
+            "frame, which the stream keeps itself."
         )
     return tuple(results)
+
+
+_HINTS = {"dict": ": tuple(outputs.values()), say", "OrderedDict": ": tuple(outputs.values()), say"}
+
+
+def _told(value: object) -> str:
+    """The kind of a value, and what it holds, for messages."""
+    name = type(value).__name__
+    if isinstance(value, Mapping):
+        return f"a {name} with the keys {list(value)}"
+    if isinstance(value, tuple | list):
+        tensors = sum(isinstance(item, Tensor) for item in value)
+        count = f"{tensors} tensor{'' if tensors == 1 else 's'}" if tensors == len(value) else f"{len(value)} values"
+        return f"a {name} of {count}"
+    return "None" if value is None else f"a {name}"
 
 
 def run(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
