@@ -11,6 +11,7 @@ LightningEspError
 │   ├── UnsupportedOperatorError         no rule for an operator, and no hand-written `streaming_forward`
 │   └── ContractError                    a hand-written `streaming_forward` breaks its contract
 ├── DataError                            recordings that cannot calibrate or verify a model
+├── StepError                            a step of the user failed in a run of the callback's own
 ├── ModuleNotFoundInBatchError           the exported module or its input was not found in a run of the user's step
 ├── QuantizationError                    esp-ppq reported an error or failed
 ├── DeviceSafetyError                    ESP-DL cannot compute the graph rightly
@@ -67,6 +68,10 @@ class ContractError(ConversionError):
 
 class DataError(LightningEspError):
     """The recordings cannot calibrate or verify the model."""
+
+
+class StepError(LightningEspError):
+    """A step of the user failed while the callback ran it under a trainer of its own."""
 
 
 class ModuleNotFoundInBatchError(LightningEspError):

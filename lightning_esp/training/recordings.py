@@ -122,7 +122,7 @@ class _Counter:
 
 
 def _record(
-    subject: Subject, loaders: Any, calibration: Calibration, batches: int | None
+    subject: Subject, loaders: Any, calibration: Calibration, batches: int | None, guarded: bool = True
 ) -> tuple[InputRecorder, WaveformRecorder, int, str]:
     module = subject.copy_module()
     recorder = InputRecorder(module.get_submodule(subject.path))
@@ -141,7 +141,11 @@ def _record(
         limit=batches,
         seed=calibration.seed,
         on_batch=seen,
+        guarded=guarded,
     ).run()
+    if guarded and seen.batches and not recorder.calls:
+        # A step that returns at once in a sanity check.
+        return _record(subject, loaders, calibration, batches, guarded=False)
     return recorder, ears, seen.batches, step
 
 

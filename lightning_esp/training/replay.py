@@ -5,20 +5,24 @@ from __future__ import annotations
 import importlib
 import logging
 import math
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MethodType
+from pathlib import Path
+from types import FrameType, MethodType
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from torchmetrics import Metric
 
+from lightning_esp.errors import LightningEspError, StepError
 from lightning_esp.training.copying import isolate_random
 from lightning_esp.training.package import package_of
 from lightning_esp.training.sources import is_user_defined
+from lightning_esp.training.stand_in import own_metrics, show_optimizers, stand_in_for
 
 TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 LIFECYCLE = ("prepare_data", "setup", "configure_model", "configure_callbacks", "teardown", "on_exception")
@@ -29,7 +33,7 @@ class Replay:
     """One run of a step of the user over loaders.
 
     Args:
-        trainer: the user's trainer; only its class and the package that it comes from are used.
+        trainer: the user's trainer; its class, the package that it comes from and its figures are used.
         module: a copy of the LightningModule, which is changed.
         loaders: private loaders.
         step: `"validation_step"`, `"test_step"` or `"training_step"`.
@@ -38,6 +42,7 @@ class Replay:
         limit: batches, or share of them, per loader; None: all.
         seed: seed of every global random state during the run; they are put back behind it.
         on_batch: called with every batch before the step.
+        guarded: look like a sanity check; a step that does nothing in one must run otherwise.
     """
 
     trainer: Trainer
@@ -48,10 +53,23 @@ class Replay:
     limit: float | None = None
     seed: int = 0
     on_batch: Callable[[Any], None] | None = None
+    guarded: bool = True
 
     def run(self) -> dict[str, float]:
-        """Run it and return the finite metrics by the name that the step logs."""
+        """Run it and return the finite metrics by the name that the step logs.
+
+        Raises:
+            StepError: the step, a hook around it or its data failed.
+        """
         detach_from_world(self.module, self.datamodule, self.step)
+        try:
+            return self._run()
+        except LightningEspError:
+            raise
+        except Exception as error:  # whatever the user's code raises
+            raise StepError(_explain(self.module, self.step, error)) from error
+
+    def _run(self) -> dict[str, float]:
         if self.step == "training_step" and not self.module.automatic_optimization:
             return self._fit()
         if self.step == "training_step":
@@ -60,16 +78,19 @@ class Replay:
         return self._test() if self.step == "test_step" else self._validate()
 
     def _validate(self) -> dict[str, float]:
-        fresh = make_trainer(self.trainer, limit_val_batches=self.limit)
+        fresh = self._stand_in(limit_val_batches=self.limit)
         with self._alone(fresh, "on_validation_batch_start"):
             fresh.validate(self.module, dataloaders=self.loaders, verbose=False)
         return _finite(fresh)
 
     def _test(self) -> dict[str, float]:
-        fresh = make_trainer(self.trainer, limit_test_batches=self.limit)
+        fresh = self._stand_in(limit_test_batches=self.limit)
         with self._alone(fresh, "on_test_batch_start"):
             fresh.test(self.module, dataloaders=self.loaders, verbose=False)
         return _finite(fresh)
+
+    def _stand_in(self, **limits: Any) -> Trainer:
+        return make_trainer(self.trainer, lambda kind: stand_in_for(self.trainer, kind, self.guarded), **limits)
 
     def _fit(self) -> dict[str, float]:
         """Manual optimization needs optimizers; the copy may well be trained by them."""
@@ -90,6 +111,7 @@ class Replay:
             return original(batch, *args, **kwargs)
 
         vars(self.module)[hook] = listen
+        show_optimizers(self.module, self.trainer)
         if self.datamodule is not None:
             self.datamodule.trainer = fresh
             vars(fresh)["datamodule"] = self.datamodule
@@ -98,14 +120,39 @@ class Replay:
 
 
 def _finite(trainer: Trainer) -> dict[str, float]:
-    values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    values = {name: float(value) for name, value in own_metrics(trainer).items()}
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
-def make_trainer(trainer: Trainer, **options: Any) -> Trainer:
+def _explain(module: LightningModule, step: str, error: Exception) -> str:
+    """What failed where, and how to keep it out of such runs."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    of_user = [frame for frame in frames if frame.f_locals.get("self") is module and not _is_lightning(frame)]
+    hook = of_user[0].f_code.co_name if of_user else step
+    place = f"{Path(of_user[-1].f_code.co_filename).name}, line {of_user[-1].f_lineno}" if of_user else "its data"
+    return (
+        f"{hook} of {type(module).__name__} failed while EspStreamingExport ran {step}: {type(error).__name__}: {error} "
+        f"({place}). The callback runs the step before the first epoch and when fit ends, on copies and under a trainer of its "
+        "own, in which there was no training; it looks like a sanity check. Guard what needs the real run: `if not "
+        "self.trainer.sanity_checking: ...`."
+    )
+
+
+def _is_lightning(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith(("pytorch_lightning.", "lightning.pytorch."))
+
+
+def make_trainer(
+    trainer: Trainer, change: Callable[[type[Trainer]], type[Trainer]] = lambda kind: kind, **options: Any
+) -> Trainer:
     """Make a silent trainer for one CPU process, of the same class as the user's.
 
     A subclass whose constructor takes other arguments is replaced by the Trainer of its package.
+
+    Args:
+        trainer: the user's.
+        change: what to make of the class of trainers.
+        options: of the trainer to make.
     """
     package = package_of(trainer)
     options |= {
@@ -113,6 +160,7 @@ def make_trainer(trainer: Trainer, **options: Any) -> Trainer:
         "devices": 1,
         # Steps call `self.logger.experiment.add_...`; this logger takes anything and keeps nothing.
         "logger": importlib.import_module(f"{package}.loggers.logger").DummyLogger(),
+        "default_root_dir": trainer.default_root_dir,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
@@ -124,10 +172,9 @@ def make_trainer(trainer: Trainer, **options: Any) -> Trainer:
     }
     with quiet():
         try:
-            return type(trainer)(**options)
+            return change(type(trainer))(**options)
         except TypeError:
-            base: type[Trainer] = importlib.import_module(package).Trainer
-            return base(**options)
+            return change(importlib.import_module(package).Trainer)(**options)
 
 
 def combine(trainer: Trainer, loaders: Any) -> Any:

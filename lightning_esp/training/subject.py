@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from torch import nn
 
+from lightning_esp.streaming.copying import copy_module as copy_detached
 from lightning_esp.streaming.wrappers import unwrap
 from lightning_esp.training.copying import copy_module, copy_shallow
 from lightning_esp.training.selection import find_module
@@ -42,7 +42,7 @@ class Subject:
 
     def copy_module(self) -> LightningModule:
         """A copy of the LightningModule for a run of its own; its trainer is the user's until it has one."""
-        copied = copy.deepcopy(self.original)
+        copied = copy_detached(self.original)
         copied._trainer = self.trainer
         return copied
 

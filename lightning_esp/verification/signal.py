@@ -6,7 +6,6 @@ float network says.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from lightning_esp.integers import join_stack
 from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel
+from lightning_esp.streaming.copying import copy_module
 from lightning_esp.streaming.geometry import run
 from lightning_esp.streaming.model import Port, Recordings, StreamingModel
 from lightning_esp.streaming.recordings import cut_recordings, pad_recordings
@@ -67,7 +67,7 @@ def run_offline(
         used: how many of the first ones are run.
         min_snr_db: see `Offline`.
     """
-    module = copy.deepcopy(module).float().eval()
+    module = copy_module(module).float().eval()
     batch, lengths = pad_recordings(model.spec, recordings[:used])
     names = [port.name for port in model.spec.outputs]
     outputs: list[Mapping[str, Tensor]] = [{} for _ in lengths]
