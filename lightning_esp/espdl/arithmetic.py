@@ -11,6 +11,8 @@ from lightning_esp.config import check_target
 from lightning_esp.espdl.model import Array
 
 _HALF_EVEN_TARGETS = ("esp32p4", "esp32s31")
+# Their kernels take 16 int8 or 8 int16 output channels at a time.
+_VECTOR_TARGETS = ("esp32s3", *_HALF_EVEN_TARGETS)
 # The S3's vector unit accumulates an int8 product sum in 20 bits and an int16 one in 40; the others have 32 or more.
 _NARROW_ACCUMULATORS = {"esp32s3": {1: 20, 2: 40}}
 
@@ -33,6 +35,15 @@ class ChipRules:
         """Return the first magnitude that a convolution's accumulator can't hold, or None where it never matters."""
         bits = _NARROW_ACCUMULATORS.get(self.target, {}).get(dtype.itemsize)
         return None if bits is None else 1 << (bits - 1)
+
+    def packing(self, dtype: np.dtype[Any]) -> str:
+        """Return the layout in which the chip's matrix kernels read a weight of this type, as `unpack_matrix` names it."""
+        lanes = self.lanes(dtype)
+        return "NHWC" if lanes is None else f"(N/{lanes})HWC{lanes}"
+
+    def lanes(self, dtype: np.dtype[Any]) -> int | None:
+        """Return how many output channels the chip's matrix kernels take at a time; None for one after the other."""
+        return 16 // dtype.itemsize if self.target in _VECTOR_TARGETS else None
 
     def round(self, values: Array) -> Array:
         """Round floats to integers as `dl::tool::round` does in C, in the precision of the argument.

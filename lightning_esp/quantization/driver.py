@@ -48,6 +48,7 @@ from lightning_esp.quantization.native import lower
 from lightning_esp.quantization.onnx_graph import module_path
 from lightning_esp.quantization.operands import OperandPass
 from lightning_esp.quantization.operators import check_operators
+from lightning_esp.quantization.packing import mark_packed, pack_products
 from lightning_esp.quantization.recurrent import cell_operations, use_tables
 from lightning_esp.quantization.rewrites import keep_outputs, rewrite
 from lightning_esp.quantization.rewrites.tables import tabulate
@@ -276,7 +277,9 @@ class _Recorder(EspdlExporter):  # type: ignore[misc]
 
     def prepare_graph(self, graph: BaseGraph, *arguments: Any, **options: Any) -> BaseGraph:
         """Prepare the graph as esp-ppq does, note the layouts, lower the caches, then keep ESP-DL from overwriting."""
+        packed = pack_products(graph, self._job.target)
         graph = super().prepare_graph(graph, *arguments, **options)
+        mark_packed(packed)
         turn_constants(graph)
         info = ExporterPatternInfo()
         self.layouts = {name: tuple(info.get_var_permute(name)) for name in [*graph.inputs, *graph.outputs]}

@@ -9,6 +9,7 @@ import pytest
 
 from lightning_esp.errors import EspdlOperatorError
 from lightning_esp.espdl import EspdlInterpreter, EspdlModel, Operator, Tensor
+from lightning_esp.espdl.kernels import accumulator_bound, accumulator_peak
 
 
 def tensor(name, shape, dtype="int8", exponent=0):
@@ -130,6 +131,37 @@ class TestProducts:
         limits = np.iinfo(dtype)
         expected = np.vectorize(lambda s: min(limits.max, max(limits.min, math.floor(s / 2**shift + 0.5))))(sums)
         np.testing.assert_array_equal(y, expected)
+
+    @pytest.mark.parametrize(
+        ("target", "columns"), [("esp32c3", 5), ("esp32s3", 5), ("esp32s3", 16), ("esp32s3", 32), ("esp32p4", 40)]
+    )
+    def test_matmul_of_two_activations_reads_packed_memory(self, target, columns):
+        inputs = [tensor("a", (1, 2, 4, 6), exponent=-4), tensor("b", (1, 2, 6, columns), exponent=-4)]
+        model = single("MatMul", inputs, tensor("y", (1, 2, 4, columns)))
+        a, b = spread((1, 2, 4, 6)), spread((1, 2, 6, columns), seed=1)
+        blocks = 0 if target == "esp32c3" else columns // 16
+        rest = b[..., 16 * blocks :].swapaxes(2, 3).reshape(2, -1)
+        packed = b[..., : 16 * blocks].reshape(2, 6, blocks, 16).swapaxes(1, 2).reshape(2, -1)
+        memory = np.concatenate([packed, rest], axis=1).reshape(b.shape)
+        exact = (a.astype(int) @ b.astype(int)) / 256
+        expected = np.rint(exact) if target == "esp32p4" else np.floor(exact + 0.5)
+        np.testing.assert_array_equal(run(model, target, a=a, b=memory), np.clip(expected, -128, 127))
+
+    def test_an_accumulator_of_two_activations_is_bounded_for_any_of_them(self):
+        inputs = [tensor("a", (1, 2, 3), exponent=-4), tensor("b", (3, 1), exponent=-4)]
+        interpreter = EspdlInterpreter(single("MatMul", inputs, tensor("y", (1, 2, 1))), "esp32s3")
+        node = interpreter.instructions[0].node
+        assert accumulator_bound(node, -128, 127) == 3 * 128 * 128
+        assert accumulator_bound(node, 0, 100) == 3 * 100 * 128
+        assert accumulator_peak(node, np.zeros((1, 1, 2, 3), np.int8)) == 3 * 128 * 128
+
+    def test_matmul_of_two_activations_in_plain_order_is_refused(self):
+        inputs = [tensor("a", (1, 4, 6)), tensor("b", (1, 6, 5))]
+        model = single("MatMul", inputs, tensor("y", (1, 4, 5)), input1_layout="native_kn")
+        with pytest.raises(EspdlOperatorError, match="the second in plain order"):
+            EspdlInterpreter(model, "esp32s3")
+        column = [tensor("a", (1, 4, 6)), tensor("b", (1, 6, 1))]
+        EspdlInterpreter(single("MatMul", column, tensor("y", (1, 4, 1)), input1_layout="native_kn"), "esp32s3")
 
     def test_mixed_types_are_refused(self):
         inputs = [tensor("x", (1, 4), "int16"), parameter("w", spread((4, 5)))]

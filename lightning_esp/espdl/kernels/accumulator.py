@@ -29,6 +29,10 @@ def accumulator_bound(node: Node, smallest: int, largest: int) -> int:
     Returns:
         A peak, or more.
     """
+    if node.input(1).data is None:
+        # Both factors are computed, so that the second too may be anything.
+        whole = -int(np.iinfo(node.input(1).dtype).min)
+        return node.input(0).shape[-1] * max(abs(smallest), abs(largest)) * whole
     taps, bias = list_products(node)
     ends = np.stack([taps * smallest, taps * largest, np.zeros_like(taps)])
     high = ends.max(axis=0).sum(axis=(0, 1)) + np.maximum(bias, 0)
@@ -50,6 +54,9 @@ def accumulator_peak(node: Node, values: Array, least: int = 0) -> int:
     Returns:
         The peak over all outputs and all partial sums, at least `least`.
     """
+    if node.input(1).data is None:
+        limits = np.iinfo(node.input(0).dtype)
+        return max(least, accumulator_bound(node, limits.min, limits.max))
     taps, bias = list_products(node)
     rows = list_columns(node, values)
     bounds = np.concatenate([_bound_rows(rows[piece], taps, bias) for piece in _pieces(len(rows), taps.size)])

@@ -7,19 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from lightning_esp.espdl.arithmetic import saturate
-from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, Values
+from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, Values, same_rank
 from lightning_esp.espdl.model import Array
-
-
-def _align(values: Values) -> tuple[Array, Array]:
-    """Give both arrays one rank: batch first, then the file's shape, filled up from the left."""
-    first, second = values[0], values[1]
-    rank = max(first.ndim, second.ndim)
-
-    def widen(array: Array) -> Array:
-        return array.reshape(array.shape[0], *(1,) * (rank - array.ndim), *array.shape[1:])
-
-    return widen(first), widen(second)
 
 
 def _require_integers(node: Node) -> None:
@@ -34,7 +23,7 @@ def _build_sum(node: Node, function: Callable[[Array, Array], Array]) -> Kernel:
     dtype, wide = node.output.dtype, np.int16 if node.output.dtype.itemsize == 1 else np.int32
 
     def run(values: Values) -> tuple[Array, ...]:
-        first, second = _align(values)
+        first, second = same_rank(values[0], values[1])
         return (saturate(function(first.astype(wide), second.astype(wide)), dtype),)
 
     return run
@@ -57,7 +46,7 @@ def build_mul(node: Node) -> Kernel:
     dtype, wide = node.output.dtype, np.int16 if node.output.dtype.itemsize == 1 else np.int32
 
     def run(values: Values) -> tuple[Array, ...]:
-        first, second = _align(values)
+        first, second = same_rank(values[0], values[1])
         product = first.astype(wide) * second.astype(wide)
         return (node.rules.quantize(product.astype(np.float32) * factor, dtype),)
 
@@ -76,7 +65,7 @@ def build_div(node: Node) -> Kernel:
     limits = np.iinfo(dtype)
 
     def run(values: Values) -> tuple[Array, ...]:
-        above, below = _align(values)
+        above, below = same_rank(values[0], values[1])
         first, second = above.astype(np.float32), np.where(below == 0, np.float32(1), below.astype(np.float32))
         quotient = first * (factor / second) if reciprocal else first * factor / second
         overflow = np.where(above > 0, limits.max, limits.min).astype(dtype)

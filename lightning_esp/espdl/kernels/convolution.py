@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from lightning_esp.espdl.arithmetic import saturate
-from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, Values, attribute_ints
+from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, Values, attribute_ints, same_rank
 from lightning_esp.espdl.model import Array
+from lightning_esp.espdl.weights import unpack_matrix
 
 _FLOAT32_EXACT, _FLOAT64_EXACT = 1 << 24, 1 << 53
 # OpenBLAS computes a product of m x k by k x n in one thread where m * k * n is at most this.
@@ -171,16 +172,44 @@ def build_gemm(node: Node) -> Kernel:
 
 
 def build_matmul(node: Node) -> Kernel:
-    """Build a product with a stored matrix: input (batch, ..., in), weight (..., in, out)."""
+    """Build a product with a matrix: input (batch, ..., in), weight (..., in, out), stored or computed."""
     _check_types(node)
     if node.input(1).data is None:
-        raise node.refuse(
-            "it multiplies two activations, which ESP-DL 3.3.9 computes wrongly (it expects a packed one)"
-        )
+        return _build_computed_product(node)
     weight = node.parameter(1)
     if weight.ndim < 2 or node.input(0).shape[-1] != weight.shape[-2] or len(node.input(0).shape) < weight.ndim:
         raise node.refuse(f"shapes {node.input(0).shape} and {weight.shape} are not a product with a stored matrix")
     return _build_product(node, weight)
+
+
+def _build_computed_product(node: Node) -> Kernel:
+    """Build a product of two activations: ESP-DL reads the memory of the second in the order of packed weights."""
+    inputs, outputs = node.input(1).shape[-2:]
+    if node.input(0).shape[-1] != inputs:
+        raise node.refuse(f"shapes {node.input(0).shape} and {node.input(1).shape} are not a product; ESP-DL asserts")
+    tail = _make_tail(node, outputs, inputs * _largest_input(node) ** 2)
+    order = unpack_matrix(np.arange(inputs * outputs).reshape(inputs, outputs), node.rules.packing(node.input(1).dtype))
+
+    plain = np.arange(order.size).reshape(order.shape)
+    if node.attribute("input1_layout", "packed") != "packed" and (order != plain).any():
+        raise node.refuse(
+            "it multiplies two activations, the second in plain order, and ESP-DL 3.3.9 reads it in the order of packed "
+            "weights; export the model with this package, which packs it"
+        )
+
+    def run(values: Values) -> tuple[Array, ...]:
+        first, second = same_rank(values[0], values[1])
+        matrix = second.reshape(*second.shape[:-2], -1)[..., order].astype(tail.bias.dtype)
+        return (tail(first.astype(tail.bias.dtype) @ matrix),)
+
+    return run
+
+
+def _packed_order(node: Node) -> Array:
+    """Where in the memory of the second operand, matrix by matrix, ESP-DL looks for each of its elements."""
+    inputs, outputs = node.input(1).shape[-2:]
+    indices = np.arange(inputs * outputs).reshape(inputs, outputs)
+    return unpack_matrix(indices, node.rules.packing(node.input(1).dtype))
 
 
 def _build_product(node: Node, weight: Array) -> Kernel:

@@ -190,3 +190,13 @@ def look_up(table: Array) -> Kernel:
 def attribute_ints(value: Any) -> tuple[int, ...]:
     """Return an attribute that may be one int or several as a tuple."""
     return (int(value),) if isinstance(value, (int, np.integer)) else tuple(int(item) for item in value)
+
+
+def same_rank(first: Array, second: Array) -> tuple[Array, Array]:
+    """Give two batched arrays one rank: batch first, then the file's shape, filled up from the left."""
+    rank = max(first.ndim, second.ndim)
+
+    def widen(array: Array) -> Array:
+        return array.reshape(array.shape[0], *(1,) * (rank - array.ndim), *array.shape[1:])
+
+    return widen(first), widen(second)

@@ -13,6 +13,7 @@ from lightning_esp.quantization.rewrites.groups import join_groups
 from lightning_esp.quantization.rewrites.indices import count_from_the_front
 from lightning_esp.quantization.rewrites.noops import fold_noops
 from lightning_esp.quantization.rewrites.norms import flatten_norms, scale_channels
+from lightning_esp.quantization.rewrites.pieces import split_products
 from lightning_esp.quantization.rewrites.pools import divide_by_kernel
 from lightning_esp.quantization.rewrites.products import store_second
 from lightning_esp.quantization.rewrites.reductions import split_reductions
@@ -28,6 +29,7 @@ PASSES: tuple[Callable[[Graph], None], ...] = (
     fix_slopes,
     join_groups,
     slice_gathers,
+    split_products,
     fold_noops,
     split_reductions,
     count_from_the_front,
