@@ -60,6 +60,10 @@ REFUSED = {
     "an axis that is none": (concat((1, 4), (1, 4), axis=2), "axis 2 is none"),
     "parts of another width": (concat((1, 4), (1, 4), axis=1, quant_type="F32"), "copy float32"),
     "a slice before the tensor": (of("Slice", (1, 8), ints(-10), ints(8), ints(1)), "reads before the tensor"),
+    "a reversed slice": (
+        of("Slice", (1, 8), ints(-1), ints(-(2**63)), ints(1), ints(-1)),
+        "step -1 on axis 1 is negative",
+    ),
     "an empty slice": (of("Slice", (1, 8), ints(4), ints(4), ints(1)), "takes nothing of axis 1"),
     "sizes that do not add up": (of("Split", (1, 8), ints(9), axis=1), "do not add up to 8"),
     "sizes of other outputs": (of("Split", (1, 8), ints(3, 5), axis=1), "not those of 1 outputs"),

@@ -125,7 +125,10 @@ def _parts_agree(node: Node) -> str | None:
 def _slice_bounds(node: Node) -> str | None:
     shape = node.input(0).shape
     starts, ends = node.parameter(1).reshape(-1), node.parameter(2).reshape(-1)
-    stored = node.optional_parameter(3)
+    stored, steps = node.optional_parameter(3), node.optional_parameter(4)
+    if steps is not None and (steps < 1).any():
+        # Its bounds mean something else; the kernel says what is not simulated of it.
+        return None
     axes = range(len(starts)) if stored is None else [int(axis) % len(shape) for axis in stored.reshape(-1)]
     for axis, start, end in zip(axes, starts, ends, strict=False):
         size = shape[axis]
