@@ -94,19 +94,15 @@ def export(
         listener = None if streams is None else make_listener(module, model, streams, deployment, front_end, streaming)
         results: dict[str, tuple[QuantizedModel, Verification]] = {}
         for index, chip in enumerate(targets):
-            given = (model, samples, recordings, worker, chip, wanted, deployment.budget, proofs, notes, evaluate)
-            ground = Ground(*given, offline, rehearsal, notify)
+            given = (model, samples, recordings, worker, chip, wanted, deployment.budget, proofs, notes)
+            ground = Ground(*given, evaluate, offline, rehearsal, notify)
             quantized, verification, task = make_integers(ground, index, len(targets))
             verification = replace(verification, golden=add_audio(verification.golden, heard))
             if listener is not None:
                 judged = listener.judge(QuantizedStreaming(quantized), deployment, notify)
                 deployment, verification = judged.deployment, add_listening(verification, judged)
             if evaluate is not None:
-                notify("evaluate", index, len(targets))
-                verification = judge_task(
-                    verification, task or evaluate(QuantizedStreaming(quantized)), quantized, ground
-                )
-                notify("evaluate", index + 1, len(targets))
+                verification = judge_task(verification, task, quantized, ground, (index, len(targets)))
             results[chip] = (quantized, verification)
     return write_bundle(results, output_dir, deployment)
 
@@ -254,12 +250,31 @@ def add_listening(verification: Verification, judged: Judged) -> Verification:
     return replace(verification, listening=judged.report, notes=(*verification.notes, *judged.notes))
 
 
-def judge_task(verification: Verification, task: TaskResult, quantized: QuantizedModel, ground: Ground) -> Verification:
+def judge_task(
+    verification: Verification,
+    task: TaskResult | None,
+    quantized: QuantizedModel,
+    ground: Ground,
+    place: tuple[int, int],
+) -> Verification:
     """Add what the user's own steps say, with advice where int16 could help.
+
+    Args:
+        verification: the proofs so far.
+        task: what the steps said already; None: they are asked.
+        quantized: the model.
+        ground: the float model and what goes with it.
+        place: which of how many chips it is, for the progress.
 
     Raises:
         ProofError: a metric fell by more than the tolerance.
     """
+    index, count = place
+    ground.progress("evaluate", index, count)
+    if task is None:
+        assert ground.evaluate is not None
+        task = ground.evaluate(QuantizedStreaming(quantized))
+    ground.progress("evaluate", index + 1, count)
     if is_lossy(task, quantized):
         effects = rank_modules(ground.model, quantized, ground.recordings, worker=ground.worker)
         task = advise(task, name_worst(effects))
