@@ -10,7 +10,7 @@ import numpy as np
 from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel, TensorInfo
 from lightning_esp.quantization.process import Worker
-from lightning_esp.quantization.values import dequantize_values, regrid
+from lightning_esp.quantization.values import dequantize_values, quantize_start, regrid
 
 
 class ExecutorStream:
@@ -40,7 +40,7 @@ class ExecutorStream:
         initial = {cache.name: cache.initial for cache in self._quantized.spec.caches}
         state = {}
         for name, tensor in self._caches.items():
-            value = round(initial[name] * 2.0**-tensor.exponent)
+            value = quantize_start(initial[name], tensor)
             state[name] = np.full((batch, *tensor.shape[1:]), value, dtype=tensor.dtype)
         return state
 

@@ -16,6 +16,7 @@ from lightning_esp.quantization.job import ExportedStage, Job, StageNames
 from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
 from lightning_esp.quantization.onnx_graph import graph_inputs, module_path, to_onnx
 from lightning_esp.quantization.process import Worker
+from lightning_esp.quantization.values import quantize_start
 from lightning_esp.streaming.model import Cache, Stage, StreamingModel
 
 ESPPQ = "1.3.12"
@@ -147,11 +148,7 @@ def _cache(stage: Stage, cache: Cache, file: EspdlModel, layouts: Mapping[str, t
             f"stage {stage.name!r}: cache {cache.name!r} enters as {tensor} but leaves as {after}; the loop would feed "
             "back something else than it was given."
         )
-    return CacheInfo(tensor, cache.next, _integer(cache.initial, tensor))
-
-
-def _integer(value: float, tensor: TensorInfo) -> int:
-    return round(value * 2.0**-tensor.exponent)
+    return CacheInfo(tensor, cache.next, quantize_start(cache.initial, tensor))
 
 
 def _tensor(file: EspdlModel, name: str, layouts: Mapping[str, tuple[int, ...]], time_axis: int | None) -> TensorInfo:

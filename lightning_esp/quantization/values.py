@@ -43,3 +43,14 @@ def regrid(values: Array, tensor: TensorInfo) -> Array:
     if tensor.dtype == "float32":
         return np.ascontiguousarray(turned)
     return np.ascontiguousarray(np.rint(np.ldexp(turned, -tensor.exponent)).astype(tensor.dtype))
+
+
+def quantize_start(value: float, tensor: TensorInfo) -> int:
+    """The integer of a cache's start value, or the nearest one that there is.
+
+    A start value may mean "less than anything": in front of a maximum, a stream is padded by some large negative number.
+    """
+    if tensor.dtype == "float32":
+        return round(value)
+    limits = np.iinfo(tensor.dtype)
+    return int(np.clip(round(value * 2.0**-tensor.exponent), limits.min, limits.max))

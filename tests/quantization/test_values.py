@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lightning_esp.quantization import TensorInfo
-from lightning_esp.quantization.values import dequantize_values, quantize_values, regrid
+from lightning_esp.quantization.values import dequantize_values, quantize_start, quantize_values, regrid
 
 PLAIN = TensorInfo("x", (1, 5), "int8", 0, (0, 1), None)
 HALVES = np.array([[0.5, 1.5, 2.5, -0.5, -1.5]], dtype=np.float32)
@@ -46,3 +46,9 @@ def test_float_tensors_are_only_turned() -> None:
     assert np.array_equal(turned, values.transpose(0, 2, 1))
     assert np.array_equal(dequantize_values(turned, tensor), values)
     assert np.array_equal(regrid(values, tensor), turned)
+
+
+def test_a_start_value_beyond_the_range_is_the_nearest_integer() -> None:
+    tensor = TensorInfo("x.past", (1, 4, 2), "int8", -3, (0, 1, 2), None)
+    assert [quantize_start(value, tensor) for value in (0.5, -100.0, 1e9)] == [4, -128, 127]
+    assert quantize_start(-100.0, TensorInfo("x.past", (1, 4, 2), "int16", -3, (0, 1, 2), None)) == -800

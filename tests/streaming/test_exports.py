@@ -187,6 +187,18 @@ def test_a_look_ahead_is_proved_with_its_delay(worker: Worker) -> None:
 
 
 Forward = Callable[..., Tensor]
+LEAST = Function(
+    lambda m, x: m.conv(F.max_pool1d(F.pad(x, (2, 0), value=-100.0), 3, stride=1)), conv=nn.Conv1d(4, 3, 1)
+)
+
+
+def test_padding_beyond_the_integers_is_less_than_anything(worker: Worker) -> None:
+    recordings = [noise(4, n, seed=n) for n in LENGTHS]
+    quantized = prove(randomise(LEAST, 0).float(), recordings, worker)
+    (cache,) = quantized.stages[0].caches
+    assert cache.initial == -128
+
+
 START: dict[str, Forward] = {
     "constant": lambda m, x: m.conv(F.pad(x, (4, 0), value=-1.25)),
     "zeros in front of a sigmoid": lambda m, x: m.conv(torch.sigmoid(F.pad(x, (4, 0)))),
