@@ -99,7 +99,8 @@ def _before_transposes(graph: Graph, node: NodeProto) -> str | None:
         order = tuple(perm[axis] for axis in order)
         shape = graph.shape(found.input[0])
         moved = [axis for axis in order if shape[axis] > 1]
-        if moved == sorted(moved) and shape == graph.shape(node.output[0]):
+        # The batch is 1 in the file, but the calibration runs many windows as one batch, and needs them in front.
+        if moved == sorted(moved) and order[0] == 0 and shape == graph.shape(node.output[0]):
             return str(found.input[0])
         found = graph.source(found.input[0])
     return None

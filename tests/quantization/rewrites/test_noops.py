@@ -45,7 +45,7 @@ NOTHING = {
         n=[2],
     ),
     "transpose of ones": graph(
-        helper.make_node("Transpose", ["a"], ["b"], perm=[2, 1, 0]), {"x": (1, 3, 1), "y": (1, 3, 1)}
+        helper.make_node("Transpose", ["a"], ["b"], perm=[0, 1, 3, 2]), {"x": (1, 3, 1, 1), "y": (1, 3, 1, 1)}
     ),
     "reshape": graph(helper.make_node("Reshape", ["a", "s"], ["b"]), {"x": (1, 3, 4), "y": (1, 3, 4)}, s=[1, 3, -1]),
     "expand": graph(helper.make_node("Expand", ["a", "s"], ["b"]), {"x": (1, 3, 4), "y": (1, 3, 4)}, s=[1, 4]),
@@ -77,6 +77,9 @@ SOMETHING = {
     ),
     "square transpose": graph(
         helper.make_node("Transpose", ["a"], ["b"], perm=[0, 2, 1]), {"x": (1, 3, 3), "y": (1, 3, 3)}
+    ),
+    "batch behind time": graph(
+        helper.make_node("Transpose", ["a"], ["b"], perm=[1, 0, 2]), {"x": (1, 1, 3), "y": (1, 1, 3)}
     ),
     "border of a pool": graph(
         helper.make_node("MaxPool", ["a"], ["b"], kernel_shape=[1], strides=[2], pads=[1, 1]),
