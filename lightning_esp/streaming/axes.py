@@ -154,11 +154,19 @@ def settle_time(module: nn.Module, recordings: Recordings, streaming: Streaming)
         recordings: what it sees, without batch dimension.
         streaming: the user's options.
     """
-    shapes = {tuple(_first_of(module, recording, streaming).shape) for recording in recordings}
+    found = {tuple(_first_of(module, recording, streaming).shape): recording for recording in recordings}
+    shapes = list(found)
     if streaming.time_axis is not None or len({len(shape) for shape in shapes}) != 1:
         return streaming
     different = [axis for axis, sizes in enumerate(zip(*shapes, strict=True), 1) if len(set(sizes)) > 1]
-    return replace(streaming, time_axis=different[0]) if len(different) == 1 else streaming
+    # A recording of other channels than the rest tells nothing.
+    tells = len(different) == 1 and all(_runs_on(module, found[shape]) for shape in (min(shapes), max(shapes)))
+    return replace(streaming, time_axis=different[0]) if tells else streaming
+
+
+def _runs_on(module: nn.Module, recording: Recording) -> bool:
+    named = {argument_names(module)[0]: recording} if isinstance(recording, Tensor) else recording
+    return try_run(module, {name: value.unsqueeze(0) for name, value in named.items()}) is not None
 
 
 def _first_of(module: nn.Module, recording: Recording, streaming: Streaming) -> Tensor:
