@@ -115,7 +115,9 @@ def partition(model: StreamingModel, stages: int) -> StreamingModel:
 
 
 def _find_shapes(module: fx.GraphModule, stage: Stage) -> dict[fx.Node, tuple[int, ...]]:
-    like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+    # Weights that stand in forward itself are buffers of the converted model.
+    weights = [*module.parameters(), *module.buffers()]
+    like = next((p for p in weights if p.is_floating_point()), torch.empty(0))
     runner = Shapes(module)
     with torch.no_grad():
         shapes = [*(port.shape for port in stage.inputs), *(cache.shape for cache in stage.caches)]
