@@ -10,54 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-class Function(nn.Module):
-    """A forward given as a function, with its layers as attributes."""
-
-    def __init__(self, function: Callable[..., Tensor], **layers: nn.Module | nn.Parameter) -> None:
-        super().__init__()
-        self.function = function
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(self, x)
-
-
-class CausalConv(nn.Conv1d):
-    """A subclass that pads in its own forward."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        assert input.ndim == 3, "channels and time"
-        return super().forward(F.pad(input, ((self.kernel_size[0] - 1) * self.dilation[0], 0)))
-
-
-class Chomp(nn.Module):
-    """Cuts what a symmetric padding added at the end."""
-
-    def __init__(self, frames: int) -> None:
-        super().__init__()
-        self.frames = frames
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, :, : -self.frames].contiguous() if self.frames else x
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A module from `channels` to `channels_out`, with `up / stride` output frames per input frame."""
-
-    module: nn.Module
-    channels: int
-    stride: int = 1
-    up: int = 1
-
-
-Maker = Callable[[Random, int], Piece]
-
-
-def _width(r: Random) -> int:
-    return r.choice((2, 3, 4, 6))
+from tests.models.pieces import CausalConv, Chomp, Function, Maker, Piece, draw_width
+from tests.models.random_channels import CHANNELS
+from tests.models.random_views import NORMS, VIEWS
+from tests.models.random_wrappers import WRAPPERS
 
 
 def _sizes(r: Random) -> tuple[int, int]:
@@ -65,18 +21,18 @@ def _sizes(r: Random) -> tuple[int, int]:
 
 
 def causal_subclass(r: Random, c: int) -> Piece:
-    (k, d), o = _sizes(r), _width(r)
+    (k, d), o = _sizes(r), draw_width(r)
     return Piece(CausalConv(c, o, k, dilation=d, bias=r.random() < 0.7), o)
 
 
 def functional_pad(r: Random, c: int) -> Piece:
-    (k, d), o = _sizes(r), _width(r)
+    (k, d), o = _sizes(r), draw_width(r)
     n = (k - 1) * d
     return Piece(Function(lambda m, x: m.conv(F.pad(x, (n, 0))), conv=nn.Conv1d(c, o, k, dilation=d)), o)
 
 
 def pad_layer(r: Random, c: int) -> Piece:
-    (k, d), o = _sizes(r), _width(r)
+    (k, d), o = _sizes(r), draw_width(r)
     value = r.choice((0.0, 0.0, 0.75))
     return Piece(nn.Sequential(nn.ConstantPad1d(((k - 1) * d, 0), value), nn.Conv1d(c, o, k, dilation=d)), o)
 
@@ -86,13 +42,13 @@ def padded_once(r: Random, c: int) -> Piece:
 
 
 def chomped(r: Random, c: int) -> Piece:
-    (k, d), o = _sizes(r), _width(r)
+    (k, d), o = _sizes(r), draw_width(r)
     n = (k - 1) * d
     return Piece(nn.Sequential(nn.Conv1d(c, o, k, dilation=d, padding=n), Chomp(n)), o)
 
 
 def prepended(r: Random, c: int) -> Piece:
-    k, o = r.choice((2, 3, 4)), _width(r)
+    k, o = r.choice((2, 3, 4)), draw_width(r)
 
     def forward(m: nn.Module, x: Tensor) -> Tensor:
         return m.conv(torch.cat([x.new_zeros(x.shape[0], x.shape[1], k - 1), x], dim=-1))  # type: ignore[operator]
@@ -106,24 +62,24 @@ def depthwise(r: Random, c: int) -> Piece:
 
 
 def strided(r: Random, c: int) -> Piece:
-    k, s, o = r.choice((1, 2, 3, 4, 5)), r.choice((2, 3)), _width(r)
+    k, s, o = r.choice((1, 2, 3, 4, 5)), r.choice((2, 3)), draw_width(r)
     conv = nn.Conv1d(c, o, k, stride=s)
     return Piece(Function(lambda m, x: m.conv(F.pad(x, (k - 1, 0))), conv=conv), o, s)
 
 
 def weight_normed(r: Random, c: int) -> Piece:
-    k, o = r.choice((2, 3)), _width(r)
+    k, o = r.choice((2, 3)), draw_width(r)
     return Piece(nn.utils.parametrizations.weight_norm(CausalConv(c, o, k)), o)
 
 
 def raw_function(r: Random, c: int) -> Piece:
-    k, o = r.choice((1, 2, 3)), _width(r)
+    k, o = r.choice((1, 2, 3)), draw_width(r)
     weight = nn.Parameter(torch.zeros(o, c, k))
     return Piece(Function(lambda m, x: F.conv1d(F.pad(x, (k - 1, 0)), m.weight), weight=weight), o)
 
 
 def transposed(r: Random, c: int) -> Piece:
-    k, s, o = r.choice((1, 2, 3, 4, 5)), r.choice((1, 2, 3)), _width(r)
+    k, s, o = r.choice((1, 2, 3, 4, 5)), r.choice((1, 2, 3)), draw_width(r)
     conv = nn.ConvTranspose1d(c, o, k, stride=s, output_padding=max(0, s - k) if s > 1 else 0)
     return Piece(Function(lambda m, x: m.conv(x)[:, :, : x.shape[-1] * s], conv=conv), o, 1, s)
 
@@ -147,7 +103,7 @@ def down_and_up(r: Random, c: int) -> Piece:
 
 def codec(r: Random, c: int) -> Piece:
     """Frames of samples with the least padding, and samples again; offline, an incomplete last frame does not exist."""
-    s, o = r.choice((2, 3)), _width(r)
+    s, o = r.choice((2, 3)), draw_width(r)
     k = s * r.choice((1, 2)) + r.choice((0, 1))
     down, up = nn.Conv1d(c, o, k, stride=s), nn.ConvTranspose1d(o, c, k, stride=s)
 
@@ -205,7 +161,7 @@ def channel_norm(r: Random, c: int) -> Piece:
 
 
 def linear(r: Random, c: int) -> Piece:
-    o = _width(r)
+    o = draw_width(r)
     if r.random() < 0.5:
         weight = nn.Parameter(torch.zeros(c, o))
         return Piece(Function(lambda m, x: (x.permute(0, 2, 1) @ m.weight).movedim(2, 1), weight=weight), o)
@@ -349,7 +305,7 @@ def residual(r: Random, c: int) -> Piece:
 
 
 def strided_residual(r: Random, c: int) -> Piece:
-    s, o, k = r.choice((2, 3)), _width(r), r.choice((2, 3, 5))
+    s, o, k = r.choice((2, 3)), draw_width(r), r.choice((2, 3, 5))
     main = nn.Sequential(CausalConv(c, o, k, stride=s), nn.BatchNorm1d(o), nn.ReLU(), CausalConv(o, o, 3))
     return Piece(
         Function(lambda m, x: F.relu(m.main(x) + m.skip(x)), main=main, skip=nn.Conv1d(c, o, 1, stride=s)), o, s
@@ -363,7 +319,7 @@ def cropped_residual(r: Random, c: int) -> Piece:
 
 
 def valid(r: Random, c: int) -> Piece:
-    k, s, o = r.choice((2, 3)), r.choice((1, 1, 2)), _width(r)
+    k, s, o = r.choice((2, 3)), r.choice((1, 1, 2)), draw_width(r)
     return Piece(nn.Conv1d(c, o, k, stride=s), o, s)
 
 
@@ -449,7 +405,7 @@ def late_padding(r: Random, c: int) -> Piece:
     return Piece(Function(lambda m, x: F.pad(m.conv(x), (2, 0)), conv=nn.Conv1d(c, c, 3)), c)
 
 
-LAYERS: tuple[Maker, ...] = (
+PLAIN: tuple[Maker, ...] = (
     causal_subclass, functional_pad, pad_layer, padded_once, chomped, prepended, depthwise, strided, weight_normed, raw_function,
     transposed, down_and_up, codec, upsampled, up_and_down, pooled, subsampled, batch_normed, activated, channel_norm, linear,
     mixed, squeeze_excitation, gated, channels_only, arithmetic, sliced, shifted, stacked, largest_bin, section_2d,
@@ -457,6 +413,7 @@ LAYERS: tuple[Maker, ...] = (
     # Twice, since they choose between several operators.
     linear, gated, upsampled, recurrent, channel_norm,
 )  # fmt: skip
+LAYERS = (*PLAIN, *VIEWS, *NORMS, *CHANNELS)
 VALID: tuple[Maker, ...] = (valid, cropped_residual, delayed_branch)
 REFUSED: tuple[Maker, ...] = (
     symmetric, global_mean, global_pool, running_sum, bidirectional, reversed_time, group_norm, attention, last_frame,
@@ -464,11 +421,25 @@ REFUSED: tuple[Maker, ...] = (
 )  # fmt: skip
 
 
+class Choices(Random):
+    """Random choices, and the pieces to choose from.
+
+    Args:
+        seed: what follows from it stays the same.
+        layers: the pieces.
+    """
+
+    def __init__(self, seed: int, layers: tuple[Maker, ...]) -> None:
+        super().__init__(seed)
+        self.layers = layers
+
+
 def sequence(r: Random, channels: int, length: int) -> Piece:
     """A few pieces after each other."""
+    assert isinstance(r, Choices)
     modules, stride, up = [], 1, 1
     for _ in range(length):
-        piece = r.choice(LAYERS)(r, channels)
+        piece = r.choice(r.layers)(r, channels)
         modules.append(piece.module)
         channels, stride, up = piece.channels, stride * piece.stride, up * piece.up
     return Piece(nn.Sequential(*modules), channels, stride, up)
@@ -476,17 +447,34 @@ def sequence(r: Random, channels: int, length: int) -> Piece:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A random model with an example of its input."""
+    """A random model with an example of its input, whose time axis is `axis`."""
 
     module: nn.Module
     example: Tensor
     expected_refusal: str
+    axis: int = 2
+
+    @property
+    def frames(self) -> int:
+        """Of the example."""
+        return self.example.shape[self.axis]
+
+    def recordings(self, count: int, frames: int, generator: torch.Generator) -> Tensor:
+        """Noise of any length, as the model takes it."""
+        shape = list(self.example.shape)
+        shape[0], shape[self.axis] = count, frames
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-def draw(seed: int) -> Architecture:
-    """Build the architecture of a seed, with random weights, biases and batch-norm statistics, in float64."""
-    r = Random(seed)
-    channels = _width(r)
+def draw(seed: int, plain: bool = False) -> Architecture:
+    """Build the architecture of a seed, with random weights, biases and batch-norm statistics, in float64.
+
+    Args:
+        seed: which one.
+        plain: only of the pieces that came first, `[batch, channels, time]` with one output: what seeds meant then.
+    """
+    r = Choices(seed, PLAIN if plain else LAYERS)
+    channels = draw_width(r)
     piece = sequence(r, channels, r.choice((1, 2, 3, 4)))
     modules, width, refused = [piece.module], piece.channels, ""
     if r.random() < 0.15 and piece.stride <= 2 * piece.up:
@@ -500,13 +488,16 @@ def draw(seed: int) -> Architecture:
         refused = maker.__name__
     module = nn.Sequential(*modules) if len(modules) > 1 else modules[0]
     generator = torch.Generator().manual_seed(seed)
-    module = randomise(module, seed)
+    layout = None if plain or r.random() < 0.5 else r.choice(WRAPPERS)
     # Branches that go down and up again may agree in length only for multiples of their strides, and many layers without
     # padding may need more frames.
     for frames in (r.choice((24, 30, 37)), 24, 72, 216):
         example = torch.randn(1, channels, frames, generator=generator, dtype=torch.float64)
-        if takes(module, example):
-            return Architecture(module, example, refused)
+        if takes(randomise(module, seed), example):
+            if layout is None:
+                return Architecture(module, example, refused)
+            wrapped = layout(r, module, example)
+            return Architecture(randomise(wrapped.module, seed), wrapped.example, refused, wrapped.axis)
     raise AssertionError(f"seed {seed}: forward runs on no example")
 
 
