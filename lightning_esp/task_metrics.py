@@ -13,6 +13,7 @@ from lightning_esp.training.comparison import MOST_CLASSES, Comparison, Decision
 from lightning_esp.training.loaders import make_private
 from lightning_esp.training.replay import Replay
 from lightning_esp.training.sources import find_source, is_user_defined
+from lightning_esp.training.stand_in import past_metrics
 from lightning_esp.training.subject import Subject
 from lightning_esp.training.weights import find_monitor
 from lightning_esp.verification import Proof, TaskResult
@@ -105,7 +106,7 @@ class TaskMetrics:
 
     def _say_missing(self, name: str, floating: Run) -> tuple[str, ...]:
         """Metrics of the training's own validation that the run, which looks like a sanity check, did not log."""
-        monitor, known = find_monitor(self._subject.trainer), self._subject.trainer.callback_metrics
+        monitor, known = find_monitor(self._subject.trainer), past_metrics(self._subject.trainer)
         missing = [n for n in known if n.startswith("val") and n not in floating.metrics and _direction(n, monitor)]
         if name != "validation" or not missing:
             return ()

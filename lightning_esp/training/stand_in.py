@@ -12,12 +12,12 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 
 _OWN = ("pytorch_lightning.", "lightning.pytorch.", "lightning.fabric.", "lightning_fabric.")
-# What a step may read of the run that it belongs to.
+# What a step may read of the run that it belongs to. Nothing here may talk to other processes, which take no part: `log_dir`
+# is broadcast.
 _SHOWN = (
     "checkpoint_callback",
     "current_epoch",
     "global_step",
-    "log_dir",
     "lr_scheduler_configs",
     "max_epochs",
     "max_steps",
@@ -36,7 +36,7 @@ def stand_in_for(trainer: Trainer, base: type[Trainer], guarded: bool) -> type[T
         guarded: look like a sanity check.
     """
     shown = {name: property(_reader(trainer, name), getattr(getattr(base, name), "fset", None)) for name in _SHOWN}
-    past = dict(trainer.callback_metrics)
+    past = past_metrics(trainer)
 
     def callback_metrics(self: Any) -> dict[str, Any]:
         return {**past, **own_metrics(self)}
@@ -47,6 +47,11 @@ def stand_in_for(trainer: Trainer, base: type[Trainer], guarded: bool) -> type[T
         **({"sanity_checking": _SANITY} if guarded else {}),
     }
     return type(f"StandIn{base.__name__}", (base,), members)
+
+
+def past_metrics(trainer: Trainer) -> dict[str, Any]:
+    """Return the metrics that the user's trainer has computed; its own property might compute, and wait for other processes."""
+    return dict(trainer._logger_connector._callback_metrics)
 
 
 def _reader(trainer: Trainer, name: str) -> Any:
