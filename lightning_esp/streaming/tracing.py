@@ -61,23 +61,23 @@ def trace(module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, in
     """
     frames = next(v.shape[a] for n, v in inputs.items() if (a := axes[n]) is not None)
     check_stateless(module, inputs, other_contents(inputs, axes))
-    base = _try(module, _resize(inputs, axes, frames, 2))
-    if isinstance(base, Exception):
-        raise ConversionError(
-            f"forward of {type(module).__name__} runs on a batch of 1 but not of 2: {type(base).__name__}: {base}. Take the "
-            "batch size from the input's shape."
-        ) from base
+    base = _run_batch(module, _resize(inputs, axes, frames, 2), 2)
     check_contents(base, _try(module, other_contents(_resize(inputs, axes, frames, 2), axes)))
     lengths, others = _run_longer(module, inputs, axes, frames)
-    batch = _try(module, _resize(inputs, axes, frames, 3))
-    if isinstance(batch, Exception):
-        raise ConversionError(
-            f"forward of {type(module).__name__} runs on a batch of 2 but not of 3: {type(batch).__name__}: {batch}. Take the "
-            "batch size from the input's shape."
-        ) from batch
+    batch = _run_batch(module, _resize(inputs, axes, frames, 3), 3)
     merged = _merge([base, *others, batch], (frames, *lengths))
     dtype = next((t.dtype for t in (*module.parameters(), *inputs.values()) if t.is_floating_point()), torch.float32)
     return replace(merged, inputs=dict(axes), dtype=dtype)
+
+
+def _run_batch(module: nn.Module, inputs: Mapping[str, Tensor], size: int) -> _Run:
+    found = _try(module, inputs)
+    if isinstance(found, Exception):
+        raise ConversionError(
+            f"forward of {type(module).__name__} runs on a batch of {size - 1} but not of {size}: {type(found).__name__}: "
+            f"{found}. Take the batch size from the input's shape."
+        ) from found
+    return found
 
 
 def _try(module: nn.Module, inputs: Mapping[str, Tensor]) -> _Run | Exception:

@@ -19,6 +19,14 @@ else:
             """Stands for `lightning.pytorch.Callback` where that package is not installed."""
 
 
+_PACKAGES = ("pytorch_lightning.", "lightning.pytorch.", "lightning_fabric.", "lightning.fabric.")
+
+
+def is_lightning(module: str) -> bool:
+    """Whether a module, given by its dotted name, is one of Lightning's, of either package."""
+    return f"{module}.".startswith(_PACKAGES)
+
+
 def package_of(instance: Any) -> str:
     """`"pytorch_lightning"` or `"lightning.pytorch"`, whichever a trainer or module comes from."""
     unified = any(cls.__module__.startswith("lightning.pytorch.") for cls in type(instance).__mro__)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, MethodType
+from types import MethodType
 from typing import Any
 
 import torch
@@ -20,9 +20,9 @@ from torchmetrics import Metric
 
 from lightning_esp.errors import LightningEspError, StepError
 from lightning_esp.training.copying import isolate_random
-from lightning_esp.training.package import package_of
+from lightning_esp.training.package import is_lightning, package_of
 from lightning_esp.training.sources import is_user_defined
-from lightning_esp.training.stand_in import own_metrics, show_optimizers, stand_in_for
+from lightning_esp.training.stand_in import show_optimizers, stand_in_for
 
 TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 LIFECYCLE = ("prepare_data", "setup", "configure_model", "configure_callbacks", "teardown", "on_exception")
@@ -119,15 +119,15 @@ class Replay:
             yield
 
 
-def _finite(trainer: Trainer) -> dict[str, float]:
-    values = {name: float(value) for name, value in own_metrics(trainer).items()}
+def _finite(trainer: Any) -> dict[str, float]:
+    values = {name: float(value) for name, value in trainer.own_metrics.items()}
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _explain(module: LightningModule, step: str, error: Exception) -> str:
     """What failed where, and how to keep it out of such runs."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    of_user = [frame for frame in frames if frame.f_locals.get("self") is module and not _is_lightning(frame)]
+    of_user = [f for f in frames if f.f_locals.get("self") is module and not is_lightning(f.f_globals["__name__"])]
     hook = of_user[0].f_code.co_name if of_user else step
     place = f"{Path(of_user[-1].f_code.co_filename).name}, line {of_user[-1].f_lineno}" if of_user else "its data"
     return (
@@ -136,10 +136,6 @@ def _explain(module: LightningModule, step: str, error: Exception) -> str:
         "own, in which there was no training; it looks like a sanity check. Guard what needs the real run: `if not "
         "self.trainer.sanity_checking: ...`."
     )
-
-
-def _is_lightning(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).startswith(("pytorch_lightning.", "lightning.pytorch."))
 
 
 def make_trainer(
@@ -208,7 +204,7 @@ def _inherit(holder: Any, hook: str) -> None:
     Lightning must take it for not overridden: before `prepare_data` it waits for all processes.
     """
     for cls in type(holder).__mro__:
-        if cls.__module__.startswith(("pytorch_lightning.", "lightning.pytorch.")) and hook in vars(cls):
+        if is_lightning(cls.__module__) and hook in vars(cls):
             vars(holder)[hook] = MethodType(vars(cls)[hook], holder)
             return
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
+from lightning_esp.training.package import is_lightning
+
 HOOKS = {
     "calibration": "calibration_dataloader",
     "validation": "val_dataloader",
@@ -62,7 +64,7 @@ def is_user_defined(instance: Any, name: str) -> bool:
         return True
     for cls in type(instance).__mro__:
         if name in vars(cls):
-            return not cls.__module__.startswith(("pytorch_lightning.", "lightning.pytorch."))
+            return not is_lightning(cls.__module__)
     return False
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
-_OWN = ("pytorch_lightning.", "lightning.pytorch.", "lightning.fabric.", "lightning_fabric.")
+from lightning_esp.training.package import is_lightning
+
 # What a step may read of the run that it belongs to. Nothing here may talk to other processes, which take no part: `log_dir`
 # is broadcast.
 _SHOWN = (
@@ -28,7 +29,7 @@ _SHOWN = (
 
 
 def stand_in_for(trainer: Trainer, base: type[Trainer], guarded: bool) -> type[Trainer]:
-    """Return a subclass of `base` whose trainers show what the user's trainer shows.
+    """Return a subclass of `base` whose trainers show what the user's trainer shows; `own_metrics` are of their own run.
 
     Args:
         trainer: the user's trainer; only read.
@@ -39,11 +40,12 @@ def stand_in_for(trainer: Trainer, base: type[Trainer], guarded: bool) -> type[T
     past = past_metrics(trainer)
 
     def callback_metrics(self: Any) -> dict[str, Any]:
-        return {**past, **own_metrics(self)}
+        return {**past, **self.own_metrics}
 
     members = {
         **shown,
         "callback_metrics": property(callback_metrics),
+        "own_metrics": base.callback_metrics,
         **({"sanity_checking": _SANITY} if guarded else {}),
     }
     return type(f"StandIn{base.__name__}", (base,), members)
@@ -58,16 +60,9 @@ def _reader(trainer: Trainer, name: str) -> Any:
     return lambda self: getattr(trainer, name)
 
 
-def own_metrics(trainer: Trainer) -> dict[str, Any]:
-    """Return what was logged in the run of a stand-in itself."""
-    base: Any = type(trainer).__mro__[1] if type(trainer).__name__.startswith("StandIn") else type(trainer)
-    return dict(base.callback_metrics.fget(trainer))
-
-
 def _is_sanity_checking(self: Any) -> bool:
     # Lightning's own loops would drop the metrics of a sanity check.
-    asking = sys._getframe(1).f_globals.get("__name__", "")
-    return not f"{asking}.".startswith(_OWN)
+    return not is_lightning(sys._getframe(1).f_globals.get("__name__", ""))
 
 
 _SANITY = property(_is_sanity_checking, lambda self, value: None)
