@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -22,6 +23,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     from lightning_esp.quantization import driver
 
+    # esp-ppq collects garbage before each of its passes, and would look through all that torch imported every time.
+    gc.freeze()
     while True:
         try:
             function, arguments = receive(requests)

@@ -7,6 +7,7 @@ caches fed back. esp-ppq prints and logs much, hence the process.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import tempfile
@@ -136,6 +137,8 @@ def run(job: dict[str, object], out: Path) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
+    # esp-ppq collects garbage before each of its passes, and would look through all that torch imported every time.
+    gc.freeze()
     remember_layouts()
     jobs, out = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     for job in jobs:
