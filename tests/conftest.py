@@ -1,12 +1,15 @@
 """Fixtures that more than one folder of tests shares."""
 
+import subprocess
 from collections.abc import Callable, Iterator
+from typing import IO
 
 import pytest
 import torch
 
 from lightning_esp import Bundle, export
-from lightning_esp.quantization import Worker
+from lightning_esp.quantization import Worker, process
+from tests.forked_worker import Nursery
 from tests.models.built import Built, build_case
 from tests.models.contracts import CASES
 
@@ -15,6 +18,23 @@ from tests.models.contracts import CASES
 def _one_thread() -> None:
     """Small tensors gain nothing from several threads, and lose where several tests run at once."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked_workers() -> Iterator[None]:
+    """Fork the workers of exports: each has a clean process of its own, and none imports esp-ppq anew."""
+    nurseries: list[Nursery] = []
+
+    def launch(complaints: IO[bytes]) -> subprocess.Popen[bytes]:
+        if not nurseries:
+            nurseries.append(Nursery())
+        return nurseries[0].launch(complaints)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "launch", launch)
+        yield
+    for nursery in nurseries:
+        nursery.close()
 
 
 @pytest.fixture(scope="session")

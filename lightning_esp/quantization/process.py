@@ -42,22 +42,27 @@ def receive(stream: IO[bytes]) -> Any:
     return pickle.loads(stream.read(_SIZE.unpack(header)[0]))
 
 
+def launch(complaints: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a worker process that answers on pipes and writes what it has to say beside into a file."""
+    # One thread: with several, a step of esp-ppq's executor takes ten times as long.
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    return subprocess.Popen(
+        [sys.executable, "-m", "lightning_esp.quantization.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=complaints,
+        env=environment,
+    )
+
+
 class Worker:
     """A running worker process. It ends with the object, or with `close`."""
 
     def __init__(self) -> None:
-        # One thread: with several, a step of esp-ppq's executor takes ten times as long.
-        environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         # A file, since a pipe that nobody reads would stop the process once it is full.
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  (closed by the finalizer)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "lightning_esp.quantization.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            env=environment,
-        )
+        self._process = launch(self._complaints)
         self._finalizer = weakref.finalize(self, _end, self._process, self._complaints)
 
     def call(self, function: str, *arguments: object) -> Any:

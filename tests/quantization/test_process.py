@@ -7,8 +7,14 @@ import signal
 import pytest
 
 from lightning_esp.errors import QuantizationError
-from lightning_esp.quantization import Worker
-from lightning_esp.quantization.process import receive, send
+from lightning_esp.quantization import Worker, process
+from lightning_esp.quantization.process import launch, receive, send
+
+
+@pytest.fixture(autouse=True)
+def _started_not_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start real processes here; `launch` was imported before the other tests had theirs forked."""
+    monkeypatch.setattr(process, "launch", launch)
 
 
 def test_messages_arrive_whole() -> None:
