@@ -12,8 +12,9 @@ from torch import Tensor, cat, nn
 from lightning_esp.config import Streaming
 from lightning_esp.errors import ConfigurationError
 from lightning_esp.streaming.calling import argument_names
+from lightning_esp.streaming.contract import has_contract
 from lightning_esp.streaming.geometry import sliced, try_run
-from lightning_esp.streaming.memory import Memory, measure
+from lightning_esp.streaming.memory import Memory, is_convolved, measure
 from lightning_esp.streaming.model import Recording, Recordings, Values
 
 Sizes: TypeAlias = "Callable[[Values, int, int, set[str]], list[Values]]"
@@ -91,16 +92,46 @@ def _find_time_axis(module: nn.Module, inputs: Values, streaming: Streaming) -> 
     if not axes:
         raise ConfigurationError(
             f"the time axis of the input {list(first.shape)} was not found: forward of {type(module).__name__} runs on no "
-            "longer or shorter example along any axis. Give Streaming(time_axis=...), or make forward accept any number of frames."
+            "longer or shorter example along any axis, as a layer over all of time (nn.Linear over the frames, a table of positions) "
+            "makes it. Give Streaming(time_axis=...), and make forward accept any number of frames."
         )
-    if len(axes) == 1:
+    if len(axes) == 1 and (has_contract(module) or not _fixed(module, inputs, axes[0], streaming)):
         return axes[0]
     found = {axis: measure(module, inputs, _along(inputs, axis, streaming)) for axis in axes}
+    if len(axes) == 1:
+        return _sole(module, inputs, streaming, axes[0], found[axes[0]])
     likely = [axis for axis, memory in found.items() if memory is Memory.PAST]
     # Who allows a look-ahead may mean the axis that has one.
     if len(likely) == 1 and not (streaming.lookahead and Memory.AHEAD in found.values()):
         return likely[0]
     raise ConfigurationError(_question(module, first, found))
+
+
+def _fixed(module: nn.Module, inputs: Values, but: int, streaming: Streaming) -> list[int]:
+    """The other axes that could be time, of which forward takes one length only."""
+    others = [axis for axis, n in enumerate(_lead(inputs, streaming).shape) if n > 1 and axis not in (0, but)]
+    ways = (_doubled_or_halved, _a_little_shorter)
+    return [axis for axis in others if all(_follows(module, inputs, axis, streaming, way) is None for way in ways)]
+
+
+def _sole(module: nn.Module, inputs: Values, streaming: Streaming, axis: int, memory: Memory) -> int:
+    """The only axis of which forward takes any length, unless it may as well be the channels of a net over fixed frames."""
+    # A layer over all of time goes along the channels as a layer per frame goes along time.
+    if memory is not Memory.ALONE or is_convolved(
+        module, inputs, sliced(inputs, axis, 1, _held(inputs, axis, streaming))
+    ):
+        return axis
+    shape = list(_lead(inputs, streaming).shape)
+    fixed = " and ".join(f"axis {other}" for other in _fixed(module, inputs, axis, streaming))
+    others = ", ".join(
+        f"Streaming(time_axis={a}) if the {shape[a]} are" for a in _fixed(module, inputs, axis, streaming)
+    )
+    raise ConfigurationError(
+        f"which axis of the input {shape} is time, nothing tells: forward of {type(module).__name__} takes any length along axis "
+        f"{axis}, each position by itself, and one length along {fixed}. So does a layer per frame, and so does a layer over all "
+        f"of time (an MLP-Mixer, an einsum over frames), along the channels. Give Streaming(time_axis={axis}) if the "
+        f"{shape[axis]} are frames, {others}. Recordings of different lengths tell an export, too."
+    )
 
 
 def _question(module: nn.Module, first: Tensor, found: Mapping[int, Memory]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lightning_esp.config import Streaming
 from lightning_esp.streaming.copying import copy_module
@@ -45,7 +47,9 @@ def measure(module: nn.Module, inputs: Values, streaming: Streaming) -> Memory:
     if geometry.trim >= geometry.stride:
         return Memory.SOME
     changed = _changed(module, values, _joined(_noise(inputs, 0), values, start, streaming), geometry.axis)
-    behind = int(changed.nonzero()[-1]) // geometry.up if bool(changed.any()) else 0
+    if not bool(changed.any()):
+        return Memory.SOME
+    behind = int(changed.nonzero()[-1]) // geometry.up
     if behind * geometry.stride < start:
         return Memory.ALONE
     # A strided kernel over bins pads like a causal one.
@@ -61,6 +65,30 @@ def look_ahead(module: nn.Module, inputs: Values, streaming: Streaming, geometry
     earliest = int(changed.nonzero()[0]) if bool(changed.any()) else len(changed)
     allowed = (earliest // geometry.up + 1) * geometry.stride - 1 + geometry.trim
     return max(0, start - allowed)
+
+
+def is_convolved(module: nn.Module, inputs: Values, shorter: Values) -> bool:
+    """Whether convolutions of one axis take the one in which two examples differ for theirs, `[batch, channels, time]`."""
+    if try_run(module, shorter) is None:
+        return False
+    lengths = [_Convolved(), _Convolved()]
+    for found, values in zip(lengths, (inputs, shorter), strict=True):
+        with found:
+            run(module, values)
+    return lengths[0].lengths != lengths[1].lengths
+
+
+class _Convolved(TorchFunctionMode):
+    """Notes the length of what `conv1d` runs over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lengths: list[int] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in ("conv1d", "conv_transpose1d"):
+            self.lengths.append((args[0] if args else kwargs["input"]).shape[-1])
+        return func(*args, **(kwargs or {}))
 
 
 def _middle(inputs: Values, streaming: Streaming, geometry: Geometry) -> int:

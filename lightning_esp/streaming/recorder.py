@@ -68,7 +68,7 @@ class Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._silent:
             return func(*args, **kwargs)
-        name = self.running = _name_of(func)
+        name = _name_of(func)
         if name in _FRESH or not self._any_known(args, kwargs):
             result = func(*args, **kwargs)
             if name in _EMPTY and result.is_floating_point():
@@ -79,6 +79,7 @@ class Recorder(TorchFunctionMode):
         return self._follow(name, func, args, kwargs)
 
     def _follow(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.running = name
         frozen = self.freeze(args), {key: self.freeze(value) for key, value in kwargs.items() if key != "out"}
         touched = [t for t in flatten((*kwargs.values(), args)) if isinstance(t, Tensor)]
         before = [version(t) for t in touched]

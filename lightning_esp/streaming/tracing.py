@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_esp.errors import ConversionError
+from lightning_esp.errors import ConversionError, UnsupportedOperatorError
 from lightning_esp.streaming.calling import call
 from lightning_esp.streaming.contents import check_contents, other_contents
 from lightning_esp.streaming.recorder import Recorder
@@ -23,8 +23,7 @@ from lightning_esp.streaming.trace import Ref, Trace, check_same_calls, merge_ca
 _Run = tuple[Recorder, tuple[Any, ...]]
 
 
-def _run(module: nn.Module, inputs: Mapping[str, Tensor]) -> _Run:
-    recorder = Recorder(module)
+def _run(module: nn.Module, inputs: Mapping[str, Tensor], recorder: Recorder) -> _Run:
     copies = {name: value.clone() for name, value in inputs.items()}
     for value in copies.values():
         recorder.add(value)
@@ -56,8 +55,9 @@ def trace(module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, in
         The calls that lead to the outputs.
 
     Raises:
-        UnsupportedOperatorError: what `forward` does depends on the data, or on the length of the recording.
-        ConversionError: `forward` runs on no other length or batch.
+        UnsupportedOperatorError: what `forward` does depends on the data, or on the length of the recording, or
+            `forward` runs on no other length.
+        ConversionError: `forward` runs on no other batch.
     """
     frames = next(v.shape[a] for n, v in inputs.items() if (a := axes[n]) is not None)
     check_stateless(module, inputs, other_contents(inputs, axes))
@@ -80,9 +80,9 @@ def _run_batch(module: nn.Module, inputs: Mapping[str, Tensor], size: int) -> _R
     return found
 
 
-def _try(module: nn.Module, inputs: Mapping[str, Tensor]) -> _Run | Exception:
+def _try(module: nn.Module, inputs: Mapping[str, Tensor], recorder: Recorder | None = None) -> _Run | Exception:
     try:
-        return _run(module, inputs)
+        return _run(module, inputs, recorder or Recorder(module))
     except ConversionError:
         raise
     except Exception as error:  # the user's forward may raise anything on a length that it does not take
@@ -93,17 +93,19 @@ def _run_longer(
     module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, int | None], frames: int
 ) -> tuple[tuple[int, int], list[_Run]]:
     # Multiples serve models that take nothing else.
-    error: Exception | None = None
     for lengths in (_uneven(frames), (frames * 2 + 7, frames * 3 + 12), (frames * 2, frames * 3)):
-        runs = [_try(module, _resize(inputs, axes, n, 2)) for n in lengths]
+        recorders = [Recorder(module) for _ in lengths]
+        runs = [_try(module, _resize(inputs, axes, n, 2), r) for n, r in zip(lengths, recorders, strict=True)]
         found = [r for r in runs if not isinstance(r, Exception)]
         if len(found) == 2:
             return lengths, found
-        error = next(r for r in runs if isinstance(r, Exception))
-    raise ConversionError(
-        f"forward of {type(module).__name__} takes {frames} frames, but neither {_uneven(frames)[0]} nor {frames * 2}: {error}. A "
-        "streaming model takes recordings of any length; take sizes from the input's shape."
-    )
+    error, recorder = next((e, r) for e, r in zip(runs, recorders, strict=True) if isinstance(e, Exception))
+    raise UnsupportedOperatorError(
+        f"{recorder.where()}: {recorder.running or 'forward'} takes {frames} frames, but neither {_uneven(frames)[0]} nor "
+        f"{frames * 2}: {type(error).__name__}: {error}. So does a layer over all of time (nn.Linear over the frames, an einsum, a table of "
+        "positions), or a number of frames that is written down. To stream it, use nn.GRU or causal convolutions over time, "
+        "and take sizes from the input's shape."
+    ) from error
 
 
 def _uneven(frames: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
-from lightning_esp import convert, export, simulate
+from lightning_esp import Streaming, convert, export, simulate
 from lightning_esp.errors import ConversionError
 from lightning_esp.quantization.onnx_graph import to_onnx
 from tests.models.tutorial_tcn import shake
@@ -27,7 +27,7 @@ def test_rms_norm_is_the_layer_norm_of_a_tensor_and_its_negative(name: str) -> N
     layer, shape = RMS[name]
     module = nn.Sequential(nn.Identity(), shake(layer)).eval()
     example = torch.randn(1, 20, *shape[2:])
-    model = convert(module, example)
+    model = convert(module, example, Streaming(time_axis=1))
     graph = onnx.load_from_string(to_onnx(model))
     window = example[:, :1]
     with torch.no_grad():

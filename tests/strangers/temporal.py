@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from lightning_esp import Streaming
-from lightning_esp.errors import NotCausalError, UnsupportedOperatorError
+from lightning_esp.errors import ConfigurationError, NotCausalError, UnsupportedOperatorError
 from tests.strangers.entry import Exports, Refused, Stranger, T
 
 
@@ -138,6 +138,19 @@ class TokenMixer(nn.Module):
         return x + self.mix(x)
 
 
+class Mixer(nn.Module):
+    """The same with a layer over the channels behind it."""
+
+    def __init__(self, frames: int, width: int) -> None:
+        super().__init__()
+        self.first, self.tokens = nn.LayerNorm(width), nn.Linear(frames, frames)
+        self.second, self.channels = nn.LayerNorm(width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.tokens(self.first(x).transpose(1, 2)).transpose(1, 2)
+        return x + F.gelu(self.channels(self.second(x)))
+
+
 class ConvNeXt(nn.Module):
     """Depthwise, LayerNorm in the last axis, an inverted bottleneck, a scale per channel."""
 
@@ -167,8 +180,13 @@ STRANGERS = (
     Stranger("S4D as a filter of 16 frames", lambda: S4D(8, 4, 16), (8, T), Exports(25)),
     Stranger("S4D by Fourier transform", lambda: S4D(8, 4, 0), (8, T), Refused(UnsupportedOperatorError, "fft_rfft has no streaming rule", "write streaming_forward")),
     Stranger("ConvMixer, causal", lambda: nn.Sequential(ConvMixer(8, 5), ConvMixer(8, 5)), (8, T), Exports(25)),
-    Stranger("MLP-Mixer over time", lambda: TokenMixer(44), (8, T), Refused(UnsupportedOperatorError, "all of time", "stream"),
-             wrong="the channels are taken for time, since forward takes any number of them; refused by the lengths alone"),
+    Stranger("MLP-Mixer over time", lambda: TokenMixer(44), (8, T),
+             Refused(ConfigurationError, "which axis of the input [1, 8, 44] is time, nothing tells", "Streaming(time_axis=2)")),
+    Stranger("MLP-Mixer over time, its axis named", lambda: TokenMixer(44), (8, T),
+             Refused(UnsupportedOperatorError, "'mix' (Linear): linear takes 44 frames", "causal convolutions"),
+             Streaming(time_axis=2)),
+    Stranger("MLP-Mixer, tokens and channels", lambda: Mixer(44, 8), (T, 8),
+             Refused(ConfigurationError, "as a layer over all of time", "Streaming(time_axis=...)")),
     Stranger("ConvNeXt block", lambda: nn.Sequential(ConvNeXt(8), ConvNeXt(8)), (8, T), Exports(20)),
     Stranger("Symmetric convolution", lambda: nn.Sequential(nn.Conv1d(8, 8, 5, padding=2), nn.ReLU(), nn.Conv1d(8, 4, 1)), (8, T),
              Refused(NotCausalError, "needs 2 frame(s)", "Streaming(lookahead=2)")),

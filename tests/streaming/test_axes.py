@@ -179,3 +179,61 @@ def test_a_front_end_tells() -> None:
     said = Streaming(window=4, time_axis=1)
     assert tell_time(module, features, said, LogMel(num_mel_bins=BINS)) == said
     assert tell_time(module, features, None, None).time_axis is None
+
+
+class Frames(nn.Module):
+    """A product over all frames, on `[batch, channels, time]`."""
+
+    def __init__(self, frames: int, out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(frames, out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("bct,ts->bcs", x, self.weight)
+
+
+LAYERS = {
+    "mixer": (nn.Linear(FRAMES, FRAMES), (BINS, FRAMES), "Streaming(time_axis=2) if the 50 are"),
+    "forecast": (nn.Linear(FRAMES, 7), (BINS, FRAMES), "Streaming(time_axis=2) if the 50 are"),
+    "product": (Frames(FRAMES, FRAMES), (BINS, FRAMES), "Streaming(time_axis=2) if the 50 are"),
+    # Over bins 1x1 like a mixer's; a stride of 1 and a kernel of 1 tell nothing.
+    "planes": (
+        nn.Sequential(nn.Conv2d(1, 2, 1), nn.Linear(FRAMES, FRAMES)),
+        (1, BINS, FRAMES),
+        "Streaming(time_axis=3) if the 50 are",
+    ),
+    "per frame": (nn.Linear(BINS, 4), (FRAMES, BINS), "Streaming(time_axis=1) if the 50 are frames"),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_over_all_of_time_is_not_taken_for_one_per_frame(name: str) -> None:
+    module, shape, told = LAYERS[name]
+    with pytest.raises(ConfigurationError, match=r"nothing tells: .* takes any length along axis") as caught:
+        convert(module, torch.randn(shape))
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "axis"),
+    [
+        (nn.Sequential(nn.Conv1d(BINS, 4, 1), nn.ReLU()), (BINS, FRAMES), 2),
+        (Function(lambda m, x: m.inner(x.mT).mT, inner=nn.Conv1d(BINS, 4, 1)), (FRAMES, BINS), 1),
+        (nn.GRU(BINS, 3, batch_first=True), (FRAMES, BINS), 1),
+        (nn.Linear(1, 4), (FRAMES, 1), 1),
+    ],
+    ids=["convolution", "turned", "memory", "one channel"],
+)
+def test_a_convolution_or_a_memory_tells_its_axis(module: nn.Module, shape: tuple[int, ...], axis: int) -> None:
+    module = Function(lambda m, x: m.inner(x)[0], inner=module) if isinstance(module, nn.GRU) else module
+    assert axis_of(module, 1, *shape) == axis
+
+
+def test_a_layer_over_all_of_time_is_refused_by_name() -> None:
+    mixer = nn.Sequential(nn.Conv1d(BINS, 4, 1), nn.Linear(FRAMES, FRAMES))
+    with pytest.raises(ConfigurationError, match=r"not found.*as a layer over all of time"):
+        axis_of(mixer, 1, BINS, FRAMES)
+    with pytest.raises(
+        UnsupportedOperatorError, match=r"'1' \(Linear\): linear takes 50 frames.*use nn\.GRU or causal"
+    ):
+        axis_of(mixer, 1, BINS, FRAMES, streaming=Streaming(time_axis=2))

@@ -92,7 +92,7 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
 def test_weights_that_forward_computes_are_exact_in_float64(name: str) -> None:
     torch.manual_seed(1)
     module = shake(MODULES[name]()).eval()
-    proofs, notes = float_parity(module, convert(module, RECORDINGS[0]), RECORDINGS)
+    proofs, notes = float_parity(module, convert(module, RECORDINGS[0], Streaming(time_axis=2)), RECORDINGS)
     assert [proof.figure <= proof.limit for proof in proofs] == [True, True]
     assert proofs[1].figure < 1e-13
     assert notes == ()
@@ -114,7 +114,7 @@ def test_stages_keep_exact_weights(stages: int | list[str]) -> None:
 def cosine() -> tuple[nn.Module, StreamingModel]:
     torch.manual_seed(1)
     module = Cosine().eval()
-    return module, convert(module, RECORDINGS[0])
+    return module, convert(module, RECORDINGS[0], Streaming(time_axis=2))
 
 
 def test_the_model_holds_the_float64_weight_rounded_once() -> None:
