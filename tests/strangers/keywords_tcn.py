@@ -159,5 +159,5 @@ STRANGERS = (
     Stranger("wekws FSMN, with look-ahead", lambda: fsmn(2), (T, 16), Exports(40), Streaming(lookahead=4), slow=True),
     Stranger("wekws GRU", lambda: KWSRecurrent(16, 12, False), (T, 16), Exports(45)),
     Stranger("wekws GRU, its state returned", lambda: KWSRecurrent(16, 12, True), (T, 16),
-             Refused(UnsupportedOperatorError, "it is a cache or a state, as forward takes one", "return y alone")),
+             Refused(UnsupportedOperatorError, "it is a cache, a state or the last frame, as forward takes one", "return y alone")),
 )  # fmt: skip

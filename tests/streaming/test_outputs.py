@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_esp import Streaming, export, simulate
-from lightning_esp.errors import ConversionError
+from lightning_esp import Streaming, convert, export, simulate
+from lightning_esp.errors import ConversionError, UnsupportedOperatorError
 from lightning_esp.streaming.geometry import as_tuple
 from tests.models.random_architectures import CausalConv
 
@@ -74,3 +74,20 @@ def test_several_outputs_become_a_bundle(tmp_path: Path, name: str) -> None:
 def test_what_is_no_tensor_is_named_by_its_place(result: object, told: str) -> None:
     with pytest.raises(ConversionError, match=told):
         as_tuple(result)
+
+
+@pytest.mark.parametrize(
+    ("give", "told"),
+    [
+        (lambda x, h, y: (y, h.mean(2)), "mean runs over all of time.*average the last N frames"),
+        (lambda x, h, y: (y, (torch.softmax(h, 2) * h).sum(2)), "softmax normalises over all of time"),
+        (
+            lambda x, h, y: (y, torch.relu(h[:, :, -2:])),
+            r"output 1 of Outputs, \[1, 6, 2\].*a cache, a state or the last",
+        ),
+    ],
+    ids=["pooled", "attention", "cache"],
+)
+def test_a_second_output_without_time_is_pooled_or_a_cache(give: Callable[..., object], told: str) -> None:
+    with pytest.raises(UnsupportedOperatorError, match=told):
+        convert(Outputs(give).eval(), torch.randn(4, 30), Streaming(time_axis=2))
