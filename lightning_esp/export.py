@@ -27,6 +27,7 @@ from lightning_esp.streaming.axes import settle_time
 from lightning_esp.streaming.example import check_takes_floats
 from lightning_esp.verification import TaskResult, Verification
 from lightning_esp.verification.model import Golden, GoldenAudio
+from lightning_esp.verification.pace import keeps_up
 from lightning_esp.verification.signal import run_offline
 from lightning_esp.verification.verify import MAX_RECORDINGS, prove_float, require
 
@@ -97,7 +98,7 @@ def export(
             given = (model, samples, recordings, worker, chip, wanted, deployment.budget, proofs, notes)
             ground = Ground(*given, evaluate, offline, rehearsal, notify)
             quantized, verification, task = make_integers(ground, index, len(targets))
-            verification = replace(verification, golden=add_audio(verification.golden, heard))
+            verification = add_sound(verification, quantized, heard, front_end)
             if listener is not None:
                 judged = listener.judge(QuantizedStreaming(quantized), deployment, notify)
                 deployment, verification = judged.deployment, add_listening(verification, judged)
@@ -213,6 +214,21 @@ def check_versions() -> None:
             "environment with one of these."
         )
     check_environment()
+
+
+def add_sound(
+    verification: Verification, quantized: QuantizedModel, heard: Sequence[Heard], front_end: FrontEnd | None
+) -> Verification:
+    """Add the golden recordings as samples, and whether the chip keeps up with them; nothing without a front end."""
+    if front_end is None or quantized.estimate is None:
+        return verification
+    verification = replace(verification, golden=add_audio(verification.golden, heard))
+    config = front_end.config
+    proof = keeps_up(quantized.estimate, quantized.spec.window, config.frame_period * 1e6, config.fft_size)
+    if proof is None:
+        return verification
+    notes = (f"{proof.name}: {proof.doubt}",) if proof.doubt else ()
+    return replace(verification, proofs=(*verification.proofs, proof), notes=(*verification.notes, *notes))
 
 
 def add_audio(golden: Golden, heard: Sequence[Heard]) -> Golden:

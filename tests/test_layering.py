@@ -70,7 +70,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "simulation": {"bundle", "frontend", "integers", "quantization.job", "quantization.model", "streaming"},
     "report": set(),
     "bundle": {*RESULTS, "cost", "evaluation", "report"},
-    "verification": {"espdl", "integers", "quantization", "streaming"},
+    "verification": {"cost", "espdl", "integers", "quantization", "streaming"},
     "integers": {"espdl", "quantization.job", "quantization.model", "quantization.values", "streaming"},
     "quantization": {"calibration", "cost", "espdl", "streaming"},
     "cost": {"espdl"},

@@ -108,9 +108,19 @@ def test_export_takes_samples(tmp_path):
     deployment = Deployment(LABELS, detector=Detector(0.4, average=3, refractory=5))
     streaming = Streaming(frame_period=front_end.frame_period)
     bundle = export(
-        Net().eval(), waveforms, tmp_path / "b", streaming=streaming, deployment=deployment, front_end=front_end
+        Net().eval(),
+        waveforms,
+        tmp_path / "b",
+        ["esp32s3", "esp32c3"],
+        streaming=streaming,
+        deployment=deployment,
+        front_end=front_end,
     )
     assert bundle.manifest["frontend"] == front_end.describe()
+    paces = {p["target"]: p for p in bundle.manifest["proofs"] if p["name"] == "keeps up with the sound"}
+    assert 0 < paces["esp32s3"]["figure"] < paces["esp32c3"]["figure"]
+    assert [doubt for doubt in bundle.doubts if "the front end alone takes 9.0 ms at least" in doubt]
+    assert not paces["esp32s3"].get("doubt")
     check_golden_chain(bundle, front_end, waveforms)
     assert bundle.manifest["targets"]["esp32s3"]["golden_events"]
 

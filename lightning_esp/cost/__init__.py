@@ -10,9 +10,11 @@ from lightning_esp.cost.estimate import (
     estimate_stage,
 )
 from lightning_esp.cost.operators import Traffic, traffic_of, work_of
+from lightning_esp.cost.pace import SOFT_FLOAT_MHZ, front_end_us, share_of_time
 from lightning_esp.cost.work import Work, convolution
 
 __all__ = [
+    "SOFT_FLOAT_MHZ",
     "TIMED_CHIPS",
     "Chip",
     "Estimate",
@@ -26,6 +28,8 @@ __all__ = [
     "convolution",
     "cut_by_count",
     "estimate_stage",
+    "front_end_us",
+    "share_of_time",
     "traffic_of",
     "work_of",
 ]
