@@ -17,7 +17,7 @@ from torch import Tensor
 from lightning_esp import Bundle, Simulation, calibrate, convert, quantize, simulate
 from lightning_esp.errors import BundleError, DataError, EspdlError
 from lightning_esp.espdl.stream import IntegerStream
-from lightning_esp.integers import stack_windows
+from lightning_esp.integers import ContinuousRun, stack_windows
 from lightning_esp.quantization import Worker
 from lightning_esp.quantization.executor import ExecutorStream
 from lightning_esp.simulation import IntegerRecorder, QuantizedStreaming, integer_windows, interpret
@@ -102,6 +102,21 @@ def test_every_call_starts_from_the_initial_state(build: Build) -> None:
     first = model(**batch)
     model(100 * batch["x"])
     assert torch.equal(model(**batch), first)
+
+
+@pytest.mark.parametrize("frames", [40, 7])
+@pytest.mark.parametrize("caches", ["explicit", "auto"])
+@pytest.mark.parametrize("name", [name for name in CASES if len(CASES[name].shapes(8)) == 1])
+def test_pieces_of_a_recording_give_what_the_whole_gives(build: Build, name: str, caches: str, frames: int) -> None:
+    quantized = build(name, caches=caches).quantized
+    (recording,) = batch_of(name, frames, size=1).values()
+    run, axis = ContinuousRun(quantized), quantized.spec.inputs[0].time_axis
+    assert axis is not None
+    pieces = torch.tensor_split(recording, [1, 1, 5, 6, 30], dim=axis)
+    outputs = [*(run.push(piece) for piece in pieces), run.finish()]
+    assert run.output.time_axis is not None
+    whole = as_tuple(QuantizedStreaming(quantized)(recording))[0]
+    assert torch.equal(torch.cat(outputs, run.output.time_axis), whole)
 
 
 def test_any_runner_may_compute(build: Build) -> None:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lightning_esp.evaluation.accuracy import StreamingAccuracy, streaming_accuracy
+from lightning_esp.evaluation.continuous import ContinuousDetector
 from lightning_esp.evaluation.contract import ValidationStreams
 from lightning_esp.evaluation.detector import (
     DetectorSettings,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Choice",
+    "ContinuousDetector",
     "DetCurve",
     "DetectorSettings",
     "DetectorState",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from lightning_esp.integers.pipeline import interpret
 from lightning_esp.integers.windows import split_stack
 from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel
+
+# What each stage remembers from one piece of a recording to the next: its explicit caches, and its native ones.
+RecorderState: TypeAlias = "list[tuple[dict[str, Array], dict[str, Array] | None]]"
 
 
 class IntegerRecorder:
@@ -47,15 +51,32 @@ class IntegerRecorder:
         Returns:
             The outputs of every stage by name, `[batch, windows, ...]`.
         """
+        return self.run_on(stack, None)[0]
+
+    def run_on(self, stack: Mapping[str, Array], state: RecorderState | None) -> tuple[dict[str, Array], RecorderState]:
+        """Run consecutive windows from where the windows before them ended.
+
+        Args:
+            stack: as for `run_stack`.
+            state: what this returned for the windows before; None at the start of the recordings.
+
+        Returns:
+            The outputs of every stage as `run_stack` returns them, and the state behind the last window.
+        """
         values = dict(stack)
-        state = self._initial(len(next(iter(values.values()))))
+        state = self._start(len(next(iter(values.values())))) if state is None else state
         outputs: dict[str, Array] = {}
-        for file, recorder in zip(self._files, self._recorders, strict=True):
-            caches = {cache.tensor.name: state[cache.tensor.name] for cache in file.caches}
-            found = recorder.run({tensor.name: values[tensor.name] for tensor in file.inputs}, caches).outputs
-            values |= found
-            outputs |= found
-        return outputs
+        after: RecorderState = []
+        for file, recorder, (caches, own) in zip(self._files, self._recorders, state, strict=True):
+            found = recorder.run({tensor.name: values[tensor.name] for tensor in file.inputs}, caches, own)
+            values |= found.outputs
+            outputs |= found.outputs
+            after.append((found.caches, found.state))
+        return outputs, after
+
+    def _start(self, batch: int) -> RecorderState:
+        state = self._initial(batch)
+        return [({cache.tensor.name: state[cache.tensor.name] for cache in file.caches}, None) for file in self._files]
 
     def run(self, windows: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
         """Run consecutive windows from the initial state, each `[batch, ...]` by name."""

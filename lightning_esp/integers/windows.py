@@ -18,20 +18,20 @@ from lightning_esp.quantization.values import dequantize_values, quantize_values
 from lightning_esp.streaming.model import Port, Values, count_frames, pad_frames
 
 
-def stack_windows(quantized: QuantizedModel, inputs: Values) -> dict[str, Array]:
+def stack_windows(quantized: QuantizedModel, inputs: Values, count: int | None = None) -> dict[str, Array]:
     """Cut a batch of recordings into windows and quantize them as the firmware does.
 
     Args:
         quantized: the model.
         inputs: `[batch, ...]` in torch's layout, by input name.
+        count: windows to cut; None: as many as fill up the last window and flush the delay.
 
     Returns:
-        Integers in the layout of the files, `[batch, windows, ...]` by input name; the last window is filled up and the
-        delay flushed with zero frames.
+        Integers in the layout of the files, `[batch, windows, ...]` by input name; zero frames fill up the last windows.
     """
     spec = quantized.spec
     tensors = {tensor.name: tensor for stage in quantized.stages for tensor in stage.inputs}
-    count = spec.windows(count_frames(spec, inputs))
+    count = spec.windows(count_frames(spec, inputs)) if count is None else count
     return {
         port.name: _quantize(_stack(port, inputs[port.name], count), tensors[port.name], quantized.target)
         for port in spec.inputs

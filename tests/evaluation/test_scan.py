@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lightning_esp.evaluation.continuous import ContinuousDetector
 from lightning_esp.evaluation.detector import NEVER, DetectorSettings, detect
 from lightning_esp.evaluation.scan import average_scores, scan
 
@@ -19,7 +20,10 @@ def test_the_events_are_those_of_the_steps(seed: int) -> None:
     average, minimum, refractory = random.integers([1, 1, 0], [9, 7, 30])
     retrigger = bool(seed % 2)
     settings = DetectorSettings(tuple(thresholds), int(average), int(minimum), int(refractory), retrigger=retrigger)
-    assert scan(settings, average_scores(scores, settings.average)) == detect(settings, scores)
+    expected = detect(settings, scores)
+    assert scan(settings, average_scores(scores, settings.average)) == expected
+    detector, cuts = ContinuousDetector(settings), sorted(random.integers(0, frames + 1, 5))
+    assert [event for piece in np.split(scores, cuts) for event in detector.push(piece)] == expected
 
 
 def test_the_cases_are_not_empty() -> None:

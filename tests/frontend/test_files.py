@@ -74,7 +74,7 @@ def test_what_is_no_audio_is_named(tmp_path: Path) -> None:
         assert "ffmpeg -i" in refused(tmp_path / name)
     soundfile.write(tmp_path / "none.wav", np.zeros(0, np.int16), 16_000)
     assert "holds no samples" in refused(tmp_path / "none.wav")
-    assert "sample 1 is nan; 1 samples" in refused(write_float(tmp_path / "nan.wav", [0.0, float("nan")]))
+    assert "sample 1 is nan; samples are numbers" in refused(write_float(tmp_path / "nan.wav", [0.0, float("nan")]))
     assert "floating point up to 20000" in refused(write_float(tmp_path / "loud.wav", [0.0, -20000.0]))
 
 
