@@ -2,18 +2,19 @@
 
 from typing import TYPE_CHECKING
 
-from lightning_esp.audit import verify_bundle
-from lightning_esp.bundle import Bundle, read_bundle, write_bundle
-from lightning_esp.calibration import CalibrationSet, calibrate
-from lightning_esp.config import Budget, Calibration, Deployment, Quantization, Streaming
-from lightning_esp.export import export
-from lightning_esp.quantization import QuantizedModel, quantize
-from lightning_esp.simulation import Simulation, simulate
-from lightning_esp.streaming import StreamingModel, convert
-from lightning_esp.verification import Verification, verify
+__version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from lightning_esp.audit import verify_bundle
+    from lightning_esp.bundle import Bundle, read_bundle, write_bundle
+    from lightning_esp.calibration import CalibrationSet, calibrate
     from lightning_esp.callback import EspStreamingExport
+    from lightning_esp.config import Budget, Calibration, Deployment, Detector, Quantization, Streaming
+    from lightning_esp.pipeline import export
+    from lightning_esp.quantization import QuantizedModel, quantize
+    from lightning_esp.simulation import Simulation, simulate
+    from lightning_esp.streaming import StreamingModel, convert
+    from lightning_esp.verification import Verification, verify
 
 __all__ = [
     "Budget",
@@ -21,6 +22,7 @@ __all__ = [
     "Calibration",
     "CalibrationSet",
     "Deployment",
+    "Detector",
     "EspStreamingExport",
     "Quantization",
     "QuantizedModel",
@@ -39,11 +41,33 @@ __all__ = [
     "write_bundle",
 ]
 
+# torch and Lightning take seconds to import, and `lightning-esp --help` needs neither; so each name is imported when it is
+# first used. No module may have one of these names: importing it would take the place of the name.
+_MODULES = {
+    "audit": ("verify_bundle",),
+    "bundle": ("Bundle", "read_bundle", "write_bundle"),
+    "calibration": ("CalibrationSet", "calibrate"),
+    "callback": ("EspStreamingExport",),
+    "config": ("Budget", "Calibration", "Deployment", "Detector", "Quantization", "Streaming"),
+    "pipeline": ("export",),
+    "quantization": ("QuantizedModel", "quantize"),
+    "simulation": ("Simulation", "simulate"),
+    "streaming": ("StreamingModel", "convert"),
+    "verification": ("Verification", "verify"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
-def __getattr__(name: str) -> object:
-    # Lightning takes seconds to import, and the esp-ppq worker, `simulate` and the command line do without it.
-    if name == "EspStreamingExport":
-        from lightning_esp.callback import EspStreamingExport
+# Type checkers read the imports above; to them a `__getattr__` would say that any name exists.
+if not TYPE_CHECKING:
 
-        return EspStreamingExport
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -19,8 +19,8 @@ from lightning_esp.bundle import Bundle, check_output_dir, write_failure_note
 from lightning_esp.config import Calibration, Deployment, Quantization, Streaming
 from lightning_esp.errors import ConfigurationError, LightningEspError
 from lightning_esp.evaluation.contract import Item
-from lightning_esp.export import check_targets, check_versions, export
 from lightning_esp.listening import check_detector
+from lightning_esp.pipeline import check_targets, check_versions, export
 from lightning_esp.task_metrics import TaskMetrics
 from lightning_esp.training.attempt import Attempt
 from lightning_esp.training.copying import isolate_random

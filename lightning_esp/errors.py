@@ -10,6 +10,7 @@ LightningEspError
 │   ├── NotCausalError                   it looks ahead in time
 │   ├── UnsupportedOperatorError         no rule for an operator, and no hand-written `streaming_forward`
 │   └── ContractError                    a hand-written `streaming_forward` breaks its contract
+├── CheckpointError                      a checkpoint cannot be read
 ├── DataError                            recordings that cannot calibrate or verify a model
 ├── StepError                            a step of the user failed in a run of the callback's own
 ├── ModuleNotFoundInBatchError           the exported module or its input was not found in a run of the user's step
@@ -64,6 +65,10 @@ class UnsupportedOperatorError(ConversionError):
 
 class ContractError(ConversionError):
     """A hand-written `streaming_forward` breaks its contract."""
+
+
+class CheckpointError(LightningEspError):
+    """A checkpoint cannot be read."""
 
 
 class DataError(LightningEspError):

@@ -32,7 +32,7 @@ from lightning_esp.verification import Proof, TaskResult
 from tests.models.contracts import CASES, Skip
 from tests.models.tutorial_tcn import shake
 
-MODULE = importlib.import_module("lightning_esp.export")
+MODULE = importlib.import_module("lightning_esp.pipeline")
 CASE = CASES["tutorial"]
 
 

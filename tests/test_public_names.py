@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +19,7 @@ NAMES = {
         "Calibration",
         "CalibrationSet",
         "Deployment",
+        "Detector",
         "EspStreamingExport",
         "Quantization",
         "QuantizedModel",
@@ -52,6 +57,24 @@ def test_the_exported_names_are_these_and_sorted(name: str) -> None:
     module = importlib.import_module(name)
     assert module.__all__ == NAMES[name]
     assert all(hasattr(module, exported) for exported in module.__all__)
+
+
+def test_a_shell_completes_every_name_in_a_package_that_has_loaded_nothing() -> None:
+    program = "import sys, lightning_esp; print(*dir(lightning_esp)); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    names, loaded = done.stdout.splitlines()
+    assert {*lightning_esp.__all__, "__version__"} <= set(names.split())
+    assert loaded == "False"
+
+
+def test_no_module_takes_the_place_of_a_name() -> None:
+    # Importing a module binds it in its package, whatever else has that name there.
+    modules = {path.stem for path in Path(lightning_esp.__file__).parent.iterdir()}
+    assert modules & set(lightning_esp.__all__) == set()
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", lightning_esp.__version__)
 
 
 @pytest.mark.parametrize("name", lightning_esp.__all__)

@@ -1,55 +1,104 @@
-"""A recording through front end, integer network and detector, as the firmware hears it."""
+"""A recording through front end, integer network and detector, as the firmware hears it, in the memory of one piece."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lightning_esp.bundle import read_bundle, read_model
 from lightning_esp.bundle.audio import read_detector
 from lightning_esp.bundle.model import Bundle
 from lightning_esp.config import Detector
 from lightning_esp.errors import ConfigurationError, DataError
-from lightning_esp.evaluation import DetectorSettings, Event, compute_scores, detect, resolve_settings
-from lightning_esp.frontend import FrontEnd, hear, restore_front_end
-from lightning_esp.integers import QuantizedStreaming
-from lightning_esp.quantization.model import QuantizedModel
+from lightning_esp.evaluation import ContinuousDetector, DetectorSettings, Event, compute_scores, resolve_settings
+from lightning_esp.frontend import FrontEnd, restore_front_end
+from lightning_esp.integers import ContinuousRun
 
 Samples = NDArray[np.int16]
+Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Audition:
-    """What a bundle made of a recording.
+class Heard:
+    """A piece of a recording.
 
     Args:
-        samples: the recording, int16.
-        sample_rate: samples per second.
-        scores: `[frames, classes]`, after the activation of the detector.
-        events: what the detector made of them.
-        labels: names of the classes; empty where they are not known.
-        frame_period: seconds from one output frame to the next.
-        delay: output frames that an event comes later on the chip than the frame that it is about.
-        target: which chip.
-        has_detector: whether there was one.
+        samples: int16, `[samples]`.
+        scores: of the output frames that became ready, `[frames, classes]`, after the activation of the detector.
+        events: those of the detector in these frames.
     """
 
-    samples: Samples = field(repr=False)
-    sample_rate: int
-    scores: NDArray[np.float32] = field(repr=False)
+    samples: Samples
+    scores: Scores
     events: tuple[Event, ...]
-    labels: tuple[str, ...]
-    frame_period: float
-    delay: int
-    target: str
-    has_detector: bool
+
+
+class Audition:
+    """A bundle that hears a recording.
+
+    Args:
+        path: directory of the bundle.
+        target: which chip; None: the only one, or the first.
+        changes: options of a `Detector` that take the place of the bundle's.
+
+    Raises:
+        BundleError: there is no bundle, or it was changed.
+        DataError: the model does not listen.
+        ConfigurationError: a change is out of range, or the bundle has no thresholds to go with it.
+    """
+
+    def __init__(
+        self, path: str | PathLike[str], target: str | None = None, changes: Mapping[str, Any] | None = None
+    ) -> None:
+        bundle = read_bundle(path)
+        quantized = read_model(bundle, target)
+        self._front_end = _front_end(bundle)
+        self._run = ContinuousRun(quantized)
+        self.labels = bundle.labels
+        self.classes = self._run.output_values
+        settings = _settings(bundle, changes or {}, self.classes)
+        self._detector = None if settings is None else ContinuousDetector(settings)
+        self._activation = "softmax" if settings is None else settings.activation
+        port = self._run.output
+        stride = quantized.spec.stride if port.stride is None else port.stride
+        self.target = quantized.target
+        self.sample_rate = self._front_end.config.sample_rate
+        self.frame_period = self._front_end.frame_period * stride
+        self.delay = quantized.spec.output_delay(port)
+        self.thresholds = () if settings is None else settings.thresholds
+        self._samples = self._frames = self._events = 0
+
+    @property
+    def has_detector(self) -> bool:
+        """Whether there is one."""
+        return self._detector is not None
+
+    def hear(self, blocks: Iterable[Samples]) -> Iterator[Heard]:
+        """Yield what is heard, piece by piece.
+
+        Args:
+            blocks: int16 samples `[samples]` of one recording.
+
+        Raises:
+            DataError: the recording is shorter than a frame.
+        """
+        stream, frames = self._front_end.stream(), 0
+        for samples in blocks:
+            features = stream.push(torch.from_numpy(samples)[None])
+            frames += features.shape[-1]
+            yield self._judge(samples, self._run.push(features))
+        if not frames:
+            raise DataError(
+                f"the recording has {self._samples} samples, fewer than one frame of "
+                f"{self._front_end.config.frame_samples}; give a longer one."
+            )
+        yield self._judge(np.zeros(0, np.int16), self._run.finish())
 
     def name(self, label: int) -> str:
         """Name of a class."""
@@ -59,48 +108,25 @@ class Audition:
         """Seconds from the start of the recording, as the firmware prints them."""
         return (event.frame + 1 + self.delay) * self.frame_period
 
+    def tell(self, event: Event) -> str:
+        """An event as a line."""
+        return f"event {self.name(event.label)} ({event.label}) at {self.time(event):.3f} s, score {event.score:.3f}"
 
-def hear_waveform(
-    path: str | PathLike[str],
-    load: Callable[[int], Any],
-    target: str | None = None,
-    changes: Mapping[str, Any] | None = None,
-) -> Audition:
-    """Run front end, simulator and detector of a bundle.
+    def summary(self) -> str:
+        """What was heard, as a line."""
+        seconds = self._samples / self.sample_rate
+        return f"{self._events} events in {seconds:.3f} s, {self._frames} output frames, {self.target}"
 
-    Args:
-        path: directory of the bundle.
-        load: returns int16 samples, given the front end's sample rate.
-        target: which chip; None: the only one, or the first.
-        changes: options of a `Detector` that take the place of the bundle's.
-
-    Raises:
-        BundleError: there is no bundle, or it was changed.
-        DataError: the model does not listen, or the recording is too short.
-        ConfigurationError: a change is out of range, or the bundle has no thresholds to go with it.
-    """
-    bundle = read_bundle(path)
-    quantized = read_model(bundle, target)
-    front_end = _front_end(bundle)
-    samples: Samples = load(front_end.config.sample_rate)
-    (heard,) = hear(front_end, [torch.from_numpy(samples)])
-    output = QuantizedStreaming(quantized)(heard.features[None])
-    outputs = _frames(quantized, output if isinstance(output, Tensor) else output[0])
-    settings = _settings(bundle, changes or {}, outputs.shape[1])
-    scores = compute_scores(outputs, "softmax" if settings is None else settings.activation)
-    port = quantized.spec.outputs[0]
-    stride = port.stride if port.stride is not None else quantized.spec.stride
-    return Audition(
-        samples=samples,
-        sample_rate=front_end.config.sample_rate,
-        scores=scores,
-        events=() if settings is None else tuple(detect(settings, scores)),
-        labels=bundle.labels,
-        frame_period=front_end.frame_period * stride,
-        delay=quantized.spec.output_delay(port),
-        target=quantized.target,
-        has_detector=settings is not None,
-    )
+    def _judge(self, samples: Samples, outputs: torch.Tensor) -> Heard:
+        axis = self._run.output.time_axis
+        assert axis is not None
+        frames = outputs.movedim(axis, 1)[0]
+        scores = compute_scores(frames.reshape(len(frames), self.classes).numpy(), self._activation)
+        events = () if self._detector is None else tuple(self._detector.push(scores))
+        self._samples += len(samples)
+        self._frames += len(scores)
+        self._events += len(events)
+        return Heard(samples, scores, events)
 
 
 def _front_end(bundle: Bundle) -> FrontEnd:
@@ -130,10 +156,3 @@ def _settings(bundle: Bundle, changes: Mapping[str, Any], classes: int) -> Detec
         # What never fires in the bundle does so because of its name.
         kept["thresholds"] = resolve_settings(checked, bundle.labels, classes).thresholds
     return replace(own, **kept)
-
-
-def _frames(quantized: QuantizedModel, output: Tensor) -> NDArray[np.float32]:
-    axis = quantized.spec.outputs[0].time_axis
-    assert axis is not None
-    frames = output.movedim(axis, 1)[0]
-    return np.asarray(frames.reshape(len(frames), -1).numpy(), np.float32)

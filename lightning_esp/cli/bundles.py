@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning_esp.audit import verify_bundle
-from lightning_esp.bundle import Bundle, read_bundle
+from lightning_esp.cli.arguments import cannot_write, make_place
 from lightning_esp.errors import EspdlFormatError
-from lightning_esp.espdl import read_espdl
-from lightning_esp.report import render_report
+
+if TYPE_CHECKING:
+    from lightning_esp.bundle import Bundle
 
 
 def add_commands(commands: Any) -> None:
@@ -53,29 +53,43 @@ def add_commands(commands: Any) -> None:
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    """Print every proof; one that fails raises."""
+    """Print every check with what it means; one that fails raises."""
+    from lightning_esp.audit import explain, verify_bundle
+    from lightning_esp.bundle import read_bundle
+
     doubts = read_bundle(options.bundle).doubts
     for target, verification in verify_bundle(options.bundle).items():
         for proof in verification.proofs:
             print(f"{target}: {proof.name}: {proof.figure:g}, at most {proof.limit:g}")
+            print(f"    {explain(proof.name)}.")
         for note in verification.notes:
             print(f"{target}: note: {note}")
     print(f"{options.bundle} is what was exported{f', with {len(doubts)} proof(s) that are amber' if doubts else ''}.")
+    if doubts:
+        print("    Amber: a proof held at the export, with the doubt that its note tells; look at it before you flash.")
     return 0
 
 
 def run_report(options: argparse.Namespace) -> int:
     """Write the page."""
+    from lightning_esp.bundle import read_bundle
+    from lightning_esp.report import render_report
+
     bundle = read_bundle(options.bundle)
-    path = options.output or bundle.path.with_suffix(".html")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(render_report(bundle.manifest, bundle.report))
+    path = make_place("--output", options.output or bundle.path.with_name(f"{bundle.path.name}.html"))
+    page = render_report(bundle.manifest, bundle.report)
+    try:
+        path.write_bytes(page)
+    except OSError as error:
+        raise cannot_write("--output", path, error) from None
     print(path)
     return 0
 
 
 def run_inspect(options: argparse.Namespace) -> int:
     """Print a file."""
+    from lightning_esp.espdl import read_espdl
+
     try:
         print(read_espdl(options.file))
     except OSError as error:
@@ -85,6 +99,8 @@ def run_inspect(options: argparse.Namespace) -> int:
 
 def run_compare(options: argparse.Namespace) -> int:
     """Print two bundles side by side."""
+    from lightning_esp.bundle import read_bundle
+
     first, second = read_bundle(options.first), read_bundle(options.second)
     shared = [target for target in first.targets if target in second.targets]
     for target in shared:

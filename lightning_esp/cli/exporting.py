@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lightning_esp.config import TARGETS, Budget, Calibration, Deployment, Detector, Quantization, Streaming
 
+_OPTIONS = ("target", "output_dir", "module", "streaming", "calibration", "quantization", "deployment")
 
-def add_command(commands: Any) -> None:
+
+def split_script(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split the arguments of a script, which stand behind `--`, from those of `export`."""
+    given = list(arguments)
+    if given[:1] != ["export"] or "--" not in given:
+        return given, []
+    return given[: given.index("--")], given[given.index("--") + 1 :]
+
+
+def add_commands(commands: Any) -> None:
     """Add the parser to the subparsers of `lightning-esp`."""
     export = commands.add_parser(
         "export",
         help="make a bundle from a checkpoint",
         description="Exports a checkpoint as the callback would have done at the end of the run, with the options of the run's "
-        "config.yaml; for another chip or precision where these are given.",
+        "config.yaml, or of the EspStreamingExport of the script; for another chip or precision where these are given. The recipe "
+        "may be any script that trains with Lightning: it is run up to its fit, which does not start. Recipe and checkpoint run "
+        "code of theirs, so export what you trust.",
+        usage="lightning-esp export [options] --recipe RECIPE CHECKPOINT [-- ARGUMENTS OF THE RECIPE]",
     )
-    export.add_argument("checkpoint", type=Path, help="a .ckpt file of Lightning")
-    export.add_argument("--recipe", type=Path, required=True, help="the Python file that trained it")
-    export.add_argument("--output", type=Path, help="directory of the bundle; default: that of the run's config.yaml")
+    export.add_argument("checkpoint", type=Path, help="a .ckpt file of Lightning; pickles in it are executed")
+    export.add_argument("--recipe", type=Path, required=True, help="the Python file that trained it; it is executed")
+    export.add_argument("--output", type=Path, help="directory of the bundle; default: that of the run")
     export.add_argument("--target", action="append", choices=TARGETS, help="which chip; may be given several times")
     export.add_argument("--precision", choices=("int8", "int16", "auto"), help="instead of the run's")
     export.set_defaults(run=run_export)
@@ -34,8 +47,9 @@ def run_export(options: argparse.Namespace) -> int:
     from lightning_esp.training.package import package_of
     from lightning_esp.training.run import read_run
 
-    run = read_run(options.checkpoint, options.recipe)
-    arguments = read_options(run.options)
+    run = read_run(options.checkpoint, options.recipe, options.script)
+    own = next((callback for callback in run.callbacks if isinstance(callback, EspStreamingExport)), None)
+    arguments = read_options(run.options) if own is None else {name: getattr(own, name) for name in _OPTIONS}
     if options.precision is not None:
         arguments["quantization"] = replace(arguments["quantization"], precision=options.precision)
     arguments |= {"target": options.target} if options.target else {}

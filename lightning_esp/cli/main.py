@@ -1,20 +1,20 @@
-"""The arguments of `lightning-esp`, and what it does with them."""
+"""The command `lightning-esp`: its parsers, and how it ends."""
 
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any, TextIO
 
-from lightning_esp.cli.audition import Audition, hear_waveform
-from lightning_esp.cli.bundles import add_commands
-from lightning_esp.cli.exporting import add_command
-from lightning_esp.cli.plot import draw_audition
-from lightning_esp.cli.samples import read_recording, record_microphone
+import lightning_esp
+from lightning_esp.cli import bundles, creating, exporting, simulating
 from lightning_esp.errors import ConfigurationError, LightningEspError
 
-_DETECTOR = ("threshold", "average", "minimum", "refractory", "activation")
+# What a shell reports of a command that Ctrl-C ended.
+_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,75 +24,78 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the name of the command; None: those of the process.
 
     Returns:
-        0; 2 where an argument is wrong; 1 where a file, a bundle or a model is. The message is on stderr.
+        0; 2 where an argument is wrong; 1 where a file, a bundle or a model is, or where nobody reads what is printed; 130
+        after Ctrl-C. The message is one line on stderr.
     """
-    options = _make_parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        return _run(sys.argv[1:] if arguments is None else list(arguments))
     except LightningEspError as error:
-        print(f"lightning-esp: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigurationError) else 1
+        return _fail(str(error), 2 if isinstance(error, ConfigurationError) else 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted.", _INTERRUPTED)
+    except BrokenPipeError:
+        # `| head` has read enough, which is no error to speak of.
+        _drop(sys.stdout, sys.stderr)
+        return 1
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        if error.filename is not None:
+            return _fail(f"{error.filename} cannot be read or written ({reason}).", 1)
+        _drop(sys.stdout)
+        return _fail(f"the output cannot be written ({reason}).", 1)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help can fail: argparse keeps silent about an output that takes nothing."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        stream = sys.stderr if file is None else file
+        if stream is not None:
+            stream.write(message)
+
+
+def _run(arguments: list[str]) -> int:
+    _speak_any_encoding()
+    try:
+        arguments, script = exporting.split_script(arguments)
+        options = _make_parser().parse_args(arguments)
+        options.script = script
+        return int(options.run(options))
+    finally:
+        # Here, since a pipe that breaks when Python ends is an error that nothing can catch.
+        if sys.stdout is not None:
+            sys.stdout.flush()
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("lightning-esp", description="Streaming models on ESP32, seen from the host.")
+    parser = _Parser("lightning-esp", description="Streaming models on ESP32, seen from the host.")
+    parser.add_argument("--version", action="version", version=f"lightning-esp {lightning_esp.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    simulate = commands.add_parser(
-        "simulate",
-        help="hear a recording as the chip does, and print events",
-        description="Runs the front end, the integer network and the detector of a bundle over a recording, and prints events with their times.",
-    )
-    simulate.add_argument("bundle", type=Path, help="directory of a bundle")
-    simulate.add_argument(
-        "recording",
-        type=Path,
-        nargs="?",
-        help="WAV, FLAC, Ogg and what else libsndfile reads, at the front end's sample rate",
-    )
-    simulate.add_argument(
-        "--microphone",
-        type=float,
-        metavar="SECONDS",
-        help="record that long from this machine's microphone instead (needs sounddevice)",
-    )
-    simulate.add_argument("--target", help="which chip of the bundle; default: the first")
-    simulate.add_argument("--plot", type=Path, metavar="PNG", help="draw scores over the waveform (needs matplotlib)")
-    detector = simulate.add_argument_group("detector", "each option takes the place of the bundle's own value")
-    detector.add_argument(
-        "--threshold", type=float, help="for every class that has one; those named _like_this_ never fire"
-    )
-    detector.add_argument("--average", type=int, metavar="FRAMES", help="of the moving average")
-    detector.add_argument("--minimum", type=int, metavar="FRAMES", help="in a row over the threshold")
-    detector.add_argument("--refractory", type=int, metavar="FRAMES", help="of rest after an event")
-    detector.add_argument("--activation", choices=("softmax", "sigmoid", "none"), help="makes scores of outputs")
-    simulate.set_defaults(run=_simulate)
-    add_commands(commands)
-    add_command(commands)
+    for part in (creating, simulating, bundles, exporting):
+        part.add_commands(commands)
     return parser
 
 
-def _simulate(options: argparse.Namespace) -> int:
-    if (options.recording is None) == (options.microphone is None):
-        raise ConfigurationError("simulate takes either a recording or --microphone SECONDS; give one of them.")
-
-    def load(rate: int) -> object:
-        if options.microphone is not None:
-            return record_microphone(options.microphone, rate)
-        return read_recording(options.recording, rate)
-
-    changes = {name: value for name in _DETECTOR if (value := getattr(options, name)) is not None}
-    heard = hear_waveform(options.bundle, load, options.target, changes)
-    _print_events(heard)
-    if options.plot is not None:
-        draw_audition(heard, options.plot)
-        print(f"plot: {options.plot}")
-    return 0
+def _speak_any_encoding() -> None:
+    """Labels may have letters that the terminal lacks; they are printed as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
-def _print_events(heard: Audition) -> None:
-    for event in heard.events:
-        print(f"event {heard.name(event.label)} ({event.label}) at {heard.time(event):.3f} s, score {event.score:.3f}")
-    seconds = len(heard.samples) / heard.sample_rate
-    print(f"{len(heard.events)} events in {seconds:.3f} s, {len(heard.scores)} output frames, {heard.target}")
-    if not heard.has_detector:
-        print("The bundle has no detector: export with Deployment(detector=...), or give --threshold.")
+def _fail(message: str, code: int) -> int:
+    try:
+        print(f"lightning-esp: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    except OSError:
+        # Nobody listens there either; the exit code tells.
+        _drop(sys.stderr)
+    return code
+
+
+def _drop(*streams: TextIO | None) -> None:
+    """Let Python find nothing to flush in a stream when it ends."""
+    silent = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        if stream is not None:
+            os.dup2(silent, stream.fileno())
+    os.close(silent)

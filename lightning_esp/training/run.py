@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningDataModule, LightningModule
 
-from lightning_esp.errors import ConfigurationError
+from lightning_esp.errors import CheckpointError, ConfigurationError
+from lightning_esp.training.script import FitCall, run_script
+from lightning_esp.training.sources import is_user_defined
 
 
 @dataclass(frozen=True)
@@ -21,83 +24,128 @@ class FinishedRun:
 
     Args:
         module: with the weights of the checkpoint.
-        datamodule: with the options of the run.
+        datamodule: with the options of the run; None where the module has loaders of its own.
         options: `export` of the run's `config.yaml`; empty where there is none.
+        callbacks: those that the script trains with, where it was run up to its `fit`.
     """
 
     module: Any
     datamodule: Any
     options: dict[str, Any]
+    callbacks: tuple[Any, ...] = field(default=())
 
 
-def read_run(checkpoint: Path, recipe: Path) -> FinishedRun:
-    """Build what trained a checkpoint.
+def read_run(checkpoint: Path, recipe: Path, arguments: Sequence[str] = ()) -> FinishedRun:
+    """Build what trained a checkpoint. The recipe is run up to its `fit`, and pickles in the checkpoint are loaded.
 
     Args:
         checkpoint: a `.ckpt` file of Lightning. The `config.yaml` that LightningCLI keeps in the directory of the run, one
             above `checkpoints`, tells the options of the data and of the export; without it they are the defaults.
-        recipe: a Python file that defines one LightningModule, and defines or imports one LightningDataModule.
+        recipe: a Python file that defines one LightningModule, and defines or imports one LightningDataModule; or any
+            script that calls `Trainer.fit`.
+        arguments: what the script was trained with; where there are some, it is run with them.
 
     Raises:
         ConfigurationError: a file does not exist, or a class cannot be found or built.
+        CheckpointError: the checkpoint cannot be read.
     """
     for path in (checkpoint, recipe):
         if not path.is_file():
             raise ConfigurationError(f"{path} is not a file; name a checkpoint, and --recipe the file that trained it.")
-    source = _import(recipe)
-    classes = [value for value in vars(source).values() if _is_class(value, LightningModule)]
-    module_class = _only([cls for cls in classes if cls.__module__ == source.__name__], "LightningModule", recipe)
-    data_class = _only(_data_classes(source, recipe), "LightningDataModule", recipe)
+    with _keep_main():
+        call = None
+        if not arguments:
+            source, call = run_script(recipe, recipe.stem, ())
+            classes = _find_classes(source, recipe)
+            if call is None and classes is not None:
+                return _build(checkpoint, recipe, *classes)
+        call = call or run_script(recipe, "__main__", arguments)[1]
+        if call is None:
+            raise ConfigurationError(
+                f"{recipe} defines no single LightningModule with data of its own, and trained nothing when it was run. Name the "
+                "file that trained the checkpoint; its arguments go behind `--`."
+            )
+        return _restore(checkpoint, recipe, call)
+
+
+def _build(checkpoint: Path, recipe: Path, module_class: Any, data_class: Any) -> FinishedRun:
+    """Make module and datamodule from their classes and the options of the run."""
     config = _read_config(checkpoint.parent.parent / "config.yaml")
+    _load(checkpoint)
     try:
         module = module_class.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=False)
-        datamodule = data_class(**config.get("data", {}))
+        datamodule = None if data_class is None else data_class(**config.get("data", {}))
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
-        raise ConfigurationError(
-            f"{checkpoint} does not fit {recipe}: {type(error).__name__}: {error}. Name the recipe that trained it, as it was."
-        ) from error
+        raise _misfit(checkpoint, recipe, error) from error
     return FinishedRun(module, datamodule, config.get("export", {}))
 
 
-def _import(recipe: Path) -> ModuleType:
-    folder = str(recipe.resolve().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    found = importlib.util.spec_from_file_location(recipe.stem, recipe)
-    assert found is not None
-    assert found.loader is not None
-    source = importlib.util.module_from_spec(found)
-    # Pickles name the classes of a recipe by its module.
-    sys.modules[recipe.stem] = source
-    found.loader.exec_module(source)
-    return source
+def _restore(checkpoint: Path, recipe: Path, call: FitCall) -> FinishedRun:
+    """Give the weights of the checkpoint to the module that the script has made."""
+    content = _load(checkpoint)
+    try:
+        if is_user_defined(call.module, "configure_model"):
+            call.module.configure_model()
+        call.module.on_load_checkpoint(content)
+        call.module.load_state_dict(content["state_dict"], strict=call.module.strict_loading)
+    except (TypeError, ValueError, RuntimeError, KeyError) as error:
+        raise _misfit(checkpoint, recipe, error) from error
+    return FinishedRun(call.module, call.datamodule, {}, call.callbacks)
 
 
-def _data_classes(source: ModuleType, recipe: Path) -> list[type]:
-    """Those of the recipe and of the files beside it that it imports."""
+def _misfit(checkpoint: Path, recipe: Path, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"{checkpoint} does not fit {recipe}: {type(error).__name__}: {error}. Name the recipe that trained it, as it was."
+    )
+
+
+def _load(checkpoint: Path) -> dict[str, Any]:
+    try:
+        # Hyperparameters in it may be of any class.
+        content = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    except Exception as error:  # what a damaged pickle raises is anyone's guess
+        raise CheckpointError(
+            f"{checkpoint} cannot be read as a checkpoint ({type(error).__name__}: {error}); name one that Lightning wrote, "
+            "whole."
+        ) from error
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise CheckpointError(f"{checkpoint} holds no 'state_dict'; name a checkpoint that Lightning wrote.")
+    return content
+
+
+@contextmanager
+def _keep_main() -> Iterator[None]:
+    """A script that runs as `__main__` takes this place; pickles of its run look for their classes there."""
+    kept = sys.modules["__main__"]
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = kept
+
+
+def _find_classes(source: ModuleType, recipe: Path) -> tuple[type, type | None] | None:
+    """The one LightningModule, and the one datamodule or None where the module has loaders; else None."""
+    modules = [*_own_classes(source, LightningModule)]
     folder = recipe.resolve().parent
     beside = [m for m in list(sys.modules.values()) if Path(getattr(m, "__file__", None) or "/").parent == folder]
-    return [*dict.fromkeys(cls for module in (source, *beside) for cls in _own_data_classes(module))]
+    data = [*dict.fromkeys(cls for place in (source, *beside) for cls in _own_classes(place, LightningDataModule))]
+    if len(modules) != 1 or len(data) > 1:
+        return None
+    if data:
+        return modules[0], data[0]
+    has_loaders = "val_dataloader" in vars(modules[0]) or "train_dataloader" in vars(modules[0])
+    return (modules[0], None) if has_loaders else None
 
 
-def _own_data_classes(module: ModuleType) -> Iterator[type]:
+def _own_classes(module: ModuleType, kind: type) -> Iterator[type]:
     for value in vars(module).values():
-        if _is_class(value, LightningDataModule) and value.__module__ == module.__name__:
+        if _is_class(value, kind) and value.__module__ == module.__name__:
             yield value
 
 
-def _is_class(value: object, name: type) -> bool:
+def _is_class(value: object, kind: type) -> bool:
     # The two packages of Lightning have classes of the same names that do not know each other.
-    return isinstance(value, type) and any(cls.__name__ == name.__name__ for cls in value.__mro__[1:])
-
-
-def _only(classes: list[Any], kind: str, recipe: Path) -> Any:
-    if len(classes) != 1:
-        names = ", ".join(cls.__name__ for cls in classes) or "none"
-        raise ConfigurationError(
-            f"{recipe} must have one {kind}, but has {names}; name the file that trained the checkpoint."
-        )
-    return classes[0]
+    return isinstance(value, type) and any(cls.__name__ == kind.__name__ for cls in value.__mro__[1:])
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -14,6 +14,11 @@ def test_a_whole_bundle_is_verified(bundle: Bundle, capsys: pytest.CaptureFixtur
     printed = capsys.readouterr().out
     assert "esp32s3: the files give the golden windows, value for value: 0, at most 0" in printed
     assert "esp32p4: files hold their own digest: 0" in printed
+    # Below each check stands what it means.
+    lines = printed.splitlines()
+    checks = [index for index, line in enumerate(lines) if line.endswith(", at most 0")]
+    assert len(checks) == 10
+    assert all(lines[index + 1].startswith("    ") for index in checks)
 
 
 def test_a_changed_bundle_exits_with_one(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,7 +126,7 @@ def test_what_is_wrong_is_said(
     empty.write_text("import math\n", encoding="utf-8")
     for given, words in (
         (tmp_path / "absent.py", "is not a file"),
-        (empty, "must have one LightningModule, but has none"),
+        (empty, "trained nothing when it was run"),
     ):
         assert main(["export", str(checkpoint), "--recipe", str(given)]) == 2
         assert words in capsys.readouterr().err

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from lightning_esp import Calibration, Streaming, convert, export, simulate
 from lightning_esp.errors import ConfigurationError, NotCausalError, UnsupportedOperatorError
-from lightning_esp.export import tell_time
 from lightning_esp.frontend import LogMel
+from lightning_esp.pipeline import tell_time
 from lightning_esp.streaming.axes import settle_time
 from tests.models.random_architectures import Function
 
