@@ -21,6 +21,8 @@ from lightning_esp.quantization.recurrent import fix_cells
 # esp-ppq inserts a requantization only where scales differ by at least this much; below, a difference would be lost.
 REQUANTIZE_THRESHOLD = 1e-5
 _OFF = (QuantizationStates.FP32, QuantizationStates.SOI)
+# ESP-DL copies the integers, or changes their sign.
+_PASSING = (*PASSIVE_OPERATIONS, "InsertZeros", "Neg")
 
 
 def configs_of(variable: Variable) -> list[TensorQuantizationConfig]:
@@ -59,10 +61,10 @@ def tie_passing(graph: BaseGraph) -> None:
     """Give what an operator only passes on (Pad, Slice, a maximum) the scale that it has at the operator's input.
 
     ESP-DL copies the integers. esp-ppq ties both ends too, but where the operator reads an input of the graph, or what an
-    operator of another width computes, and after alignment has taken one end away.
+    operator of another width computes, and after alignment has taken one end away; and never those of a Neg.
     """
     for operation in graph.topological_sort():
-        if operation.type not in PASSIVE_OPERATIONS or not isinstance(operation, QuantableOperation):
+        if operation.type not in _PASSING or not isinstance(operation, QuantableOperation):
             continue
         source = operation.input_quant_config[0]
         for config, variable in zip(operation.output_quant_config, operation.outputs, strict=True):
