@@ -285,6 +285,14 @@ class TestMovement:
         )
         assert y.tolist() == [[1, 4, 7]]
 
+    def test_slice_of_whole_axes_backwards(self):
+        numbers = [
+            parameter(name, np.array(values)) for name, values in zip("seat", ([-1], [-4], [2], [-1]), strict=True)
+        ]
+        x = np.arange(6, dtype=np.int8).reshape(1, 2, 3)
+        y = run(single("Slice", [tensor("x", (1, 2, 3)), *numbers], tensor("y", (1, 2, 3))), x=x)
+        assert y.tolist() == [[[2, 1, 0], [5, 4, 3]]]
+
     def test_split_that_esp_dl_reads_as_meant(self):
         outputs = (tensor("y", (1, 2)), tensor("z", (1, 2)))
         model = single("Split", [tensor("x", (1, 4))], outputs, axis=1, num_outputs=2)

@@ -41,14 +41,21 @@ def read_slices(node: Node) -> tuple[slice, ...]:
     steps = [1] * len(starts) if stored_steps is None else [int(step) for step in stored_steps.reshape(-1)]
     slices = [slice(None)] * rank
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if step < 1:
-            raise node.refuse(f"its step {step} on axis {axis} is negative, which this package does not simulate")
-        slices[axis] = slice(int(start), int(end), step)
+        if step > 0:
+            slices[axis] = slice(int(start), int(end), step)
+            continue
+        size = node.input(0).shape[axis]
+        if (step, slice(int(start), int(end), step).indices(size)) != (-1, (size - 1, -1, -1)):
+            raise node.refuse(
+                f"it takes {start}:{end}:{step} of axis {axis}; ESP-DL takes the same distance from the other end of the axis "
+                "before it turns it around, which is right for a whole axis in steps of -1 only"
+            )
+        slices[axis] = slice(None, None, -1)
     return tuple(slices)
 
 
 def build_slice(node: Node) -> Kernel:
-    """Build a slice with positive steps."""
+    """Build a slice with positive steps, or of whole axes turned around."""
     slices = (slice(None), *read_slices(node))
     return elementwise(lambda values: values[slices])
 

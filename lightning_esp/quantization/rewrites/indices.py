@@ -22,15 +22,22 @@ def _clip_bounds(graph: Graph, node: NodeProto) -> None:
     shape = graph.shape(node.input[0])
     starts, ends = (graph.constant(name) for name in node.input[1:3])
     stored, steps = _optional(graph, node, 3), _optional(graph, node, 4)
-    if starts is None or ends is None or (steps is not None and (steps < 0).any()):
+    if starts is None or ends is None:
         return
     axes = np.arange(len(starts)) if stored is None else stored % len(shape)
-    pairs = zip(axes, starts, ends, strict=True)
-    inside = np.array([slice(int(first), int(end)).indices(shape[axis])[:2] for axis, first, end in pairs], np.int64)
+    steps = np.ones_like(starts) if steps is None else steps
+    bounds = zip(starts, ends, steps, (shape[axis] for axis in axes), strict=True)
+    inside = np.array([_inside(*map(int, found)) for found in bounds], np.int64)
     if (inside == np.stack([starts, ends], axis=1)).all():
         return
     for index, values in ((1, inside[:, 0]), (2, inside[:, 1])):
         node.input[index] = graph.add_constant(node, values, "bounds")
+
+
+def _inside(start: int, end: int, step: int, size: int) -> tuple[int, int]:
+    """The bounds counted from the front; from the back where they run backwards, since no end lies before the front."""
+    first, last, _ = slice(start, end, step).indices(size)
+    return (first, last) if step > 0 else (first - size, last - size)
 
 
 def _optional(graph: Graph, node: NodeProto, index: int) -> Array | None:

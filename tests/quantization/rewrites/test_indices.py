@@ -38,6 +38,15 @@ def test_slices_lie_inside_their_tensor(function: Callable[[Tensor], Tensor]) ->
     assert all(((values >= 0) & (values <= 8)).all() for values in bounds)
 
 
+def test_a_whole_axis_is_turned_around_from_its_last_element() -> None:
+    x = torch.randn(1, 3, 8, generator=torch.Generator().manual_seed(0))
+    model = assert_same(_Of(lambda x: x + torch.tanh(x).flip((1, 2))), x)
+    stored = {item.name: numpy_helper.to_array(item).tolist() for item in model.graph.initializer}
+    slices = [node for node in model.graph.node if node.op_type == "Slice"]
+    bounds = [(stored[node.input[1]], stored[node.input[2]]) for node in slices]
+    assert bounds in ([([-1, -1], [-4, -9])], [([-1], [-4]), ([-1], [-9])])
+
+
 def test_several_negative_axes_are_counted_from_the_result() -> None:
     node = helper.make_node("Unsqueeze", ["x", "axes"], ["y"], name="/u")
     values = [
