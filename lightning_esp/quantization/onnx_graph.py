@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,11 +67,11 @@ def to_onnx(model: StreamingModel) -> bytes:
     # The TorchScript exporter keeps names and module paths; the newer one renames both.
     with warnings.catch_warnings(), torch.no_grad(), tempfile.TemporaryDirectory() as folder, logged() as graphs:
         warnings.simplefilter("ignore")
-        file = Path(folder) / "model.onnx"
+        file, pipeline = Path(folder) / "model.onnx", Pipeline(model).float().eval()
         try:
             with known(OPSET):
                 torch.onnx.export(
-                    Pipeline(model).float().eval(),
+                    pipeline,
                     examples,
                     file,
                     input_names=list(graph_inputs(spec)),
@@ -81,8 +81,21 @@ def to_onnx(model: StreamingModel) -> bytes:
                 )
         except Exception as error:  # torch's exporter raises whatever one of its operators raises
             raise _refusal(error, "\n".join(graphs), spec) from error
-        written: bytes = join_stages(onnx.load(file)).SerializeToString(deterministic=True)
+        model_file = join_stages(onnx.load(file))
+        _declare_shapes(model_file, dict(zip(graph_outputs(spec), pipeline(*examples), strict=True)))
+        written: bytes = model_file.SerializeToString(deterministic=True)
         return written
+
+
+def _declare_shapes(model: onnx.ModelProto, outputs: Mapping[str, Tensor]) -> None:
+    """Write the shapes of what leaves the graph, which torch leaves open behind a reshape or a branch.
+
+    A later stage reads what an earlier one gives by this shape.
+    """
+    for output in model.graph.output:
+        shape = output.type.tensor_type.shape
+        del shape.dim[:]
+        shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=size) for size in outputs[output.name].shape)
 
 
 def _refusal(error: Exception, graph: str, spec: StreamSpec) -> ConversionError:

@@ -28,6 +28,14 @@ def test_the_graph_computes_a_step_under_our_names(name: str) -> None:
         assert torch.allclose(torch.from_numpy(found), expected[output], atol=1e-5)
 
 
+def test_shapes_are_known_where_torch_leaves_them_open() -> None:
+    # It writes this norm as a branch on the number of axes, and what is behind it without a shape.
+    model = convert(nn.Sequential(nn.LocalResponseNorm(2), nn.Conv1d(3, 2, 1)), torch.randn(3, 20), Streaming(stages=2))
+    graph = onnx.load_from_string(to_onnx(model)).graph
+    shapes = {value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in graph.output}
+    assert shapes == {"stage_0.output": [1, 3, 2], "output": [1, 2, 2]}
+
+
 @pytest.mark.parametrize(
     ("operator", "stages", "path"),
     [

@@ -32,7 +32,8 @@ class Graph:
         self._names |= {tensor.name for tensor in [*model.graph.initializer, *model.graph.input]}
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
         values = [*inferred.value_info, *inferred.input, *inferred.output]
-        self._shapes = {value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim) for value in values}
+        fixed = [value for value in values if _is_fixed(value.type.tensor_type)]
+        self._shapes = {value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim) for value in fixed}
         self._shapes |= {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
         self._kinds = {value.name: value.type.tensor_type.elem_type for value in values}
 
@@ -142,6 +143,10 @@ class Graph:
             name = f"{base}_{count}"
         self._names.add(name)
         return name
+
+
+def _is_fixed(tensor: onnx.TypeProto.Tensor) -> bool:
+    return tensor.HasField("shape") and all(size.HasField("dim_value") for size in tensor.shape.dim)
 
 
 def attributes(node: NodeProto) -> dict[str, object]:
