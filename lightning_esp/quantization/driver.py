@@ -56,6 +56,7 @@ from lightning_esp.quantization.simplification import change_stages, simplified
 from lightning_esp.quantization.surgery import cut, dump_graph, load_graph
 from lightning_esp.quantization.tables import use_functions
 from lightning_esp.quantization.ties import TiePass
+from lightning_esp.quantization.transposes import keep_apart
 
 BATCH = 64
 
@@ -65,6 +66,7 @@ __all__ = ["compute_float", "find_first_difference", "measure_effects", "measure
 torch.set_num_threads(1)
 use_tables()
 use_functions()
+keep_apart()
 
 
 @contextmanager

@@ -196,6 +196,7 @@ def _assemble(flowed: _Flowed, stride: int, window: int, streaming: Streaming) -
             build.graph.erase_node(node)
     for stream in build.streams:
         stream.node.meta.setdefault("time_axis", stream.time_axis)
+        stream.node.meta.setdefault("batch_axis", stream.batch_axis)
     module = fx.GraphModule(build.root, build.graph, class_name="Streamed")
     inputs = tuple(_port(name, stream, build) for name, stream in flowed.inputs.items())
     trim = _fit(build, flowed.outputs[0], stride)[1]

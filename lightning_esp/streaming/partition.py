@@ -275,7 +275,19 @@ def _is_cache(name: str, stage: Stage) -> bool:
 
 
 def _port(graph: _Graph, node: fx.Node, name: str) -> Port:
-    return Port(name, graph.shapes[node], node.meta.get("time_axis"))
+    shape, time = graph.shapes[node], node.meta.get("time_axis")
+    batch = _batch_axis(node)
+    order = [batch, *(axis for axis in range(len(shape)) if axis != batch)]
+    return Port(name, tuple(shape[axis] for axis in order), None if time is None else order.index(time))
+
+
+def _batch_axis(node: fx.Node) -> int:
+    """Axis of the batch, which comes to the front where the tensor crosses a cut."""
+    return node.meta.get("batch_axis") or 0
+
+
+def _turn(graph: fx.Graph, node: fx.Node, source: int, to: int) -> fx.Node:
+    return graph.call_function(torch.movedim, (node, source, to)) if source != to else node
 
 
 def _graph_module(
@@ -283,11 +295,13 @@ def _graph_module(
 ) -> fx.GraphModule:
     part, copies = fx.Graph(), dict[fx.Node, fx.Node]()
     for name in stage.input_names:
-        copies[given[name]] = part.placeholder(given[name].name)
+        placeholder = part.placeholder(given[name].name)
+        copies[given[name]] = _turn(part, placeholder, 0, _batch_axis(given[name]))
     for node in graph.module.graph.nodes:
         if node.op == "get_attr" and any(user in {*own} for user in node.users):
             copies[node] = part.node_copy(node)
         elif node in {*own}:
             copies[node] = part.node_copy(node, lambda source: copies[source])
-    part.output(tuple(copies[results[name]] for name in stage.output_names))
+    found = [results[name] for name in stage.output_names]
+    part.output(tuple(_turn(part, copies[node], _batch_axis(node), 0) for node in found))
     return fx.GraphModule(graph.module, part, class_name="Streamed")

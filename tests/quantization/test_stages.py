@@ -48,6 +48,23 @@ def late() -> nn.Module:
     )  # fmt: skip
 
 
+def time_first() -> nn.Module:
+    """Time comes before the batch where a cut falls, between the layers."""
+    return Function(
+        lambda m, x: m.head(m.rnn(x.permute(2, 0, 1))[0]).permute(1, 2, 0), rnn=nn.GRU(6, 4, 2), head=nn.Linear(4, 3)
+    )
+
+
+def gated() -> nn.Module:
+    """What is turned behind the norm leaves the first stage, and is turned back there for the next convolution."""
+
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        y = m.norm(x.mT).mT
+        return y * torch.sigmoid(m.up(torch.relu(m.down(y))))
+
+    return Function(forward, norm=nn.LayerNorm(6), down=nn.Conv1d(6, 2, 1), up=nn.Conv1d(2, 6, 1))
+
+
 class Halves(nn.Module):
     """A convolution and a recurrent layer, as stages by path."""
 
@@ -69,6 +86,8 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int | list[str]
     "LSTM of two layers": (two_layers, (40, 6), 3, "int8"),
     "GRUs around a residual": (residual, (40, 8), 3, "int8"),
     "input read late": (late, (6, 40), 3, "int8"),
+    "time before the batch": (time_first, (6, 40), 3, "int8"),
+    "output between two transpositions": (gated, (6, 40), 2, "int8"),
     "by path": (Halves, (6, 40), ["low", "high"], "int8"),
 }
 

@@ -81,6 +81,8 @@ def _recurrent(
         caches = [build.add_cache(f"{label}{suffix}", (1, hidden)) for label in labels]
         result = build.emit(step.eval(), node, *caches)
         node = build.item(result, 0)
+        # What one layer gives the next is no stream of the trace, but may cross a cut.
+        node.meta.update(time_axis=x.time_axis, batch_axis=x.batch_axis)
         build.next_values += [build.item(result, 1 + n) for n in range(len(labels))]
     return build.result(node, [x], reads=None)
 
