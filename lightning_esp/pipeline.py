@@ -24,7 +24,7 @@ from lightning_esp.quantization import QuantizedModel, Worker, check_environment
 from lightning_esp.streaming import Recording, Recordings, convert
 from lightning_esp.streaming.admission import admit
 from lightning_esp.streaming.axes import settle_time
-from lightning_esp.streaming.example import check_takes_floats
+from lightning_esp.streaming.example import as_example, check_takes_floats
 from lightning_esp.verification import TaskResult, Verification
 from lightning_esp.verification.model import Golden, GoldenAudio
 from lightning_esp.verification.pace import keeps_up
@@ -88,7 +88,7 @@ def export(
     recordings = _plain_of(module, recordings)
     # The worker imports esp-ppq while the model is converted and calibrated.
     with Worker() as worker:
-        model = convert(module, recordings[0], tell_time(module, recordings, streaming, front_end))
+        model = convert(module, as_example(module, recordings[0]), tell_time(module, recordings, streaming, front_end))
         proofs, notes = prove_float(module, model, recordings)
         samples = calibrate(model, recordings, calibration, progress=progress)
         offline = None if rehearsal else run_offline(module, model, recordings, MAX_RECORDINGS, wanted.min_snr_db)

@@ -13,6 +13,7 @@ from lightning_esp.config import Streaming
 from lightning_esp.errors import ConfigurationError
 from lightning_esp.streaming.calling import argument_names
 from lightning_esp.streaming.contract import has_contract
+from lightning_esp.streaming.example import as_example
 from lightning_esp.streaming.geometry import sliced, try_run
 from lightning_esp.streaming.memory import Memory, is_convolved, measure
 from lightning_esp.streaming.model import Recording, Recordings, Values
@@ -191,13 +192,9 @@ def settle_time(module: nn.Module, recordings: Recordings, streaming: Streaming)
         return streaming
     different = [axis for axis, sizes in enumerate(zip(*shapes, strict=True), 1) if len(set(sizes)) > 1]
     # A recording of other channels than the rest tells nothing.
-    tells = len(different) == 1 and all(_runs_on(module, found[shape]) for shape in (min(shapes), max(shapes)))
+    ends = [found[shape] for shape in (min(shapes), max(shapes))]
+    tells = len(different) == 1 and all(as_example(module, recording) is not recording for recording in ends)
     return replace(streaming, time_axis=different[0]) if tells else streaming
-
-
-def _runs_on(module: nn.Module, recording: Recording) -> bool:
-    named = {argument_names(module)[0]: recording} if isinstance(recording, Tensor) else recording
-    return try_run(module, {name: value.unsqueeze(0) for name, value in named.items()}) is not None
 
 
 def _first_of(module: nn.Module, recording: Recording, streaming: Streaming) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_esp.errors import ConversionError
 from lightning_esp.streaming.calling import accepts, argument_names
-from lightning_esp.streaming.geometry import run
+from lightning_esp.streaming.geometry import run, try_run
 from lightning_esp.streaming.model import Recording, Values
 
 _Outputs = tuple[Tensor, ...]
@@ -29,6 +29,19 @@ def name_example(module: nn.Module, example: Recording) -> Values:
     for name, value in named.items():
         _check_kind(name, value)
     return _with_batch(module, named)
+
+
+def as_example(module: nn.Module, recording: Recording) -> Recording:
+    """Return a recording with the batch dimension that it lacks, where `forward` runs on it so.
+
+    Its first axis may be of length 1, and `name_example` would take that for the batch where `forward` runs on both.
+
+    Args:
+        module: the offline module.
+        recording: without batch dimension.
+    """
+    batched = {name: value.unsqueeze(0) for name, value in _by_name(module, recording).items()}
+    return batched if try_run(module, batched) is not None else recording
 
 
 def check_takes_floats(module: nn.Module, example: Recording) -> None:

@@ -12,6 +12,7 @@ from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import Worker
 from lightning_esp.streaming import Recording
 from lightning_esp.streaming.axes import settle_time
+from lightning_esp.streaming.example import as_example
 from lightning_esp.verification.verify import verify
 
 # Nothing in the tests is trained, and clipping would hide what they look for.
@@ -28,7 +29,9 @@ def prove(
 ) -> QuantizedModel:
     """All proofs but that of the task, and that the integers are near the float model."""
     # As an export does, with what the lengths of the recordings tell.
-    model = convert(module, recordings[0], settle_time(module, recordings, streaming or Streaming()))
+    model = convert(
+        module, as_example(module, recordings[0]), settle_time(module, recordings, streaming or Streaming())
+    )
     quantized = quantize(model, calibrate(model, recordings), quantization, worker=worker)
     result = verify(module, model, quantized, recordings, worker=worker)
     assert all(proof.passed for proof in result.proofs)
