@@ -10,11 +10,11 @@ import torch
 from esp_ppq.core import TargetPlatform
 from esp_ppq.executor import TorchExecutor
 from esp_ppq.IR import BaseGraph, QuantableOperation
-from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
 from lightning_esp.quantization.batches import takes_batches
 from lightning_esp.quantization.job import Array, Suspect
+from lightning_esp.quantization.reference import run_reference
 from lightning_esp.quantization.surgery import load_graph
 
 # They read their own quantization while they compute, whatever its state, so float needs another implementation.
@@ -91,8 +91,7 @@ def find_first_difference(
         The first tensor that differs in the order of computation; None where those that both have agree.
     """
     floating = without_quantization(load_graph(graph))
-    model = onnx.load_from_string(exported)
-    reference = ReferenceEvaluator(model).run(None, dict(window), intermediate=True)
+    reference = run_reference(onnx.load_from_string(exported), window)
     executor = TorchExecutor(graph=floating, device="cpu")
     order = [(op, out.name) for op in executor._executing_order for out in op.outputs if out.name in reference]
     names = [name for _, name in order]

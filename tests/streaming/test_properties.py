@@ -106,14 +106,15 @@ def follow_gradient(seed: int, architecture: Architecture, model: StreamingModel
     """The output reaches exactly as far back as computed, and never past the window that it comes with."""
     module, reached, tries = architecture.module, 0, 0
     while reached != (model.receptive_field or reached) or not tries:
-        span, late = widest_span(module, model, architecture, seed)
+        span, late = widest_span(module, model, architecture, seed + tries)
         if late:
             tally.wrong.append(f"seed {seed}: an output depends on {late} frame(s) that come later")
         reached, tries = max(reached, span), tries + 1
         if reached > (model.receptive_field or reached) or tries == 20:
             tally.wrong.append(f"seed {seed}: receptive field {model.receptive_field}, but {reached} by gradient")
             return
-        # A ReLU that is dead with these weights is alive with others.
+        # A ReLU that is dead with these weights is alive with others, and what a maximum hides in these recordings it
+        # shows in others.
         module = randomise(copy_module(architecture.module), tries)
 
 
