@@ -28,7 +28,8 @@ REPLACEMENTS: dict[str, str] = {
     "Sign": "use torch.tanh(k * x)",
     "Pow": "write whole powers as products, x * x",
     "Log": _FLOAT,
-    "Sqrt": _FLOAT,
+    "Sqrt": "write a norm with its eps inside the root, x / torch.sqrt(variance + eps), which becomes a layer norm; else "
+    + _FLOAT,
     "Reciprocal": "divide by the tensor, 1 / x, only where it has more than one element; else multiply by a constant",
     "LpNormalization": "use nn.LayerNorm over the channels",
     "LogSoftmax": "return the logits, and take the softmax after the model",

@@ -17,7 +17,7 @@ from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFil
 from lightning_esp.quantization.onnx_graph import graph_inputs, module_path, to_onnx
 from lightning_esp.quantization.process import Worker
 from lightning_esp.quantization.values import quantize_start
-from lightning_esp.streaming.model import Cache, Stage, StreamingModel
+from lightning_esp.streaming.model import Cache, Stage, StreamingModel, StreamSpec
 
 ESPPQ = "1.3.12"
 
@@ -78,7 +78,7 @@ def quantize(
             with Worker() as own:
                 graph, stages = own.call("quantize", job)
     except QuantizationError as error:
-        raise QuantizationError(with_modules(str(error), model)) from error
+        raise QuantizationError(with_modules(str(error), model.spec)) from error
     files = tuple(_stage_file(stage, exported) for stage, exported in zip(model.spec.stages, stages, strict=True))
     check_boundaries(files)
     return QuantizedModel(
@@ -113,13 +113,13 @@ def _job(model: StreamingModel, calibration_set: CalibrationSet, quantization: Q
     )
 
 
-def with_modules(message: str, model: StreamingModel) -> str:
-    """Add the module path after each operator name in a message of esp-ppq."""
+def with_modules(message: str, spec: StreamSpec) -> str:
+    """Add the module path behind a message that names operators as torch does."""
     operators = sorted({word.strip("'\"(),:[]") for word in message.split() if "/stages." in word}, key=len)
     found = []
     for operator in operators:
         name = operator[operator.index("/stages.") :].split("(")[0]
-        module = module_path(name, [stage.name for stage in model.spec.stages])
+        module = module_path(name, [stage.name for stage in spec.stages])
         found.append(f"{name} comes from module {module!r}")
     if not found:
         return message

@@ -10,12 +10,13 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
-from lightning_esp.errors import ProofError
-from lightning_esp.integers import integer_windows, interpret
+from lightning_esp.errors import EspdlOperatorError, ProofError
+from lightning_esp.integers import IntegerPipeline, integer_windows, interpret
 from lightning_esp.quantization.executor import ExecutorStream
 from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.quantization.process import Worker
+from lightning_esp.quantization.quantizer import with_modules
 from lightning_esp.streaming.model import Recordings, StreamingModel
 from lightning_esp.streaming.recordings import pad_recordings
 from lightning_esp.verification.accumulators import accumulators
@@ -151,7 +152,7 @@ def _integers(
     batch, lengths = pad_recordings(quantized.spec, recordings)
     counts = [quantized.spec.windows(frames) for frames in lengths]
     windows = integer_windows(quantized, batch)
-    files = interpret(quantized)
+    files = _interpret(quantized)
     # The executor runs in a process of its own.
     with ThreadPoolExecutor(max_workers=1) as pool:
         graph = pool.submit(ExecutorStream(quantized, worker).run, windows)
@@ -179,6 +180,14 @@ def _integers(
     )
     golden = _golden(quantized, windows, results, counts)
     return proofs, replace(golden, tolerances=measure_tolerances(quantized, windows, results)), results
+
+
+def _interpret(quantized: QuantizedModel) -> IntegerPipeline:
+    try:
+        return interpret(quantized)
+    except EspdlOperatorError as error:
+        # The files know the name that torch gave the operator.
+        raise EspdlOperatorError(with_modules(str(error), quantized.spec)) from error
 
 
 def _first(values: Mapping[str, Array]) -> dict[str, Array]:

@@ -1,13 +1,14 @@
 """`verify`: the proofs that hold, and the golden windows that come out of them."""
 
 from collections.abc import Callable
+from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
 
-from lightning_esp import Quantization, Streaming, calibrate, convert, quantize, verify
-from lightning_esp.errors import DataError
+from lightning_esp import Quantization, QuantizedModel, Streaming, calibrate, convert, quantize, verify
+from lightning_esp.errors import DataError, EspdlOperatorError
 from lightning_esp.integers import IntegerPipeline, integer_windows, interpret
 from lightning_esp.quantization import Worker
 from lightning_esp.quantization.executor import ExecutorStream
@@ -149,3 +150,15 @@ def test_no_recordings_are_refused(build: Build, worker: Worker) -> None:
     built = build("stateless")
     with pytest.raises(DataError, match="there are no recordings"):
         verify(built.module, built.model, built.quantized, [], worker=worker)
+
+
+def test_an_operator_that_esp_dl_gets_wrong_is_named_with_its_module(
+    build: Build, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(quantized: QuantizedModel) -> IntegerPipeline:
+        raise EspdlOperatorError("Div '/stages.0/gate/Div' (output output): planted.")
+
+    monkeypatch.setattr(import_module("lightning_esp.verification.verify"), "interpret", refuse)
+    built = build("stateless")
+    with pytest.raises(EspdlOperatorError, match=r"(?s)planted\..*comes from module '.*gate'\. Replace it"):
+        verify(built.module, built.model, built.quantized, [built.recordings[0]], worker=worker)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import onnx
 
 from lightning_esp.quantization.rewrites.activations import fix_slopes
+from lightning_esp.quantization.rewrites.deviations import join_norms
 from lightning_esp.quantization.rewrites.gathers import slice_gathers
 from lightning_esp.quantization.rewrites.graph import Graph
 from lightning_esp.quantization.rewrites.groups import join_groups
@@ -16,11 +17,13 @@ from lightning_esp.quantization.rewrites.norms import flatten_norms, scale_chann
 from lightning_esp.quantization.rewrites.pieces import split_products
 from lightning_esp.quantization.rewrites.pools import divide_by_kernel
 from lightning_esp.quantization.rewrites.products import store_second
+from lightning_esp.quantization.rewrites.quotients import spread_operands
 from lightning_esp.quantization.rewrites.reductions import split_reductions
 from lightning_esp.quantization.rewrites.transposed import settle_transposed
 
 PASSES: tuple[Callable[[Graph], None], ...] = (
     divide_by_kernel,
+    join_norms,
     settle_transposed,
     # Behind what makes other layers of one, since it asks which layer a norm follows.
     scale_channels,
@@ -31,6 +34,8 @@ PASSES: tuple[Callable[[Graph], None], ...] = (
     slice_gathers,
     split_products,
     fold_noops,
+    # Behind what drops products with ones.
+    spread_operands,
     split_reductions,
     count_from_the_front,
 )
