@@ -262,7 +262,7 @@ class EspStreamingExport(Callback, UnifiedCallback):
                 captured.waveforms or captured.recordings,
                 directory,
                 self.target,
-                fill_streaming(self.streaming, subject),
+                replace(fill_streaming(self.streaming, subject), time_axis=captured.time_axis),
                 self.calibration,
                 replace(self.quantization, tolerance=tolerance),
                 fill_deployment(deployment, subject),

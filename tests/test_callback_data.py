@@ -211,3 +211,32 @@ def test_without_any_data_export_says_so(tmp_path: Path, fake: FakeExport) -> No
     bundle = EspStreamingExport().export(trainer, Spotter(), SpotterData())
     assert bundle is not None
     assert len(fake.calls[0].recordings) == 24
+
+
+class Grid(Spotter):
+    """A network over bins and frames alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Conv2d(1, 2, 1)  # type: ignore[assignment]
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        return self.net(batch).square().mean()
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.log("val_loss", self.net(batch).square().mean())
+
+
+def test_batches_of_other_lengths_tell_the_dry_run_too_which_axis_is_time(tmp_path: Path, fake: FakeExport) -> None:
+    items = [torch.randn(1, BANDS, frames) for frames in (12,) * 9 + (15,) * 9]
+
+    def pad(rows: list[Tensor]) -> Tensor:
+        longest = max(row.shape[-1] for row in rows)
+        return torch.stack([nn.functional.pad(row, (0, longest - row.shape[-1])) for row in rows])
+
+    loader = DataLoader(items, 9, collate_fn=pad)  # type: ignore[arg-type, var-annotated]
+    fit(tmp_path, EspStreamingExport(), module=Grid(), train_dataloaders=loader, val_dataloaders=loader)
+    dry, real = fake.calls
+    # All that a dry run takes has one length.
+    assert len({tuple(recording.shape) for recording in dry.recordings}) == 1
+    assert [call.options[0].time_axis for call in (dry, real)] == [3, 3]

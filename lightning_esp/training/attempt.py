@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class Attempt:
             front_end = find_front_end(self.subject.original) if listens else None
             recordings = self.captured.waveforms or self.captured.recordings
             material = save_material(self.subject, recordings, front_end, self._beside("failed.pt"))
-            complete = _fill(arguments, self.subject)
+            complete = _fill(arguments, self.subject, self.captured)
         retry = Retry(self.trainer, self.module, datamodule, checkpoint, material, arguments, complete, module)
         return (
             f"EspStreamingExport: the export failed. {type(error).__name__}: {error}\n\n"
@@ -81,9 +81,9 @@ class Attempt:
         return self.directory.with_name(f"{self.directory.name}.{suffix}")
 
 
-def _fill(arguments: Mapping[str, Any], subject: Subject) -> dict[str, Any]:
-    """Add the frame period and the labels that the run knows, so that `export` needs no trainer."""
-    streaming = fill_streaming(arguments.get("streaming", Streaming()), subject)
+def _fill(arguments: Mapping[str, Any], subject: Subject, captured: Captured) -> dict[str, Any]:
+    """Add the frame period, the axis of time and the labels that the run knows, so that `export` needs no trainer."""
+    streaming = replace(fill_streaming(arguments.get("streaming", Streaming()), subject), time_axis=captured.time_axis)
     deployment = fill_deployment(arguments.get("deployment", Deployment()), subject)
     found = {"streaming": (streaming, Streaming()), "deployment": (deployment, Deployment())}
     return {**arguments, **{name: value for name, (value, default) in found.items() if value != default}}

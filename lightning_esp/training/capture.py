@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lightning_esp.config import Streaming
-from lightning_esp.errors import DataError
+from lightning_esp.errors import ConfigurationError, DataError
 from lightning_esp.streaming import Recording
-from lightning_esp.streaming.axes import resolve_time
+from lightning_esp.streaming.axes import resolve_time, settle_time
 from lightning_esp.training.lengths import count_frames, find_lengths
 
 
@@ -85,6 +85,45 @@ def tensor_arguments(signature: inspect.Signature, args: Sequence[Any], kwargs: 
     return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
 
 
+def tell_time(module: nn.Module, calls: Sequence[Call], streaming: Streaming) -> Streaming:
+    """Return `streaming` with the `time_axis` that the batches tell, if they do and it was not given.
+
+    One axis has another length in another batch; or one axis has the length that the lengths beside each batch say it was
+    padded to.
+
+    Args:
+        module: the module that was called.
+        calls: what `InputRecorder` has kept.
+        streaming: the user's options.
+    """
+    first_rows = [{name: value[0] for name, value in call.inputs.items()} for call in calls]
+    told = settle_time(module.eval(), first_rows, streaming)
+    return told if told.time_axis is not None else replace(told, time_axis=_padded_axis(calls, streaming))
+
+
+def is_told(module: nn.Module, calls: Sequence[Call], streaming: Streaming) -> bool:
+    """Whether the batches, or the module, tell the axis of time."""
+    options = tell_time(module, calls, streaming)
+    try:
+        resolve_time(module, {name: value[:1] for name, value in calls[0].inputs.items()}, options)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _padded_axis(calls: Sequence[Call], streaming: Streaming) -> int | None:
+    """The one axis that is as long in every batch as its recordings were padded to."""
+    told = streaming.inputs or {}
+    common: set[int] | None = None
+    for call in calls:
+        if call.lengths is None:
+            return None
+        shape = next(value.shape for name, value in call.inputs.items() if told.get(name) != "held")
+        fitting = {axis for axis, size in enumerate(shape) if axis and size == call.lengths[1]}
+        common = fitting if common is None else common & fitting
+    return next(iter(common)) if common is not None and len(common) == 1 else None
+
+
 def split_recordings(module: nn.Module, calls: Sequence[Call], streaming: Streaming, limit: int) -> list[Recording]:
     """Turn batched calls into recordings without a batch dimension, padding cut off.
 
@@ -98,6 +137,7 @@ def split_recordings(module: nn.Module, calls: Sequence[Call], streaming: Stream
         DataError: lengths of a batch do not belong to what the module was called with.
     """
     recordings: list[Recording] = []
+    streaming = tell_time(module, calls, streaming)
     padded = all(call.lengths is not None for call in calls)
     for call in calls:
         frames, axis, held = _real_frames(module, call, streaming) if padded else (None, 0, set[str]())

@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_esp.config import Calibration, Streaming
 from lightning_esp.errors import DataError, ModuleNotFoundInBatchError
 from lightning_esp.streaming import Recording
-from lightning_esp.training.capture import InputRecorder, split_recordings
+from lightning_esp.training.capture import InputRecorder, is_told, split_recordings, tell_time
 from lightning_esp.training.listening import WaveformRecorder, explain_frames, find_front_end, match_waveforms
 from lightning_esp.training.loaders import PrivateLoaders, UntilEnough, make_private, map_loaders
 from lightning_esp.training.replay import Replay, combine
@@ -30,6 +30,7 @@ class Captured:
         failure: why the data could not be copied, so that the user's own were read; empty where they were copied.
         waveforms: the samples behind each recording, where the front end alone makes the recordings of them; or None.
         made_up: the recordings are random numbers.
+        time_axis: the axis of time in a batch of them, where the user or the batches tell it.
     """
 
     recordings: list[Recording]
@@ -37,6 +38,7 @@ class Captured:
     failure: str = ""
     waveforms: list[Tensor] | None = None
     made_up: bool = False
+    time_axis: int | None = None
 
 
 def find_calibration(subject: Subject, limit: int, seed: int) -> tuple[Source, PrivateLoaders]:
@@ -73,15 +75,24 @@ def capture_recordings(
     source, private = find_calibration(subject, calibration.max_recordings, calibration.seed)
     if rehearsal and private.failure:
         return Captured([], f"the {source.name} data", private.failure)
-    loaders = combine(subject.trainer, private.loaders) if source.name == "training" else private.loaders
+    loaders = _joined(subject, source, private)
     calls, ears, seen, step = _record(subject, loaders, calibration, 1 if rehearsal else None)
     _check_called(subject, calls.calls, seen, f"the {source.name} data", step)
+    if seen == 1 and not is_told(subject.module, calls.calls, streaming):
+        # The lengths of whole batches may tell which axis is time.
+        others, *_ = _record(subject, _joined(subject, source, make_private(source.loaders)), calibration, 2)
+        streaming = tell_time(subject.module, others.calls, streaming)
     recordings = split_recordings(subject.module, calls.calls, streaming, calibration.max_recordings)
     rows = ears.rows([call.batch for call in calls.calls])
     waveforms = match_waveforms(find_front_end(subject.original), rows, recordings)
     if waveforms is None and not rehearsal:
         rank_zero_info(explain_frames(subject.original))
-    return Captured(recordings, f"the {source.name} data", private.failure, waveforms)
+    axis = tell_time(subject.module, calls.calls, streaming).time_axis
+    return Captured(recordings, f"the {source.name} data", private.failure, waveforms, time_axis=axis)
+
+
+def _joined(subject: Subject, source: Source, private: PrivateLoaders) -> Any:
+    return combine(subject.trainer, private.loaders) if source.name == "training" else private.loaders
 
 
 def capture_shapes(subject: Subject, batch: Any, streaming: Streaming) -> Captured:
@@ -103,10 +114,13 @@ def capture_shapes(subject: Subject, batch: Any, streaming: Streaming) -> Captur
     _check_called(subject, recorder.calls, seen.batches, "the first training batch", "training_step")
     first = split_recordings(subject.module, recorder.calls[:1], streaming, 1)[0]
     generator = torch.Generator().manual_seed(0)
-    if isinstance(first, Tensor):
-        return Captured([_random_like(first, generator)], "random numbers", made_up=True)
-    made = {name: _random_like(value, generator) for name, value in first.items()}
-    return Captured([made], "random numbers", made_up=True)
+    made: Recording = (
+        _random_like(first, generator)
+        if isinstance(first, Tensor)
+        else {name: _random_like(value, generator) for name, value in first.items()}
+    )
+    axis = tell_time(subject.module, recorder.calls[:1], streaming).time_axis
+    return Captured([made], "random numbers", made_up=True, time_axis=axis)
 
 
 class _Counter:
@@ -128,8 +142,11 @@ def _record(
     recorder = InputRecorder(module.get_submodule(subject.path))
     ears = WaveformRecorder(module, module.get_submodule(subject.path))
     seen = _Counter(recorder)
+    many = calibration.max_recordings
     limited = map_loaders(
-        loaders, lambda loader: UntilEnough(loader, lambda: recorder.recordings >= calibration.max_recordings)
+        # Who asks for a number of batches has a reason to see them all.
+        loaders,
+        lambda loader: UntilEnough(loader, lambda: recorder.recordings >= many and seen.batches >= (batches or 1)),
     )
     step = "validation_step" if is_user_defined(module, "validation_step") else "training_step"
     Replay(

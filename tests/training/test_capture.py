@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_esp.config import Streaming
 from lightning_esp.errors import DataError
-from lightning_esp.training.capture import InputRecorder, split_recordings
+from lightning_esp.training.capture import InputRecorder, is_told, split_recordings, tell_time
 
 
 class Conv(nn.Module):
@@ -81,3 +81,42 @@ def test_lengths_of_other_recordings_are_refused() -> None:
     module, recorder = record([((torch.zeros(2, 4, 10),), {})], [batch])
     with pytest.raises(DataError, match=r"4 lengths, but the step called Conv with 2.*calibration_dataloader"):
         split_recordings(module, recorder.calls, Streaming(), 4)
+
+
+def planes(*batches: tuple[tuple[int, ...], list[int] | None]) -> tuple[nn.Module, InputRecorder]:
+    """A module that takes any number of bins and of frames, and what it was called with."""
+    module = nn.Conv2d(1, 2, 1)
+    recorder = InputRecorder(module)
+    for shape, lengths in batches:
+        x = torch.randn(shape)
+        recorder.start_batch(x if lengths is None else (x, torch.tensor(lengths)))
+        module(x)
+    recorder.remove()
+    return module, recorder
+
+
+@pytest.mark.parametrize(
+    ("batches", "axis"),
+    [
+        ([((2, 1, 8, 12), [12, 7])], 3),
+        ([((2, 1, 12, 8), [5, 12]), ((2, 1, 8, 8), [8, 4])], 2),
+        ([((2, 1, 12, 8), None), ((2, 1, 9, 8), None)], 2),
+        # Nothing tells: one length, no lengths, another unit, two axes as long as the padding.
+        ([((2, 1, 12, 8), None), ((2, 1, 12, 8), None)], None),
+        ([((2, 1, 12, 8), [1600, 900])], None),
+        ([((2, 1, 8, 8), [8, 5])], None),
+    ],
+)
+def test_padding_and_batches_of_other_lengths_tell_time(
+    batches: list[tuple[tuple[int, ...], list[int] | None]], axis: int | None
+) -> None:
+    module, recorder = planes(*batches)
+    assert tell_time(module, recorder.calls, Streaming()).time_axis == axis
+    assert is_told(module, recorder.calls, Streaming()) == (axis is not None)
+    assert tell_time(module, recorder.calls, Streaming(time_axis=1)).time_axis == 1
+
+
+def test_padding_is_cut_along_the_axis_that_it_tells() -> None:
+    module, recorder = planes(((2, 1, 8, 12), [12, 7]))
+    found = split_recordings(module, recorder.calls, Streaming(), 2)
+    assert [list(value.shape) for value in found if isinstance(value, Tensor)] == [[1, 8, 12], [1, 8, 7]]
