@@ -48,8 +48,8 @@ class EspStreamingExport(Callback, UnifiedCallback):
 
     Args:
         target: one chip or several: esp32s3, esp32p4, esp32s31, esp32, esp32s2, esp32c2, esp32c3, esp32c5, esp32c6.
-        output_dir: where the bundle goes; an older bundle there is replaced at the end. None: `esp_bundle` in the log
-            directory of the run.
+        output_dir: where the bundle goes; the model of an older bundle there is replaced at the end, and what you edited
+            around it stays. None: `esp_bundle` in the log directory of the run.
         module: path of the submodule to export, `"."` for the LightningModule itself. None: the LightningModule if it has
             `streaming_forward`, else its only child with parameters.
         weights: `"best"` (of the ModelCheckpoint that has a `monitor`, if there is one) or `"last"`.
@@ -305,4 +305,6 @@ def _describe(bundle: Bundle) -> str:
     if bundle.doubts:
         count = f"{len(bundle.doubts)} of its proofs {'is' if len(bundle.doubts) == 1 else 'are'} amber"
         told = "\n  ".join([f"{told} {count}; look at them before you flash it:", *bundle.doubts])
+    if bundle.edits:
+        told = f"{told}\n  Left as you edited them: {', '.join(map(str, bundle.edits))}."
     return told

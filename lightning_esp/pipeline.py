@@ -58,7 +58,8 @@ def export(
     Args:
         module: maps a recording to an output per frame; left as it is, on whatever device and in whatever mode.
         recordings: what the module sees, without batch dimension; lengths may differ.
-        output_dir: where the bundle goes: a new or empty directory, or an older bundle, which is replaced at the end.
+        output_dir: where the bundle goes: a new or empty directory, or an older bundle, whose model is replaced at the end.
+            What was edited around the model stays.
         target: one chip or several.
         streaming: window, stages and the rest.
         calibration: how much of the recordings calibrates the quantizer.

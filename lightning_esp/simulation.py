@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_esp.bundle.model import Bundle
-from lightning_esp.bundle.reader import read_bundle, read_model
+from lightning_esp.bundle.reader import read_both, read_model
 from lightning_esp.errors import DataError, EspdlError
 from lightning_esp.integers import (
     IntegerPipeline,
@@ -234,7 +234,7 @@ class Simulation:
 def _read(bundle: Bundle | QuantizedModel | str | PathLike[str], target: str | None) -> QuantizedModel:
     if isinstance(bundle, QuantizedModel):
         return bundle
-    return read_model(bundle if isinstance(bundle, Bundle) else read_bundle(bundle), target)
+    return read_model(bundle, target) if isinstance(bundle, Bundle) else read_both(bundle, target)[1]
 
 
 def simulate(bundle: Bundle | str | PathLike[str], recording: Recording, target: str | None = None) -> Output:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import zlib
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
 from lightning_esp.audit.golden import StoredGolden, unpack_golden
+from lightning_esp.audit.lists import check_lists, check_page, is_own, refuse_form
 from lightning_esp.bundle.audio import render_audio
 from lightning_esp.bundle.header import name_parts, render_header
-from lightning_esp.bundle.model import MANIFEST, Bundle
+from lightning_esp.bundle.model import Bundle
 from lightning_esp.bundle.naming import audio_path, golden_path, target_dir
-from lightning_esp.bundle.reader import read_bundle, read_model
+from lightning_esp.bundle.reader import read_bundle, read_model, unless_replaced
 from lightning_esp.bundle.tensors import check_wiring
-from lightning_esp.errors import BundleError
 from lightning_esp.espdl.seal import is_sealed
 from lightning_esp.integers import IntegerPipeline, interpret
 from lightning_esp.quantization.model import QuantizedModel
@@ -30,11 +29,12 @@ _NEXT_STEP = "Export again: files and manifest of this bundle are not those of o
 def verify_bundle(bundle: Bundle | str | os.PathLike[str]) -> dict[str, Verification]:
     """Check a written bundle against itself, without the float model and without esp-ppq.
 
-    Every file has the hash that the manifest states; tensors, layouts and chip of the manifest are those of the `.espdl`
+    Every file of the model has the hash that the manifest states, and the firmware would embed no other; the page is what
+    manifest and report make; tensors, layouts and chip of the manifest are those of the `.espdl`
     files; the C++ header is what the manifest makes; and the golden windows, replayed through the files as ESP-DL
     computes them, give every stored output and cache, value for value; and each file holds its own digest, for weights
     that no output shows. A changed weight, exponent or layout is found even where all hashes of the manifest were
-    computed anew.
+    computed anew. The files around the model are the user's: a note says which were edited.
 
     Args:
         bundle: a bundle, or its directory.
@@ -52,8 +52,15 @@ def verify_bundle(bundle: Bundle | str | os.PathLike[str]) -> dict[str, Verifica
         Traceback (most recent call last):
         lightning_esp.errors.BundleError: ...manifest.json cannot be read (No such file or directory); ...
     """
-    found = read_bundle(bundle.path if isinstance(bundle, Bundle) else bundle)
-    return {target: _verify_target(found, target) for target in found.targets}
+    path = bundle.path if isinstance(bundle, Bundle) else bundle
+    return unless_replaced(path, lambda: _verify(read_bundle(path)))
+
+
+def _verify(bundle: Bundle) -> dict[str, Verification]:
+    found = {target: _verify_target(bundle, target) for target in bundle.targets}
+    check_lists(bundle)
+    check_page(bundle)
+    return found
 
 
 def _verify_target(bundle: Bundle, target: str) -> Verification:
@@ -64,7 +71,9 @@ def _verify_target(bundle: Bundle, target: str) -> Verification:
     path = bundle.path / golden_path(target, bundle.name)
     data = path.read_bytes() if path.is_file() else b""
     notes = [f"amber when it was exported, {doubt}" for doubt in bundle.doubts if doubt.startswith(f"{target}: ")]
-    if bundle.manifest["versions"].get("lightning-esp") == _own_version():
+    if bundle.edits:
+        notes.append(f"edited since the export, and not judged: {', '.join(map(str, bundle.edits))}")
+    if is_own(bundle):
         proofs += require([_header(bundle, quantized, len(data))])
     else:
         notes.append("the header was not compared: another version of lightning-esp wrote it")
@@ -81,19 +90,9 @@ def _read_model(bundle: Bundle, target: str) -> QuantizedModel:
     try:
         quantized = read_model(bundle, target)
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise BundleError(
-            f"{bundle.path / MANIFEST}: the model of {target!r} is not one that an export describes "
-            f"({type(error).__name__}: {error}). Export again."
-        ) from None
+        raise refuse_form(bundle, error) from None
     check_wiring(quantized)
     return quantized
-
-
-def _own_version() -> str | None:
-    try:
-        return version("lightning-esp")
-    except PackageNotFoundError:
-        return None
 
 
 def _header(bundle: Bundle, quantized: QuantizedModel, golden_bytes: int) -> Proof:

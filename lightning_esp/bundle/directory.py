@@ -1,24 +1,30 @@
-"""Where a bundle may be written, and putting it there without ever losing the one before."""
+"""Where a bundle may be written, and putting it there without ever losing the one before, or what is the user's."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from lightning_esp.bundle.disk import clear_beside, locked, make_beside, sync_directory, write_files
 from lightning_esp.bundle.model import MANIFEST, SCHEMA
+from lightning_esp.bundle.replacement import STAGING, is_interrupted, recover_directory, replace_files
 from lightning_esp.errors import OutputDirectoryError
 
-FAILURE_NOTE = "FAILED.txt"
+__all__ = ["check_output_dir", "recover_directory", "replace_directory"]
+
+# What a directory may hold that somebody has prepared for a project.
+_PREPARED = {".git", ".gitattributes", ".gitignore", ".DS_Store", "lost+found", STAGING}
 
 
 def check_output_dir(path: str | os.PathLike[str]) -> Path:
     """Check that a bundle may be written to `path`; nothing is made or changed.
 
     Args:
-        path: a directory that does not exist, is empty, or holds a bundle, which would be replaced.
+        path: a directory that does not exist, is empty, or holds a bundle, whose model would be replaced.
 
     Returns:
         The absolute path, symbolic links followed.
@@ -42,76 +48,55 @@ def check_output_dir(path: str | os.PathLike[str]) -> Path:
             )
     if directory.is_dir() and not _may_replace(directory):
         raise OutputDirectoryError(
-            f"output_dir={os.fspath(path)!r} is a directory with other files in it ({_sample(directory)}), and a bundle "
-            f"replaces its whole directory. Name one that does not exist, is empty, or holds a bundle ({MANIFEST} with "
-            f"schema {SCHEMA!r})."
+            f"output_dir={os.fspath(path)!r} is a directory with other files in it ({_sample(directory)}), and a bundle is "
+            f"a project of its own. Name one that does not exist, is empty, or holds a bundle ({MANIFEST} with schema "
+            f"{SCHEMA!r})."
         )
     return directory
 
 
-def replace_directory(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Write `files` to a temporary directory beside `directory` and rename it, replacing what is there.
+def replace_directory(directory: Path, files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Write a bundle: a new one as a whole; of an older one the model, and templates that nobody has edited.
 
-    Whatever fails, `directory` holds either the old content or the new. If the process is killed between the two
-    renames, the old content is found again by the next call, as `.<name>.previous`.
+    Whatever fails, and whenever the process is killed or the power is cut, `directory` holds the model of either the old
+    bundle or the new one. What was half done is finished when the bundle is next read or written.
 
     Args:
         directory: a path that `check_output_dir` has accepted.
         files: content by path inside the directory.
+
+    Returns:
+        What the user should know of edited files, a line each.
+
+    Raises:
+        OutputDirectoryError: it may not be written, or another process keeps writing there.
     """
-    previous = _previous(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    recover_directory(directory)
-    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    clear_beside(directory)
+    if not directory.exists() and _create(directory, files):
+        return ()
+    return replace_files(directory, files)
+
+
+def _create(directory: Path, files: Mapping[str, bytes]) -> bool:
+    """Write a directory beside its place and rename it; False where another process was faster."""
+    made = make_beside(directory)
     try:
-        _write_files(temporary, files)
-        if directory.exists():
-            os.rename(directory, previous)
-        os.rename(temporary, directory)
+        with locked(made):
+            write_files(made, files)
+            os.rename(made, directory)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        recover_directory(directory)
-
-
-def recover_directory(directory: Path) -> None:
-    """Bring back what an interrupted `replace_directory` has set aside, or remove it if the new content is in place."""
-    previous = _previous(directory)
-    if not previous.exists():
-        return
-    if directory.exists():
-        shutil.rmtree(previous)
-    else:
-        os.rename(previous, directory)
-
-
-def write_failure_note(output_dir: str | os.PathLike[str], message: str) -> Path:
-    """Leave `FAILED.txt` beside the bundle at `output_dir`, which stays as it is; the next success removes it."""
-    directory = Path(output_dir).resolve()
-    note = directory.with_name(FAILURE_NOTE)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(f"{_note_title(directory)}\n\n{message}\n", encoding="utf-8")
-    return note
-
-
-def remove_failure_note(directory: Path) -> None:
-    """Remove `FAILED.txt` beside `directory` if it is about this bundle and not another one there."""
-    note = directory.with_name(FAILURE_NOTE)
-    if note.is_file() and note.read_text(encoding="utf-8", errors="replace").startswith(f"{_note_title(directory)}\n"):
-        note.unlink()
-
-
-def _previous(directory: Path) -> Path:
-    return directory.with_name(f".{directory.name}.previous")
-
-
-def _note_title(directory: Path) -> str:
-    return f"The export to {directory.name} failed; an older bundle there is unchanged."
+        shutil.rmtree(made, ignore_errors=True)
+    sync_directory(directory.parent)
+    return True
 
 
 def _may_replace(directory: Path) -> bool:
     names = {entry.name for entry in directory.iterdir()}
-    return not names or _is_bundle(directory)
+    return names <= _PREPARED or _is_bundle(directory) or is_interrupted(directory)
 
 
 def _is_bundle(directory: Path) -> bool:
@@ -125,10 +110,3 @@ def _is_bundle(directory: Path) -> bool:
 def _sample(directory: Path) -> str:
     names = sorted(entry.name for entry in directory.iterdir())
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _write_files(directory: Path, files: Mapping[str, bytes]) -> None:
-    for name, data in sorted(files.items()):
-        path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)

@@ -20,6 +20,24 @@ COMPONENT = "components/model"
 
 
 @dataclass(frozen=True)
+class Edit:
+    """A file around the model that is not what was written.
+
+    Args:
+        path: inside the bundle.
+        deleted: whether it is gone.
+        has_newer: whether a newer template waits beside it, as `*.new`.
+    """
+
+    path: str
+    deleted: bool = False
+    has_newer: bool = False
+
+    def __str__(self) -> str:
+        return self.path + (" (deleted)" if self.deleted else f" (newer: {self.path}.new)" if self.has_newer else "")
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A bundle on disk.
 
@@ -27,11 +45,14 @@ class Bundle:
         path: its directory.
         manifest: content of `manifest.json`.
         report: content of `report.json`.
+        edits: files around the model that were edited or deleted since they were written. They are the user's, and no
+            export writes over them.
     """
 
     path: Path
     manifest: dict[str, Any] = field(repr=False)
     report: dict[str, Any] = field(repr=False)
+    edits: tuple[Edit, ...] = field(default=(), repr=False)
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from lightning_esp.bundle.disk import PATIENCE
 from lightning_esp.bundle.manifest import sha256
-from lightning_esp.bundle.model import MANIFEST, REPORT, SCHEMA, Bundle
-from lightning_esp.errors import BundleError
+from lightning_esp.bundle.model import MANIFEST, PAGE, REPORT, SCHEMA, Bundle
+from lightning_esp.bundle.ownership import find_edits, is_generated
+from lightning_esp.bundle.replacement import is_being_replaced, recover_directory
+from lightning_esp.errors import BundleError, LightningEspError
 from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
 from lightning_esp.streaming.model import Cache, Port, Stage, StreamSpec
+
+Result = TypeVar("Result")
 
 _KEYS = ("name", "versions", "streaming", "targets", "metrics", "proofs", "labels", "files")
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """Read a bundle and check that it is whole and unchanged.
+    """Read a bundle and check that its model is whole and unchanged.
 
-    Files that a build has added are ignored.
+    The files around the model are the user's: what was edited of them is listed in `Bundle.edits`, and what was added is
+    ignored. The page is not read. A replacement that a killed process has begun is finished.
 
     Args:
         path: directory of the bundle.
@@ -30,20 +38,39 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         The bundle.
 
     Raises:
-        BundleError: there is no bundle, it has another schema, or a file is missing or was changed; the message names
-            the file.
+        BundleError: there is no bundle, it has another schema, or a file of the model is missing or was changed; the
+            message names the file.
     """
     directory = Path(path).resolve()
-    manifest = _read_json(directory / MANIFEST)
-    if manifest.get("schema") != SCHEMA:
-        raise BundleError(
-            f"{directory / MANIFEST} has schema {manifest.get('schema')!r}; this version reads {SCHEMA!r}. Export again."
-        )
-    missing = [key for key in _KEYS if key not in manifest]
-    if missing:
-        raise BundleError(f"{directory / MANIFEST} lacks {', '.join(missing)}. Export again.")
-    _check_files(directory, manifest["files"])
-    return Bundle(directory, manifest, _read_json(directory / REPORT))
+    _finish_replacement(directory)
+    return unless_replaced(directory, lambda: _read_bundle(directory))
+
+
+def read_both(path: str | os.PathLike[str], target: str | None = None) -> tuple[Bundle, QuantizedModel]:
+    """Return a bundle and the model of one target, both of one export.
+
+    Raises:
+        BundleError: as `read_bundle` and `read_model` do.
+    """
+
+    def read() -> tuple[Bundle, QuantizedModel]:
+        bundle = read_bundle(path)
+        return bundle, read_model(bundle, target)
+
+    return unless_replaced(path, read)
+
+
+def unless_replaced(path: str | os.PathLike[str], read: Callable[[], Result]) -> Result:
+    """Call what reads the files of a bundle, and again where it failed since an export replaces them meanwhile."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        before = _stamp(path)
+        try:
+            return read()
+        except LightningEspError:
+            if time.monotonic() > end or (_stamp(path) == before and not is_being_replaced(Path(path))):
+                raise
+        time.sleep(0.002)
 
 
 def read_model(bundle: Bundle, target: str | None = None) -> QuantizedModel:
@@ -54,7 +81,7 @@ def read_model(bundle: Bundle, target: str | None = None) -> QuantizedModel:
         target: which chip; None: the only one, or the first.
 
     Raises:
-        BundleError: the bundle holds no model for `target`.
+        BundleError: the bundle holds no model for `target`, or another one by now.
     """
     target = bundle.targets[0] if target is None else target
     if target not in bundle.targets:
@@ -81,23 +108,90 @@ def _read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def _check_files(directory: Path, hashes: dict[str, str]) -> None:
+def _finish_replacement(directory: Path) -> None:
+    try:
+        recover_directory(directory)
+    except (OSError, LightningEspError) as error:
+        raise BundleError(
+            f"{directory}: an export was interrupted while it put its files in place, and they cannot be put there now "
+            f"({error}). Read it once as a user who may write there, or export again."
+        ) from None
+
+
+def _read_bundle(directory: Path) -> Bundle:
+    manifest = _read_json(directory / MANIFEST)
+    if manifest.get("schema") != SCHEMA:
+        raise BundleError(
+            f"{directory / MANIFEST} has schema {manifest.get('schema')!r}; this version reads {SCHEMA!r}. Export again."
+        )
+    missing = [key for key in _KEYS if key not in manifest]
+    if missing:
+        raise BundleError(f"{directory / MANIFEST} lacks {', '.join(missing)}. Export again.")
+    _check_files(directory, manifest["files"])
+    return Bundle(directory, manifest, _read_json(directory / REPORT), find_edits(directory, manifest["files"]))
+
+
+def _stamp(path: str | os.PathLike[str]) -> bytes | None:
+    try:
+        return (Path(path) / MANIFEST).read_bytes()
+    except OSError:
+        return None
+
+
+def _check_files(directory: Path, hashes: Any) -> None:
+    if not isinstance(hashes, dict) or not all(isinstance(value, str) for value in hashes.values()):
+        raise BundleError(f"{directory / MANIFEST}: 'files' holds no SHA-256 by path. Export again.")
     for name, expected in hashes.items():
-        try:
-            found = sha256((directory / name).read_bytes())
-        except OSError:
-            raise BundleError(f"{directory / name} is missing from the bundle; export again.") from None
+        _check_inside(directory, name)
+        if not is_generated(name) or name == PAGE:
+            continue
+        found = sha256(_read_inside(directory, name))
         if found != expected:
             raise BundleError(
                 f"{directory / name} was changed after the export: its SHA-256 is {found[:12]}..., the manifest says "
-                f"{expected[:12]}.... Export again, or work on a copy of the bundle."
+                f"{expected[:12]}.... An export writes this file, so export again; the files around the model are yours to edit."
             )
 
 
+def _check_inside(directory: Path, name: str) -> None:
+    """Refuse what is no path inside the bundle, and what is neither a file, a directory nor a link: it may never end."""
+    parts = name.split("/") if isinstance(name, str) else [""]
+    if {"", ".", ".."} & set(parts) or "\\" in name or "\0" in name:
+        raise BundleError(f"{directory / MANIFEST} names {name!r}, which is no path inside the bundle. Export again.")
+    try:
+        mode = os.lstat(directory / name).st_mode
+    except OSError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
+        raise BundleError(f"{directory / name} is not a file. Remove it, and export again.")
+
+
+def _read_inside(directory: Path, name: str) -> bytes:
+    """Return the content of a file of the model; a link to it may not lead out of the bundle."""
+    _check_inside(directory, name)
+    try:
+        path = (directory / name).resolve()
+    except RuntimeError:  # links in a circle
+        path = directory
+    if not path.is_file():
+        raise BundleError(f"{directory / name} is missing from the bundle; export again.")
+    if directory not in path.parents:
+        raise BundleError(
+            f"{directory / name} is a link to {path}, which is not in the bundle. Put the file itself there."
+        )
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}).") from None
+
+
 def _stage_file(directory: Path, entry: dict[str, Any]) -> StageFile:
+    data = _read_inside(directory, entry["file"])
+    if sha256(data) != entry["sha256"]:
+        raise BundleError(f"{directory / entry['file']} is not what the manifest says of it; read the bundle again.")
     return StageFile(
         name=entry["name"],
-        data=(directory / entry["file"]).read_bytes(),
+        data=data,
         inputs=tuple(_tensor(values) for values in entry["inputs"]),
         outputs=tuple(_tensor(values) for values in entry["outputs"]),
         caches=tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 
 import lightning_esp
 from lightning_esp.bundle.audio import check_front_end, pack_audio, render_audio
-from lightning_esp.bundle.directory import check_output_dir, remove_failure_note, replace_directory
+from lightning_esp.bundle.directory import check_output_dir, replace_directory
+from lightning_esp.bundle.failure import remove_failure_note
 from lightning_esp.bundle.golden import pack_golden
 from lightning_esp.bundle.header import Names, name_parts, render_bundled_header, render_header, render_named_header
 from lightning_esp.bundle.manifest import build_manifest, build_report, hash_files, to_json
 from lightning_esp.bundle.model import COMPONENT, MANIFEST, PAGE, REPORT, Bundle, Results
 from lightning_esp.bundle.naming import audio_path, golden_path, partition_label, stage_path, target_dir
+from lightning_esp.bundle.ownership import find_edits
 from lightning_esp.bundle.partitions import MODEL_TABLE, TABLE, render_model_partitions, render_partitions
 from lightning_esp.bundle.tensors import check_wiring
 from lightning_esp.config import TARGETS, Deployment, check_target
@@ -24,6 +27,8 @@ from lightning_esp.errors import BundleError, ProofError
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.report import render_report
 from lightning_esp.verification.model import Golden
+
+_log = logging.getLogger(__name__)
 
 # What a build leaves behind where somebody built the project in place.
 _LEFTOVERS = {"build", "managed_components", "dependencies.lock", "sdkconfig", "sdkconfig.old", "__pycache__"}
@@ -38,14 +43,16 @@ def write_bundle(
 ) -> Bundle:
     """Write an ESP-IDF project with verified models.
 
-    The project is written to a temporary directory beside `output_dir` and renamed, so that an older bundle there is
-    replaced at once or not at all. The same input gives the same bytes.
+    A new bundle appears as a whole. In an older one the model, its manifest and its report are replaced at once or not
+    at all; the files around the model are the user's: one that was edited or deleted stays so, and a newer template of
+    it lies beside it as `*.new`, which is logged. Files that no export has written stay. The same input gives the same
+    bytes.
 
     Args:
         results: the quantized model and its verification, by target; all of one float model.
         output_dir: a directory that does not exist, is empty, or holds an older bundle.
         deployment: labels, name, and whether golden windows go into the bundle.
-        extra_files: further files by their path inside the bundle.
+        extra_files: further files by their path inside the bundle, which belong to the user as the templates do.
 
     Returns:
         The bundle as `read_bundle` would return it.
@@ -66,8 +73,7 @@ def write_bundle(
     names = {target: name_parts(quantized, deployment.name) for target, (quantized, _) in results.items()}
     manifest = build_manifest(results, names, deployment)
     report = json.loads(to_json(build_report(results, deployment)))
-    # As they will be read back, so that the page can be made again to the byte.
-    page = render_report(json.loads(to_json(manifest)), report)
+    page = render_page(manifest, report)
     files = {**read_project(), **(extra_files or {}), REPORT: to_json(report), PAGE: page}
     for target, (quantized, verification) in results.items():
         golden = verification.golden if deployment.golden else None
@@ -75,9 +81,16 @@ def write_bundle(
     files[TABLE] = render_partitions(files)
     files[MODEL_TABLE] = render_model_partitions(files, _label_files(next(iter(names.values()))))
     text = to_json({**manifest, "files": hash_files(files)})
-    replace_directory(directory, {**files, MANIFEST: text})
+    for notice in replace_directory(directory, {**files, MANIFEST: text}):
+        _log.warning("%s: %s", directory, notice)
     remove_failure_note(directory)
-    return Bundle(directory, json.loads(text), json.loads(files[REPORT]))
+    hashes = json.loads(text)["files"]
+    return Bundle(directory, json.loads(text), json.loads(files[REPORT]), find_edits(directory, hashes))
+
+
+def render_page(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> bytes:
+    """Return the page of a manifest and a report, the same bytes before they were written and when they are read back."""
+    return render_report(json.loads(to_json({**manifest, "files": {}})), json.loads(to_json(report)))
 
 
 def render_target(

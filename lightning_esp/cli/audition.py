@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_esp.bundle import read_bundle, read_model
+from lightning_esp.bundle import read_both
 from lightning_esp.bundle.audio import read_detector
 from lightning_esp.bundle.model import Bundle
 from lightning_esp.config import Detector
@@ -56,8 +56,7 @@ class Audition:
     def __init__(
         self, path: str | PathLike[str], target: str | None = None, changes: Mapping[str, Any] | None = None
     ) -> None:
-        bundle = read_bundle(path)
-        quantized = read_model(bundle, target)
+        bundle, quantized = read_both(path, target)
         self._front_end = _front_end(bundle)
         self._run = ContinuousRun(quantized)
         self.labels = bundle.labels

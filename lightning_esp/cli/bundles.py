@@ -57,15 +57,17 @@ def run_verify(options: argparse.Namespace) -> int:
     from lightning_esp.audit import explain, verify_bundle
     from lightning_esp.bundle import read_bundle
 
-    doubts = read_bundle(options.bundle).doubts
+    bundle = read_bundle(options.bundle)
     for target, verification in verify_bundle(options.bundle).items():
         for proof in verification.proofs:
             print(f"{target}: {proof.name}: {proof.figure:g}, at most {proof.limit:g}")
             print(f"    {explain(proof.name)}.")
         for note in verification.notes:
             print(f"{target}: note: {note}")
-    print(f"{options.bundle} is what was exported{f', with {len(doubts)} proof(s) that are amber' if doubts else ''}.")
-    if doubts:
+    amber = f", with {len(bundle.doubts)} proof(s) that are amber" if bundle.doubts else ""
+    edited = f"; {len(bundle.edits)} file(s) around it were edited" if bundle.edits else ""
+    print(f"The model in {options.bundle} is what was exported{amber}{edited}.")
+    if bundle.doubts:
         print("    Amber: a proof held at the export, with the doubt that its note tells; look at it before you flash.")
     return 0
 

@@ -287,3 +287,52 @@ def test_a_seal_holds_until_any_byte_changes(original: Bundle) -> None:
             assert not is_sealed(bytes(changed))
         except EspdlError:
             continue
+
+
+# Files around the model, and files that nobody lists.
+
+
+def test_edited_files_around_the_model_are_named_and_the_model_is_judged(copy: Path) -> None:
+    (copy / "main/listen.cpp").write_text("mine")
+    (copy / "main/my_led.cpp").write_text("mine")
+    (copy / "partitions.csv").unlink()
+    (verification,) = verify_bundle(copy).values()
+    assert verification.notes == ("edited since the export, and not judged: main/listen.cpp, partitions.csv (deleted)",)
+    bump(stage_files(copy)[0], 300)
+    with pytest.raises(BundleError, match="was changed after the export"):
+        verify_bundle(copy)
+
+
+@pytest.mark.parametrize("left_out", ["report.json", "model_config.hpp", ".espdl", "main/app_main.cpp"])
+def test_a_file_without_a_hash_is_found(copy: Path, left_out: str) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"] = {name: value for name, value in manifest["files"].items() if not name.endswith(left_out)}
+    (copy / "manifest.json").write_bytes(to_json(manifest))
+    with pytest.raises(BundleError, match=f"holds no SHA-256 of .*{left_out}"):
+        verify_bundle(copy)
+
+
+@pytest.mark.parametrize("name", ["another.espdl", "golden/another.bin"])
+def test_a_file_that_the_firmware_would_embed_is_found(copy: Path, name: str) -> None:
+    (copy / f"components/model/{TARGET}/notes.txt").write_text("mine")
+    verify_bundle(copy)
+    (copy / f"components/model/{TARGET}" / name).write_bytes(b"x")
+    with pytest.raises(BundleError, match=f"{name} is of no export, and the firmware would embed it"):
+        verify_bundle(copy)
+
+
+def test_a_changed_figure_is_found_by_the_page(copy: Path) -> None:
+    changes: list[Callable[[dict[str, Any]], None]] = [
+        lambda manifest: manifest["metrics"]["float"].update(acc=0.99),
+        lambda manifest: manifest["proofs"][0].update(passed=False),
+        lambda manifest: manifest["targets"][TARGET]["estimate"].update(flash=1),
+        lambda manifest: manifest.update(metrics=None),
+    ]
+    whole = (copy / "manifest.json").read_bytes()
+    for change in changes:
+        rehash(copy, change)
+        with pytest.raises(BundleError, match=r"report\.html is not what|are not those in report|is not one that"):
+            verify_bundle(copy)
+        (copy / "manifest.json").write_bytes(whole)
+    (copy / "report.html").unlink()
+    assert verify_bundle(copy)

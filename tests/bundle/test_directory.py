@@ -1,72 +1,56 @@
 from __future__ import annotations
 
-import os
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
 
-import lightning_esp.bundle.directory as directory_module
-from lightning_esp.bundle import check_output_dir, read_bundle, write_bundle, write_failure_note
-from lightning_esp.errors import BundleError, OutputDirectoryError
+from lightning_esp.bundle import check_output_dir, read_bundle, write_bundle, write_failure_note, writer
+from lightning_esp.callback import _describe
+from lightning_esp.errors import OutputDirectoryError
 from tests.bundle import handmade
 
 
-def test_an_older_bundle_is_replaced_whole(tmp_path):
-    write_bundle({"esp32s3": handmade.three_stages()}, tmp_path / "kws")
-    (tmp_path / "kws/build").mkdir()
-    (tmp_path / "kws/build/old.o").write_bytes(b"x")
+def test_what_nobody_edited_is_replaced_whole(tmp_path):
+    write_bundle({"esp32s3": handmade.three_stages(), "esp32p4": handmade.three_stages("esp32p4")}, tmp_path / "kws")
     write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "kws")
     write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "fresh")
     assert handmade.read_files(tmp_path / "kws") == handmade.read_files(tmp_path / "fresh")
     assert {path.name for path in tmp_path.iterdir()} == {"kws", "fresh"}
 
 
-@pytest.mark.parametrize("failing_rename", [1, 2])
-@pytest.mark.parametrize("error", [OSError("disk"), KeyboardInterrupt()])
-def test_an_older_bundle_survives_a_failed_rename(tmp_path, monkeypatch, failing_rename, error):
-    write_bundle({"esp32s3": handmade.three_stages()}, tmp_path / "kws")
-    before, calls, rename = handmade.read_files(tmp_path / "kws"), [], os.rename
-
-    def fail(*arguments):
-        calls.append(arguments)
-        if len(calls) == failing_rename:
-            raise error
-        rename(*arguments)
-
-    monkeypatch.setattr(directory_module.os, "rename", fail)
-    with pytest.raises(type(error)):
-        write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "kws")
-    assert handmade.read_files(tmp_path / "kws") == before
-    assert [path.name for path in tmp_path.iterdir()] == ["kws"]
-
-
-def test_an_older_bundle_survives_a_full_disk(tmp_path, monkeypatch):
-    write_bundle({"esp32s3": handmade.three_stages()}, tmp_path / "kws")
-    before, write = handmade.read_files(tmp_path / "kws"), Path.write_bytes
-
-    def fail(path, data):
-        if path.name == "report.json":
-            raise OSError("no space left")
-        return write(path, data)
-
-    monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(OSError, match="no space left"):
-        write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "kws")
-    assert handmade.read_files(tmp_path / "kws") == before
-    assert [path.name for path in tmp_path.iterdir()] == ["kws"]
+def test_a_second_export_keeps_the_firmware_that_the_user_has_made_of_the_first(tmp_path):
+    directory = tmp_path / "kws"
+    write_bundle({"esp32s3": handmade.three_stages()}, directory)
+    with open(directory / "main/listen.cpp", "a") as file:
+        file.write("// mine\n")
+    (directory / "boards/esp_box_3/sdkconfig.defaults").unlink()
+    own = {"main/my_led.cpp": b"led", "sdkconfig": b"CONFIG_X=y", "build/app.bin": b"app", ".git/HEAD": b"ref"}
+    for name, data in own.items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_bytes(data)
+    before = handmade.read_files(directory)
+    bundle = write_bundle({"esp32s3": handmade.one_stage()}, directory)
+    write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "fresh")
+    after, fresh = handmade.read_files(directory), handmade.read_files(tmp_path / "fresh")
+    assert {name: after.get(name) for name in fresh if name.startswith("components/") or "/" not in name} == {
+        name: data for name, data in fresh.items() if name.startswith("components/") or "/" not in name
+    }
+    assert {name: after[name] for name in (*own, "main/listen.cpp")} == {
+        name: before[name] for name in (*own, "main/listen.cpp")
+    }
+    assert set(after) == set(fresh) - {"boards/esp_box_3/sdkconfig.defaults"} | set(own)
+    assert [str(edit) for edit in bundle.edits] == ["boards/esp_box_3/sdkconfig.defaults (deleted)", "main/listen.cpp"]
+    assert read_bundle(directory) == bundle
 
 
-def test_a_bundle_set_aside_by_a_killed_process_comes_back(tmp_path):
-    write_bundle({"esp32s3": handmade.three_stages()}, tmp_path / "kws")
-    before = handmade.read_files(tmp_path / "kws")
-    (tmp_path / "kws").rename(tmp_path / ".kws.previous")
-    quantized, verification = handmade.one_stage()
-    golden = replace(verification.golden, outputs={})
-    with pytest.raises(BundleError, match="no values of tensor 'output'"):
-        write_bundle({"esp32s3": (quantized, replace(verification, golden=golden))}, tmp_path / "kws")
-    directory_module.recover_directory(tmp_path / "kws")
-    assert handmade.read_files(tmp_path / "kws") == before
+def test_the_log_says_where_a_newer_template_lies(tmp_path, monkeypatch, caplog):
+    write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "kws")
+    (tmp_path / "kws/main/listen.cpp").write_text("mine")
+    newer = {**writer.read_project(), "main/listen.cpp": b"better"}
+    monkeypatch.setattr(writer, "read_project", lambda: newer)
+    bundle = write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "kws")
+    assert caplog.messages == [
+        f"{tmp_path / 'kws'}: main/listen.cpp stays as you edited it; the newer template is main/listen.cpp.new."
+    ]
+    assert _describe(bundle).endswith("Left as you edited them: main/listen.cpp (newer: main/listen.cpp.new).")
 
 
 def test_success_removes_only_the_note_of_its_own_failure(tmp_path):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
-from lightning_esp.bundle import read_bundle, write_bundle
+from lightning_esp.bundle import read_both, read_bundle, read_model, write_bundle
+from lightning_esp.bundle.manifest import sha256
 from lightning_esp.errors import BundleError
 from tests.bundle import handmade
 
@@ -18,12 +20,12 @@ def bundle(tmp_path):
     "name",
     [
         "components/model/esp32s3/model_stage_0.espdl",
-        "components/streaming/src/stage.cpp",
+        "components/model/esp32s3/model_config.hpp",
+        "components/model/esp32s3/golden/model_golden.bin",
         "report.json",
-        "CMakeLists.txt",
     ],
 )
-def test_a_changed_file_is_named(bundle, name):
+def test_a_changed_file_of_the_model_is_named(bundle, name):
     data = bytearray((bundle.path / name).read_bytes())
     data[len(data) // 2] ^= 1
     (bundle.path / name).write_bytes(bytes(data))
@@ -35,6 +37,53 @@ def test_a_missing_file_is_named(bundle):
     (bundle.path / "components/model/esp32s3/model_config.hpp").unlink()
     with pytest.raises(BundleError, match=r"model_config\.hpp is missing"):
         read_bundle(bundle.path)
+
+
+def test_files_around_the_model_may_change(bundle):
+    (bundle.path / "components/streaming/src/stage.cpp").write_text("mine")
+    (bundle.path / "CMakeLists.txt").unlink()
+    (bundle.path / "main/listen.cpp").unlink()
+    (bundle.path / "main/listen.cpp").symlink_to("/etc/passwd")
+    (bundle.path / "main/frames.hpp").write_bytes(
+        (bundle.path / "main/frames.hpp").read_bytes().replace(b"\n", b"\r\n")
+    )
+    (bundle.path / "report.html").unlink()
+    found = read_bundle(bundle.path)
+    assert [str(edit) for edit in found.edits] == [
+        "CMakeLists.txt (deleted)",
+        "components/streaming/src/stage.cpp",
+        "main/listen.cpp",
+    ]
+    assert read_model(found).stages == read_model(bundle).stages
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "main//x", "./x", "a\\b", "pipe", ""])
+def test_a_manifest_may_name_files_in_the_bundle_only(bundle, name):
+    (bundle.path.parent / "secret").write_text("secret")
+    os.mkfifo(bundle.path / "pipe")
+    manifest = json.loads((bundle.path / "manifest.json").read_text())
+    manifest["files"][name] = sha256(b"secret")
+    (bundle.path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"is no path inside the bundle|is not a file"):
+        read_bundle(bundle.path)
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "../../../../../elsewhere", "model_stage_0.espdl"])
+def test_a_link_may_not_lead_out_of_the_bundle(bundle, target):
+    path = bundle.path / "components/model/esp32s3/model_stage_0.espdl"
+    path.rename(bundle.path.parent / "elsewhere")
+    path.symlink_to(target)
+    with pytest.raises(BundleError, match=r"model_stage_0\.espdl is (missing|a link to)"):
+        read_bundle(bundle.path)
+
+
+def test_what_was_read_of_an_older_export_does_not_mix_with_a_newer_one(bundle):
+    write_bundle({"esp32s3": handmade.one_stage(seed=9)}, bundle.path)
+    with pytest.raises(BundleError, match="read the bundle again"):
+        read_model(bundle)
+    newer, model = read_both(bundle.path)
+    assert newer.manifest != bundle.manifest
+    assert model == read_model(newer)
 
 
 def test_what_a_build_adds_does_not_matter(bundle):

@@ -1,0 +1,93 @@
+"""Whose a file of a bundle is: an export's, which writes it anew, or the user's, from the day it was first written.
+
+The model is the export's: `components/model/<chip>/`, the manifest, the report. All else is a template that becomes the
+user's. It follows newer templates until it is edited, by the hash that the manifest holds of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_esp.bundle.model import COMPONENT, MANIFEST, PAGE, REPORT, Edit
+from lightning_esp.config import TARGETS
+
+NEWER = ".new"
+
+
+def is_generated(name: str) -> bool:
+    """Whether every export writes the file at this path inside a bundle anew."""
+    inside = name.removeprefix(f"{COMPONENT}/").split("/")
+    return name in (MANIFEST, REPORT, PAGE) or (
+        name.startswith(f"{COMPONENT}/") and len(inside) > 1 and inside[0] in TARGETS
+    )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies at a path inside a bundle.
+
+    Args:
+        exists: whether anything does.
+        data: content; None where there is none, or where what is there is no file that could be read.
+        reachable: whether the directories on the way are directories in the bundle, and no links.
+    """
+
+    exists: bool
+    data: bytes | None = None
+    reachable: bool = True
+
+    def is_one_of(self, *hashes: str | None) -> bool:
+        """Whether the content has one of these SHA-256, also where git has written other line ends."""
+        if self.data is None:
+            return False
+        own = {hashlib.sha256(data).hexdigest() for data in (self.data, self.data.replace(b"\r\n", b"\n"))}
+        return not own.isdisjoint(hashes)
+
+
+def look(directory: Path, name: str) -> Found:
+    """Look at a path inside a bundle, without following any link in it."""
+    place = directory
+    for part in Path(name).parts[:-1]:
+        place /= part
+        mode = _mode(place)
+        if mode is None:
+            return Found(False)
+        if not stat.S_ISDIR(mode):
+            return Found(True, reachable=False)
+    path = directory / name
+    mode = _mode(path)
+    if mode is None or not stat.S_ISREG(mode):
+        return Found(mode is not None)
+    try:
+        return Found(True, path.read_bytes())
+    except FileNotFoundError:
+        return Found(False)
+    except OSError:  # another user's file: whatever it holds, it is not ours to write
+        return Found(True)
+
+
+def find_edits(directory: Path, hashes: Mapping[str, str]) -> tuple[Edit, ...]:
+    """Return the templates that are no longer what was written.
+
+    Args:
+        directory: of a bundle.
+        hashes: of its files as they were written, by path.
+    """
+    found = {name: look(directory, name) for name in sorted(hashes) if not is_generated(name)}
+    return tuple(
+        Edit(name, not here.exists, os.path.lexists(directory / f"{name}{NEWER}"))
+        for name, here in found.items()
+        if not here.is_one_of(hashes[name])
+    )
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
