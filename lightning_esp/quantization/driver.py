@@ -45,6 +45,7 @@ from lightning_esp.quantization.layouts import own_constants, preferred, strip_c
 from lightning_esp.quantization.measurement import measure_effects, measure_noise
 from lightning_esp.quantization.memory import keep_values
 from lightning_esp.quantization.native import lower
+from lightning_esp.quantization.norms import use_norms
 from lightning_esp.quantization.onnx_graph import module_path
 from lightning_esp.quantization.operands import OperandPass
 from lightning_esp.quantization.operators import check_operators
@@ -66,6 +67,7 @@ __all__ = ["compute_float", "find_first_difference", "measure_effects", "measure
 torch.set_num_threads(1)
 use_tables()
 use_functions()
+use_norms()
 keep_apart()
 
 

@@ -62,13 +62,13 @@ def build_min(node: Node) -> Kernel:
     return _build_reduction(node, lambda values, axes: np.asarray(values.min(axis=axes, keepdims=True)))
 
 
-def _sum_in_order(values: Array) -> Array:
+def sum_in_order(values: Array) -> Array:
     """Sum the last axis in float32 from left to right, as a C loop does; numpy's own sum adds in pairs."""
     total: Array = np.add.accumulate(values, axis=-1, dtype=np.float32)[..., -1:]
     return total
 
 
-def _newton_root(values: Array) -> Array:
+def newton_root(values: Array) -> Array:
     """ESP-DL's square root: Newton's iteration in float32, ended by an absolute tolerance."""
     root = values.copy()
     active = values != 0
@@ -93,8 +93,8 @@ def build_layer_normalization(node: Node) -> Kernel:
         count = np.float32(rows.shape[-1])
         mean = (rows.sum(axis=-1, keepdims=True, dtype=np.int64) / rows.shape[-1]).astype(np.float32)
         deviation = rows.astype(np.float32) - mean
-        variance = _sum_in_order(deviation * deviation) * (scale * scale) / count
-        inverse = np.float32(1) / _newton_root(variance + epsilon)
+        variance = sum_in_order(deviation * deviation) * (scale * scale) / count
+        inverse = np.float32(1) / newton_root(variance + epsilon)
         normal = (rows.astype(np.float32) * scale - mean * scale) * inverse
         result = normal * (np.float32(1) if gain is None else gain) + (np.float32(0) if offset is None else offset)
         return (node.rules.quantize(result * node.rescale(node.output), node.output.dtype).reshape(values[0].shape),)
@@ -126,7 +126,7 @@ def build_softmax(node: Node) -> Kernel:
         else:
             floats = rows.astype(np.float32) * (node.scale(source) if kind == "S16" else np.float32(1))
             powers = exp(floats - floats.max(axis=-1, keepdims=True))
-        return (np.moveaxis(powers / _sum_in_order(powers), -1, axis),)
+        return (np.moveaxis(powers / sum_in_order(powers), -1, axis),)
 
     return run
 
