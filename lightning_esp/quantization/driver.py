@@ -52,6 +52,7 @@ from lightning_esp.quantization.operators import check_operators
 from lightning_esp.quantization.packing import mark_packed, pack_products
 from lightning_esp.quantization.recurrent import cell_operations, use_tables
 from lightning_esp.quantization.rewrites import keep_outputs, rewrite
+from lightning_esp.quantization.rewrites.resizes import repeat_by_kernels
 from lightning_esp.quantization.rewrites.tables import tabulate
 from lightning_esp.quantization.simplification import change_stages, simplified
 from lightning_esp.quantization.surgery import cut, dump_graph, load_graph
@@ -112,11 +113,15 @@ def _platform(job: Job, precision: str) -> Any:
 
 
 def _load(job: Job) -> BaseGraph:
-    model = change_stages(onnx.load_from_string(job.onnx), simplified, rewrite)
+    def is_wide(name: str) -> bool:
+        module = module_path(name, [stage.name for stage in job.stages])
+        return job.precision == "int16" or f"{module}.".startswith(tuple(f"{path}." for path in job.int16))
+
+    model = change_stages(
+        onnx.load_from_string(job.onnx), simplified, lambda stage: repeat_by_kernels(stage, is_wide), rewrite
+    )
     if job.precision == "int8":
-        stages = [stage.name for stage in job.stages]
-        wide = tuple(f"{path}." for path in job.int16)
-        model = tabulate(model, lambda name: f"{module_path(name, stages)}.".startswith(wide))
+        model = tabulate(model, is_wide)
     strip_constants(model)
     keep_outputs(model)
     with tempfile.TemporaryDirectory() as folder:
