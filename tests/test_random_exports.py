@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
 import torch
 from torch import Tensor
 
-from lightning_esp import QuantizedModel, Streaming
-from lightning_esp.errors import ConfigurationError, ConversionError, DeviceSafetyError, LightningEspError
+from lightning_esp import Quantization, QuantizedModel, Streaming
+from lightning_esp.errors import ConfigurationError, ConversionError, DeviceSafetyError, LightningEspError, WindowError
 from lightning_esp.quantization import Worker
 from tests.models.proved import prove
 from tests.models.random_architectures import Architecture, draw, takes
 
+# A percentile over few windows clips what is large in one of them.
+KEEP_ALL = Quantization(method="minmax")
 # Random weights are no trained network; below this, the integers have little to do with the model.
 LEAST_DECIBELS = 6.0
 FEW, MANY = 12, 400
@@ -32,12 +34,24 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
 
 
-def options(architecture: Architecture, seed: int) -> list[Streaming]:
-    """A random way to stream it, and the plain one for models that have too few parts for stages."""
+@dataclass(frozen=True)
+class Way:
+    """How an architecture is exported."""
+
+    streamings: tuple[Streaming, ...]
+    quantization: Quantization
+    target: str
+
+
+def draw_way(architecture: Architecture, seed: int) -> Way:
+    """A random way; with what may not fit the model left out one by one."""
     r = Random(seed)
     plain = Streaming(time_axis=architecture.axis, caches=r.choice(("auto", "auto", "explicit")))  # type: ignore[arg-type]
-    stages = r.choice((None, None, 2, 3))
-    return [Streaming(time_axis=architecture.axis, caches=plain.caches, stages=stages), plain] if stages else [plain]
+    staged = replace(plain, stages=r.choice((None, None, 2, 3)))
+    windowed = replace(staged, window=r.choice((None, None, 1, 2, 3, 6)))
+    target = r.choice(("esp32s3", "esp32s3", "esp32p4", "esp32c3"))
+    quantization = r.choice((KEEP_ALL, KEEP_ALL, Quantization(precision="int16")))
+    return Way((windowed, staged, plain), quantization, target)
 
 
 def recordings(architecture: Architecture, seed: int) -> list[Tensor]:
@@ -56,11 +70,11 @@ def attempt(seed: int, worker: Worker) -> QuantizedModel:
     """
     architecture = draw(seed)
     given = recordings(architecture, seed)
-    module = architecture.module.float()
-    for streaming in options(architecture, seed):
+    module, way = architecture.module.float(), draw_way(architecture, seed)
+    for streaming in way.streamings:
         try:
-            return prove(module, given, worker, streaming, LEAST_DECIBELS)
-        except ConfigurationError:
+            return prove(module, given, worker, streaming, LEAST_DECIBELS, way.quantization, way.target)
+        except (ConfigurationError, WindowError):
             continue
     raise AssertionError("not even the plain way")
 

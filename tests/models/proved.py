@@ -26,13 +26,14 @@ def prove(
     streaming: Streaming | None = None,
     least_decibels: float = 12.0,
     quantization: Quantization = KEEP_RANGE,
+    target: str = "esp32s3",
 ) -> QuantizedModel:
     """All proofs but that of the task, and that the integers are near the float model."""
     # As an export does, with what the lengths of the recordings tell.
     model = convert(
         module, as_example(module, recordings[0]), settle_time(module, recordings, streaming or Streaming())
     )
-    quantized = quantize(model, calibrate(model, recordings), quantization, worker=worker)
+    quantized = quantize(model, calibrate(model, recordings), quantization, target, worker=worker)
     result = verify(module, model, quantized, recordings, worker=worker)
     assert all(proof.passed for proof in result.proofs)
     assert ratio(module, quantized, recordings[0]) >= least_decibels
