@@ -17,13 +17,12 @@ from lightning_esp.streaming.model import Recordings, StreamingModel, Values, sl
 from lightning_esp.streaming.recordings import pad_recordings
 from lightning_esp.streaming.threads import single_thread
 from lightning_esp.verification.model import Proof
+from lightning_esp.verification.parity import ROUNDINGS
 
 NAME = "esp-ppq's graph equals the streaming form in float32"
 LIMIT = 1e-4
 RECORDINGS = 8
 WINDOWS = 16
-# Float32 may be off where sums cancel; a graph that adds up in another order may be off by this much more.
-ROUNDINGS = 8
 
 
 @dataclass(frozen=True)

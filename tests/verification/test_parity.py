@@ -127,6 +127,32 @@ def test_a_forward_that_reads_float32_tensors_of_its_own_gets_a_note() -> None:
     )
 
 
+def test_a_network_that_cancels_is_judged_by_its_own_rounding() -> None:
+    class Cancelling(Skip):
+        def forward(self, x: Tensor) -> Tensor:
+            y = 1e5 * super().forward(x)
+            return y - (y - y / 1e6)
+
+        def streaming_forward(self, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+            output, after = super().streaming_forward(x, cache)
+            # The same, but for rounding.
+            y = 3e5 * output
+            return y - (y - y / 3e6), after
+
+    class Wrong(Cancelling):
+        def streaming_forward(self, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+            output, after = super().streaming_forward(x, cache)
+            return output + 1e-3, after
+
+    for kind, passes in ((Cancelling, True), (Wrong, False)):
+        module, recordings = shake(kind()), [torch.randn(8, 30)]
+        model = convert(module, recordings[0], Streaming(window=2))
+        proofs, notes = float_parity(module, model, recordings)
+        assert proofs[0].figure > LIMITS[torch.float32]
+        assert [proof.passed for proof in proofs] == [passes, passes]
+        assert ["judged by what rounding does" in note for note in notes] == [True] * passes
+
+
 def test_a_large_output_is_judged_relative_to_its_size() -> None:
     class Loud(Skip):
         def forward(self, x: Tensor) -> Tensor:
