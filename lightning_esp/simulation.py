@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TypeAlias
+from typing import Any, TypeAlias, overload
 
 import torch
 from torch import Tensor
@@ -38,7 +38,9 @@ __all__ = [
     "simulate",
 ]
 
-Output: TypeAlias = "Tensor | tuple[Tensor, ...]"
+# A tensor, or a tuple of them where the model has several outputs. The type of a model is known when it is read; `Any` lets
+# a type checker take what the user knows of it.
+Output: TypeAlias = "Tensor | Any"
 
 
 class Simulation:
@@ -165,6 +167,12 @@ class Simulation:
         found = self._probe.run(integer_windows(self.quantized, values), tensors)
         return {name: array[0] for name, array in found.items()}
 
+    @overload
+    def run(self, recordings: Recording) -> Output: ...
+
+    @overload
+    def run(self, recordings: Recordings) -> list[Output]: ...
+
     def run(self, recordings: Recording | Recordings) -> Output | list[Output]:
         """Compute whole recordings from the initial state; the state of `step` stays as it is.
 
@@ -252,6 +260,4 @@ def simulate(bundle: Bundle | str | PathLike[str], recording: Recording, target:
         BundleError: the bundle was changed after the export, or holds no model for `target`.
         DataError: the recording does not fit the model.
     """
-    output = Simulation(bundle, target).run(recording)
-    assert not isinstance(output, list)
-    return output
+    return Simulation(bundle, target).run(recording)

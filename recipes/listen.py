@@ -38,8 +38,7 @@ def make_listener(bundle: Bundle) -> Outputs:
 
     @torch.inference_mode()
     def listen(waveform: Tensor) -> Tensor:
-        output = simulation.run(front_end(waveform[None])[0])
-        assert isinstance(output, Tensor)
+        output: Tensor = simulation.run(front_end(waveform[None])[0])
         return output
 
     return listen

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
 
+import lightning_esp
+
 ROOT = Path(__file__).parents[1]
-DIRECTORIES = ("lightning_esp", "idf_project")
+DIRECTORIES = ("lightning_esp", "idf_project", "recipes")
 
 
 def git(*arguments: str, cwd: Path = ROOT) -> str:
@@ -32,19 +36,32 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_it_holds_exactly_the_tracked_files(wheel: Path) -> None:
+def place(tracked: str) -> str:
+    """Where a file of the repository lies in the wheel: nothing outside the package."""
+    return tracked if tracked.startswith("lightning_esp/") else f"lightning_esp/{tracked}"
+
+
+def test_it_holds_exactly_the_tracked_files_byte_by_byte(wheel: Path) -> None:
     tracked = git("ls-tree", "-r", "-z", "--name-only", "HEAD", *DIRECTORIES).rstrip("\0").split("\0")
-    with zipfile.ZipFile(wheel) as archive:
-        held = [name for name in archive.namelist() if ".dist-info/" not in name]
     assert {name.split("/")[0] for name in tracked} == set(DIRECTORIES)
-    assert sorted(held) == sorted(tracked)
-
-
-def test_the_files_are_the_tracked_ones_byte_by_byte(wheel: Path) -> None:
     checkout = wheel.parents[1] / "checkout"
     with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if ".dist-info/" not in name]
-        assert [name for name in names if archive.read(name) != (checkout / name).read_bytes()] == []
+        held = [name for name in archive.namelist() if ".dist-info/" not in name]
+        assert sorted(held) == sorted(map(place, tracked))
+        assert [name for name in tracked if archive.read(place(name)) != (checkout / name).read_bytes()] == []
+
+
+def test_it_says_who_made_it_for_whom_and_which_it_is(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        told = Parser().parsestr(archive.read(name).decode())
+    assert told["Version"] == lightning_esp.__version__
+    assert told["Author"]
+    assert len(told.get_all("Project-URL", [])) >= 2
+    assert "Typing :: Typed" in told.get_all("Classifier", [])
+    needed = {re.split(r"[^\w-]", line)[0]: line for line in told.get_all("Requires-Dist", [])}
+    assert "extra == 'recipes'" in needed["torchaudio"].replace('"', "'")
+    assert re.search(r"<2\.\d+", needed["torch"])
 
 
 def test_an_installed_package_finds_its_project_and_its_types(wheel: Path, tmp_path: Path) -> None:
@@ -53,6 +70,8 @@ def test_an_installed_package_finds_its_project_and_its_types(wheel: Path, tmp_p
     program = (
         "import lightning_esp, pathlib\n"
         "from lightning_esp.bundle.writer import read_project\n"
+        "from lightning_esp.cli import main\n"
+        "main(['new', 'sensor', 'made'])\n"
         "print(pathlib.Path(lightning_esp.__file__).parents[1])\n"
         "print(*read_project(), sep='\\n')\n"
     )
@@ -61,7 +80,8 @@ def test_an_installed_package_finds_its_project_and_its_types(wheel: Path, tmp_p
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    place, *files = done.stdout.splitlines()
-    assert Path(place) == tmp_path
+    _, root, *files = done.stdout.splitlines()
+    assert Path(root) == tmp_path
+    assert (tmp_path / "made" / "sensor_tcn.py").is_file()
     assert "main/app_main.cpp" in files
     assert (tmp_path / "lightning_esp" / "py.typed").is_file()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import lightning_esp
 from lightning_esp.bundle.manifest import sha256
 from lightning_esp.bundle.model import MANIFEST, PAGE, REPORT, Bundle
 from lightning_esp.bundle.naming import target_dir
@@ -87,7 +87,4 @@ def refuse_form(bundle: Bundle, error: Exception) -> BundleError:
 
 def is_own(bundle: Bundle) -> bool:
     """Whether this version of the package has written the bundle."""
-    try:
-        return bool(bundle.manifest["versions"].get("lightning-esp") == version("lightning-esp"))
-    except PackageNotFoundError:
-        return "lightning-esp" not in bundle.manifest["versions"]
+    return bool(bundle.manifest["versions"].get("lightning-esp") == lightning_esp.__version__)

@@ -7,9 +7,9 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import lightning_esp
 from lightning_esp.bundle.audio import describe_audio, find_events
 from lightning_esp.bundle.excerpt import mark_events
 from lightning_esp.bundle.header import Names
@@ -90,10 +90,7 @@ def _versions(results: Results) -> dict[str, str]:
     found = {"esp-dl": ESP_DL_VERSION, "esp-idf": ESP_IDF_VERSION}
     for quantized, _ in results.values():
         found.update(quantized.versions)
-    try:
-        return {**found, "lightning-esp": version("lightning-esp")}
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return found
+    return {**found, "lightning-esp": lightning_esp.__version__}
 
 
 def _streaming(spec: StreamSpec) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning_esp
 from lightning_esp.bundle.audio import check_front_end, pack_audio, render_audio
 from lightning_esp.bundle.directory import check_output_dir, replace_directory
 from lightning_esp.bundle.failure import remove_failure_note
@@ -26,6 +25,7 @@ from lightning_esp.cost import check_budget
 from lightning_esp.errors import BundleError, ProofError
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.report import render_report
+from lightning_esp.resources import find_resource
 from lightning_esp.verification.model import Golden
 
 _log = logging.getLogger(__name__)
@@ -118,9 +118,9 @@ def read_project() -> dict[str, bytes]:
     """Return the files of `idf_project` that every bundle shares, by path: all but the reference model.
 
     Raises:
-        BundleError: the project is not beside the package, as in a broken installation.
+        BundleError: the project is not there, as in a broken installation.
     """
-    root = Path(lightning_esp.__file__).parents[1] / "idf_project"
+    root = find_resource("idf_project")
     if not (root / "CMakeLists.txt").is_file():
         raise BundleError(f"the ESP-IDF project is missing at {root}; install lightning-esp again.")
     paths = [path.relative_to(root) for path in sorted(root.rglob("*")) if path.is_file()]
