@@ -57,6 +57,8 @@ class Builder(Nodes):
             self.refuse("gives a tensor whose number of axes depends on the recording", "keep the axes fixed")
         time = [i for i in range(len(base)) if any(shape[i] != base[i] for shape in longer)]
         batches = [i for i in range(len(base)) if batch[i] != base[i]]
+        if time == batches == [0] and base[0] * 3 == batch[0] * 2:
+            return 0, 0
         if len(time) > 1 or set(time) & set(batches):
             self.refuse(
                 f"gives a tensor {list(base)} in which time is in more than one axis or mixed with the batch",
@@ -126,14 +128,15 @@ class Builder(Nodes):
         if index is not None and stream.time_axis is not None:
             shapes = self.runs(index)
             expected = [int(stream.frames[n]) for n in self.trace.frames]
-            found = [shape[stream.time_axis] for shape in shapes]
+            # The runs of other lengths have a batch of two.
+            found = [shape[stream.time_axis] // (2 if stream.folded else 1) for shape in shapes]
             if expected != found:
                 self.refuse(
                     f"gives {found} frames for recordings of {list(self.trace.frames)}, where {expected} were expected",
                     "write streaming_forward and streaming_caches() for this module by hand",
                 )
         if stream.time_axis is not None:
-            now = int(stream.frames[self.trace.frames[0]])
+            now = int(stream.frames[self.trace.frames[0]]) * (2 if stream.folded else 1)
             shape = tuple(now if i == stream.time_axis else n for i, n in enumerate(stream.shape))
             stream = replace(stream, shape=shape)
         ahead = self.ahead(stream)
@@ -158,6 +161,15 @@ class Builder(Nodes):
             f"takes a number of frames ({found[0]}) that is not the length of any tensor so far",
             "use the length of the tensor that it must fit, or a constant number of frames",
         )
+
+    def check_folded(self, stream: Stream) -> None:
+        """Refuse a layer that the chip computes for the first element of the first axis only, where a window has several."""
+        if stream.folded and self.frames(stream.pace) > 1:
+            self.refuse(
+                f"gets {self.frames(stream.pace)} frames of a window in the axis of the batch, of which the chip computes the first",
+                f"use Streaming(window={max(1, stream.pace)}), so that a window has one frame there, or apply it on [batch, channels, "
+                "time, ...] with a kernel of one frame",
+            )
 
     def align(self, streams: Iterable[Stream]) -> list[Stream]:
         """Delay streams until all stand at one lag, so that their frames belong together."""
@@ -186,6 +198,11 @@ class Builder(Nodes):
         """Add a cache: the last `frames` frames before the window, followed by the window."""
         if frames == 0:
             return stream.node
+        if stream.folded:
+            self.refuse(
+                "needs past frames where batch and time are one axis",
+                "split them again, x.reshape(batch, time, ...), in front of what joins frames",
+            )
         if stream.batch_axis != 0:
             self.refuse("needs past frames of a tensor whose first axis is not the batch", "put the batch in front")
         shape = [1 if i == 0 else n for i, n in enumerate(stream.shape)]

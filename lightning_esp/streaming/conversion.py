@@ -147,6 +147,11 @@ def _output(build: Builder, value: Any) -> Stream:
             f"the output {list(value.shape)} of the model has no time axis; return one output per frame, and pool after "
             "the exported model."
         )
+    if value.folded:
+        raise ConversionError(
+            f"the output {list(value.shape)} of the model has batch and time in one axis; return it as [batch, time, ...], "
+            "y.reshape(batch, time, ...)."
+        )
     return value  # type: ignore[no-any-return]
 
 
@@ -196,6 +201,7 @@ def _assemble(flowed: _Flowed, stride: int, window: int, streaming: Streaming) -
             build.graph.erase_node(node)
     for stream in build.streams:
         stream.node.meta.setdefault("time_axis", stream.time_axis)
+        stream.node.meta.setdefault("folded", stream.folded)
         stream.node.meta.setdefault("batch_axis", stream.batch_axis)
     module = fx.GraphModule(build.root, build.graph, class_name="Streamed")
     inputs = tuple(_port(name, stream, build) for name, stream in flowed.inputs.items())

@@ -28,7 +28,8 @@ class Stream:
         node: what computes it for one window.
         shape: offline shape in the base run of the trace.
         batch_axis: axis of the batch; None for a tensor without.
-        time_axis: axis of time; None for a tensor that is held for the whole recording.
+        time_axis: axis of time; None for a tensor that is held for the whole recording. The axis of the batch where the
+            two are one.
         pace: input frames per frame of this tensor.
         lag: frames that the stream trails the offline tensor; negative where left padding is pending.
         frames: offline frames for recordings of 0, 1, 2, ... input frames.
@@ -59,6 +60,11 @@ class Stream:
         """The time axis of a tensor that has one."""
         assert self.time_axis is not None
         return self.time_axis
+
+    @property
+    def folded(self) -> bool:
+        """Whether batch and time are one axis, `[batch * time, ...]`: every frame is a recording of its own."""
+        return self.time_axis is not None and self.time_axis == self.batch_axis
 
     @property
     def moving(self) -> bool:

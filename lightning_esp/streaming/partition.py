@@ -135,13 +135,20 @@ def _groups(graph: _Graph) -> list[list[fx.Node]]:
             node = root[node]
         return node
 
-    for bond in [*_fused(graph), *_around_caches(graph)]:
+    for bond in [*_fused(graph), *_around_caches(graph), *_folded(graph)]:
         for node in bond[1:]:
             root[find(node)] = find(bond[0])
     groups: dict[fx.Node, list[fx.Node]] = {}
     for node in nodes:
         groups.setdefault(find(node), []).append(node)
     return _in_order(list(groups.values()), {node: index for index, node in enumerate(nodes)})
+
+
+def _folded(graph: _Graph) -> list[list[fx.Node]]:
+    """A tensor with batch and time in one axis stays in its stage: what crosses a cut has its recordings in front."""
+    return [
+        [node, *(user for user in node.users if user.op != "output")] for node in graph.nodes if node.meta.get("folded")
+    ]
 
 
 def _fused(graph: _Graph) -> list[list[fx.Node]]:

@@ -156,7 +156,7 @@ STRANGERS = (
              Refused(UnsupportedOperatorError, "that forward makes to fit the length of the recording", "a parameter or buffer without a time axis"), frames=4),
     Stranger("Conv-TasNet masker, [B, speakers, bins, T]", lambda: Masker(16, 12, 2, ChannelLN), (16, T), Exports(20), slow=True),
     Stranger("DPRNN block, across chunks as they come", lambda: DualPath(8, "lstm"), (8, 4, T),
-             Refused(UnsupportedOperatorError, "mixed with the batch", "axes of their own"), Streaming(time_axis=3)),
+             Refused(UnsupportedOperatorError, "'inner' (LSTM): lstm runs along axis 1", "nn.Conv2d over the bins"), Streaming(time_axis=3)),
     Stranger("DPTNet block", lambda: DualPath(8, "attention"), (8, 4, T),
              Refused(UnsupportedOperatorError, "mixed with the batch", "axes of their own"), Streaming(time_axis=3)),
     Stranger("SuDoRM-RF block, causal", lambda: SuDoRMRF(8, 2), (8, T), Exports(30), frames=4),

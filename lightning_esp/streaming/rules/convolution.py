@@ -51,7 +51,8 @@ def convolve(
     dilations, strides = spatial(dilation, count), spatial(stride, count)
     first, last = _paddings(padding, kernel, dilations)
     options = Options(strides, first, dilations, groups)
-    axis = _time_axis(build, input, count) if input.moving else None
+    build.check_folded(input)
+    axis = _time_axis(build, input, count) if input.moving and not input.folded else None
     # torch pads one more behind than in front where the padding is odd.
     more = tuple(0 if i == axis else b - a for i, (a, b) in enumerate(zip(first, last, strict=True)))
     if any(more):
@@ -124,7 +125,8 @@ def convolve_transposed(
     count = weight.value.ndim - 2
     options = Options(spatial(stride, count), spatial(padding, count), spatial(dilation, count), groups)
     extra = spatial(output_padding, count)
-    if not input.moving:
+    build.check_folded(input)
+    if not input.moving or input.folded:
         return per_frame(build, _transposed(build, weight, bias, options, extra), input)
     axis = _time_axis(build, input, count)
     extent = (weight.value.shape[2 + axis] - 1) * options.dilation[axis] + 1

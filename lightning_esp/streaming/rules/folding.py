@@ -21,7 +21,14 @@ def fold(build: Builder, x: Stream) -> Stream | None:
     """
     batch, time = build.axes()
     after = build.shape()
-    if x.time_axis is None or time is None or batch != x.batch_axis or batch is None or batch >= min(time, x.time_axis):
+    if (
+        x.time_axis is None
+        or x.folded
+        or time is None
+        or batch != x.batch_axis
+        or batch is None
+        or batch >= min(time, x.time_axis)
+    ):
         return None
     same_front = prod(x.shape[: x.time_axis]) == prod(after[:time])
     inner, outer = prod(x.shape[x.time_axis + 1 :]), prod(after[time + 1 :])

@@ -89,6 +89,7 @@ def _pool(
     _check_sizes(build, x, kernel_size, stride)
     kernel = spatial(kernel_size, count)
     strides = kernel if stride in (None, ()) else spatial(stride, count)
+    build.check_folded(x)
     axis = _time(x, count)
     function = _FUNCTIONS[build.call.name]
     if axis is None or not x.moving:

@@ -88,6 +88,12 @@ def _recurrent(
 
 
 def _check(build: Builder, x: Stream, states: Any, bidirectional: bool, batch_first: bool) -> None:
+    if x.folded:
+        build.refuse(
+            f"runs along axis 1 of {list(x.shape)} in each frame, where batch and time are one axis, and a recurrent layer has no "
+            "form on the chip but over time",
+            "replace it by nn.Conv2d over the bins, or run it over time, on [batch, time, channels]",
+        )
     if bidirectional:
         build.refuse("runs backwards too (bidirectional=True)", "use bidirectional=False")
     time = 1 if batch_first else 0

@@ -55,7 +55,8 @@ def reshape(build: Builder, x: Stream | Pending, *_: Any, **__: Any) -> Stream:
         return folded
     shape = build.shape()
     batch, time = build.axes()
-    _check_apart(build, x, shape, batch, time)
+    if not _folds(x, shape, batch, time):
+        _check_apart(build, x, shape, batch, time)
 
     def size(axis: int, n: int) -> Any:
         if axis == batch:
@@ -63,6 +64,15 @@ def reshape(build: Builder, x: Stream | Pending, *_: Any, **__: Any) -> Stream:
         return Frame(x.pace) if axis == time else n
 
     return per_frame(build, torch.reshape, x, tuple(size(i, n) for i, n in enumerate(shape)))
+
+
+def _folds(x: Stream, shape: tuple[int, ...], batch: int | None, time: int | None) -> bool:
+    """Whether `[batch, time, ...]` becomes `[batch * time, ...]`, or comes out of it again."""
+    if batch != 0 or x.batch_axis != 0 or not x.moving:
+        return False
+    if x.folded:
+        return time in (0, 1) and prod(shape[: time + 1]) == x.shape[0]
+    return x.time_axis == 1 and time == 0 and shape[0] == x.shape[0] * x.shape[1]
 
 
 def _check_apart(build: Builder, x: Stream, shape: tuple[int, ...], batch: int | None, time: int | None) -> None:
@@ -82,8 +92,9 @@ def _check_apart(build: Builder, x: Stream, shape: tuple[int, ...], batch: int |
         if not same:
             build.refuse(
                 f"mixes {name} with another axis ({list(x.shape)} to {list(shape)})",
-                "keep the batch and time in axes of their own and reshape the others, x.flatten(1, 2) of [batch, "
-                "channels, bins, time] say",
+                "keep the batch and time in axes of their own and reshape the others, x.flatten(1, 2) of [batch, channels, bins, "
+                "time] say; batch and time alone may be joined, [batch, time, ...] to [batch * time, ...]. A layer that all bins "
+                "share is nn.Conv2d with a kernel of one bin; a recurrent layer that they share has no form on the chip",
             )
 
 
