@@ -109,6 +109,9 @@ def _with_batch(module: nn.Module, named: Values) -> Values:
     found = _attempt(module, batched)
     if not isinstance(found, Exception):
         return batched
+    if isinstance(alone, tuple) and isinstance(twice, tuple):
+        # Nothing else runs, so it is the batch, whatever the outputs make of it.
+        return named
     if isinstance(alone, tuple) and isinstance(twice, Exception):
         raise ConversionError(
             f"forward of {type(module).__name__} runs on the example {_shapes(named)}, but not on a batch of two: "
@@ -131,10 +134,11 @@ def _attempt(module: nn.Module, named: Values) -> _Outputs | Exception:
 
 
 def _is_batch(alone: _Outputs | Exception | None, twice: _Outputs | Exception | None) -> bool:
-    # Conv layers take inputs without a batch too, so axis 0 is a batch only if doubling it doubles the output.
+    # Conv layers take inputs without a batch too, so axis 0 is a batch only if doubling it doubles an output; another may
+    # be a state that has the batch elsewhere.
     if not isinstance(alone, tuple) or not isinstance(twice, tuple):
         return False
-    return all(a.ndim > 0 and len(b) == 2 * len(a) for a, b in zip(alone, twice, strict=True))
+    return any(a.ndim > 0 and b.ndim > 0 and len(b) == 2 * len(a) for a, b in zip(alone, twice, strict=True))
 
 
 def _shapes(named: Values) -> dict[str, list[int]]:

@@ -20,3 +20,12 @@ def test_a_recording_whose_first_axis_is_one_gets_a_batch_of_its_own() -> None:
 def test_what_forward_does_not_take_stays_as_it_is(shape: tuple[int, ...]) -> None:
     recording = torch.randn(shape)
     assert as_example(nn.Conv1d(3, 2, 1), recording) is recording
+
+
+def test_outputs_without_the_batch_in_front_do_not_hide_it() -> None:
+    gru, conv = nn.GRU(3, 2, batch_first=True), nn.Conv1d(3, 2, 1)
+    for module, recording in (
+        (Function(lambda m, x: m.gru(x), gru=gru), torch.randn(20, 3)),
+        (Function(lambda m, x: m.conv(x).mean(2).squeeze(), conv=conv), torch.randn(3, 20)),
+    ):
+        assert name_example(module, as_example(module, recording))["x"].shape == (1, *recording.shape)
