@@ -28,6 +28,13 @@ def admit(module: nn.Module) -> nn.Module:
             "or put a function into the forward of one."
         )
     module = inner_module(module)
+    if isinstance(module, nn.RNNBase):
+        kind = type(module).__name__
+        raise ConversionError(
+            f"the module is an nn.{kind} by itself, whose forward returns the state after the last frame too, and that is no "
+            "output per frame; the stream keeps it itself. Give a module whose forward returns the output alone, with the "
+            f"nn.{kind} as self.rnn: `return self.rnn(x)[0]`."
+        )
     for path, child in module.named_modules():
         _check(child, _where(path, child))
     return _bare_copy(module).eval().requires_grad_(False)

@@ -18,7 +18,7 @@ from lightning_esp.streaming.calling import call
 from lightning_esp.streaming.contents import check_contents, other_contents
 from lightning_esp.streaming.recorder import Recorder
 from lightning_esp.streaming.statelessness import check_stateless
-from lightning_esp.streaming.trace import Ref, Trace, check_same_calls, merge_calls, needed
+from lightning_esp.streaming.trace import Constant, Ref, Trace, check_same_calls, merge_calls, needed
 
 _Run = tuple[Recorder, tuple[Any, ...]]
 
@@ -125,8 +125,10 @@ def _merge(runs: Sequence[_Run], frames: tuple[int, ...]) -> Trace:
     for value in runs[0][1]:
         if not isinstance(value, Ref):
             raise ConversionError(
-                f"forward of {type(first.stack[0]).__name__} returns {type(value).__name__}, which does not depend on the "
-                "input; return tensors computed from the input, alone or as a tuple."
+                f"forward of {type(first.stack[0]).__name__} returns "
+                f"{'a tensor' if isinstance(value, Constant) else type(value).__name__}, which does not depend on the input, or is "
+                "computed from it out of sight, as torch.vmap, torch.func and numpy do; return tensors computed from the input by "
+                "torch functions, alone or as a tuple."
             )
         outputs.append(value.index)
     return Trace(needed(calls, outputs), shapes, tuple(outputs), frames, {}, torch.float32)

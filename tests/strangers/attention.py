@@ -123,6 +123,6 @@ STRANGERS = (
              Refused(UnsupportedOperatorError, "multiplies two tensors made from the input", "use convolutions or nn.GRU")),
     Stranger("Conformer, scaled_dot_product_attention", lambda: Conformer(8, "sdpa"), (T, 8),
              Refused(UnsupportedOperatorError, "attends over all of time", "use nn.GRU or causal convolutions")),
-    Stranger("Emformer-like segments", lambda: Emformer(8, 4), (T, 8), Refused(UnsupportedOperatorError, "unfold takes windows of frames apart", "use nn.Conv1d"), frames=4),
+    Stranger("Emformer-like segments", lambda: Emformer(8, 4), (T, 8), Refused(UnsupportedOperatorError, "reshape mixes the batch with another axis", "keep the batch and time"), frames=4),
     Stranger("Attention over channels", lambda: ChannelAttention(8), (T, 8), Exports(25)),
 )  # fmt: skip

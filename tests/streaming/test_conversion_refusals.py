@@ -215,8 +215,9 @@ CASES: dict[str, tuple[Forward, dict[str, nn.Module], str, Forward, dict[str, nn
                    lambda m, x: x + x.unsqueeze(2).flatten(1, 2), {}),
     "unknown": (lambda m, x: torch.fft.rfft(x, dim=1).abs()[:, :1] + x, {},
                 r"fft_rfft has no streaming rule.*write streaming_forward", lambda m, x: x, {}),
-    "unfold": (lambda m, x: F.pad(x, (2, 0)).unfold(-1, 3, 1).mean(-1), {}, r"unfold takes windows of frames.*F\.avg_pool1d",
-               average, {}),
+    "divisor": (lambda m, x: F.avg_pool2d(x.unsqueeze(1), (3, 1), 1, (1, 0), divisor_override=2).squeeze(1), {},
+                r"avg_pool2d divides by divisor_override=2.*\* \(k \* k / divisor\)",
+                lambda m, x: (F.avg_pool2d(x.unsqueeze(1), (3, 1), 1, (1, 0)) * 1.5).squeeze(1), {}),
 }  # fmt: skip
 
 
@@ -293,8 +294,13 @@ def test_a_constant_output_is_refused() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.zeros(x.shape)
 
-    with pytest.raises(ConversionError, match="does not depend on the input"):
-        convert(Constant(), torch.randn(1, 3, 30), Streaming(time_axis=2))
+    class Hidden(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.vmap(torch.relu)(x)
+
+    for module in (Constant(), Hidden()):
+        with pytest.raises(ConversionError, match=r"does not depend on the input, or is computed .* as torch\.vmap"):
+            convert(module, torch.randn(1, 3, 30), Streaming(time_axis=2))
 
 
 def test_lengths_that_differ_for_some_rests_only_are_told_apart() -> None:

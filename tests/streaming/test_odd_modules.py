@@ -301,6 +301,8 @@ WORKS: dict[str, Make] = {
     "operator of torch.ops": make(lambda m, x: torch.ops.aten.relu.default(m.c(x))),
     "checkpointed": make(lambda m, x: checkpoint(m.c, x, use_reentrant=False)),
     "rows of a tensor": make(lambda m, x: torch.stack([2 * row for row in m.c(x).transpose(0, 1)], 1)),
+    "windows of frames": make(lambda m, x: m.c(F.pad(x, (2, 0)).unfold(-1, 3, 1).amax(-1))),
+    "windows of frames apart": make(lambda m, x: (x.unfold(2, 5, 2) * torch.arange(5, dtype=x.dtype)).sum(-1)),
     "any arguments": AnyArguments,
     "by place": ByPlace,
     "containers": Layers,
@@ -439,6 +441,7 @@ REFUSED: dict[str, tuple[Make, tuple[str, ...]]] = {
     "no module": (lambda: torch.tanh, ("builtin_function", "nn.Module")),  # type: ignore[return-value]
     "meta": (frozen_meta, ("module '0'", "'weight' is on the meta device", "to_empty")),
     "lazy": (lambda: nn.Sequential(nn.LazyConv1d(4, 1)), ("module '0'", "has no shape yet", "once on an example")),
+    "recurrent": (lambda: nn.GRU(30, 3, batch_first=True), ("an nn.GRU by itself", "`return self.rnn(x)[0]`")),
     "no forward": (nn.Module, ("does not run on the example", "forward")),
     "own error": (Fails, ("ValueError: 80 mel bands wanted, not 4", "[1, 4, 30]")),
     "one at a time": (make(one_at_a_time), ("one recording at a time", "batch")),

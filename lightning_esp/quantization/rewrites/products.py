@@ -42,17 +42,24 @@ def _sum(graph: Graph, node: NodeProto) -> None:
     assert matrix is not None
     moving, fixed = letters[1 - at], letters[at]
     summed, new = [c for c in fixed if c not in out], [c for c in fixed if c in out]
+    distinct = all(len(set(text)) == len(text) for text in (*letters, out))
+    if distinct and not summed and out == moving:
+        _scale(graph, node, node.input[1 - at], (moving, fixed), matrix)
+        return
     plain = (
         set(out) == (set(moving) - set(summed)) | set(new) and not set(new) & set(moving) and set(summed) <= set(moving)
     )
-    if (
-        plain
-        and summed
-        and new
-        and moving[0] == out[0]
-        and all(len(set(text)) == len(text) for text in (*letters, out))
-    ):
+    if plain and summed and moving[0] == out[0] and distinct:
         _multiply(graph, node, node.input[1 - at], (moving, fixed, out), matrix)
+
+
+def _scale(graph: Graph, node: NodeProto, x: str, letters: tuple[str, str], factor: Array) -> None:
+    """A product without a sum, `bct,c->bct`: the factor broadcasts."""
+    moving, fixed = letters
+    turned = factor.transpose([fixed.index(c) for c in moving if c in fixed])
+    sizes = dict(zip(fixed, factor.shape, strict=True))
+    wide = graph.add_constant(node, turned.reshape([sizes.get(c, 1) for c in moving]), "factor")
+    graph.replace(node, [graph.make(node, "Mul", [x, wide], node.output[0])])
 
 
 def _multiply(graph: Graph, node: NodeProto, x: str, equation: tuple[str, str, str], matrix: Array) -> None:
@@ -71,7 +78,7 @@ def _multiply(graph: Graph, node: NodeProto, x: str, equation: tuple[str, str, s
     if len(summed) > 1:
         steps.append("Reshape", np.array([-1, *(shape[c] for c in kept[1:]), square.shape[0]]))
     steps.append("MatMul", square)
-    if len(new) > 1:
+    if len(new) != 1:
         steps.append("Reshape", np.array([-1, *(shape[c] for c in (*kept[1:], *new))]))
     steps.transpose([[*kept, *new].index(c) for c in out])
     steps.finish()

@@ -34,9 +34,12 @@ def average(
     """`avg_pool1d` and `avg_pool2d`; with stride 1 a moving average."""
     count = _count(build)
     paddings = spatial(padding, count)
-    options: dict[str, Any] = {"count_include_pad": count_include_pad}
     if divisor_override is not None:
-        options["divisor_override"] = divisor_override
+        build.refuse(
+            f"divides by divisor_override={divisor_override}, which the chip's pool has not",
+            "leave it out, and multiply by what is left, F.avg_pool2d(x, k) * (k * k / divisor)",
+        )
+    options: dict[str, Any] = {"count_include_pad": count_include_pad}
     axis = _time(input, count)
     if axis is not None and paddings[axis] and not count_include_pad:
         build.refuse("divides by fewer frames at the start (count_include_pad=False)", _PAD_FIRST)

@@ -27,11 +27,19 @@ def unfold(build: Builder, x: Stream, *args: Any, **named: Any) -> Any:
 
 def _windows(build: Builder, x: Stream, dimension: int, size: int, step: int) -> Stream:
     axis = dimension % len(x.shape)
-    if axis == x.time_axis:
-        build.refuse("takes windows of frames apart", "use nn.Conv1d, or F.avg_pool1d for a moving average")
+    if axis == x.time_axis and x.moving:
+        return _past(build, x, size, step)
     if axis == x.batch_axis:
         build.refuse("takes windows of the batch", "leave the batch as it is")
     return per_frame(build, take_windows, x, axis, size, step)
+
+
+def _past(build: Builder, x: Stream, size: int, step: int) -> Stream:
+    """Windows of frames: each frame beside those before it."""
+    place, frames = build.slide(x, size, step)
+    node = build.emit(take_windows, frames, x.time, size, step)
+    rest = build.slide_rest(lambda values: take_windows(values, x.time, size, step), x, size)
+    return build.result(node, [x], rest=rest, **build.slid(x, place))
 
 
 def take_windows(x: Tensor, axis: int, size: int, step: int) -> Tensor:

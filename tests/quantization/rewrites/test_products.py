@@ -36,6 +36,9 @@ CASES = {
     "to channels last": (einsum("oc,bct->bto"), (4, 5), (5, 7), ["Transpose", "MatMul"]),
     "bins": (einsum("fg,bctf->bctg"), (6, 4), (3, 7, 6), ["MatMul"]),
     "channels and bins": (einsum("cfg,bctf->btg"), (3, 6, 4), (3, 7, 6), ["Transpose", "Reshape", "MatMul"]),
+    "scale": (einsum("c,bct->bct"), (5,), (5, 7), ["Mul"]),
+    "scale of two axes": (einsum("fc,bctf->bctf"), (6, 3), (3, 7, 6), ["Mul"]),
+    "to one number": (einsum("c,bct->bt"), (5,), (5, 7), ["Transpose", "MatMul", "Reshape"]),
     "two new axes": (einsum("fgh,btf->btgh"), (6, 4, 2), (7, 6), ["MatMul", "Reshape"]),
 }  # fmt: skip
 
@@ -49,7 +52,7 @@ def test_a_stored_factor_stands_second(name: str) -> None:
 
 def test_what_no_matrix_does_stays() -> None:
     x = torch.randn(2, 5, 7)
-    for equation, shape in (("bct,c->bct", (5,)), ("bct,co->boct", (5, 4)), ("bct,co->bo", (5, 4))):
+    for equation, shape in (("bct,co->boct", (5, 4)), ("bct,co->bo", (5, 4))):
         product = Product(lambda x, w, e=equation: torch.einsum(e, x, w), *shape)
         assert "Einsum" in types(rewritten(product, x))
 
