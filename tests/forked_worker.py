@@ -15,13 +15,15 @@ import sys
 from contextlib import suppress
 from typing import IO, Any, cast
 
+from lightning_esp.quantization.process import SETTINGS
+
 
 class Nursery:
     """A process that forks workers. It ends with this one."""
 
     def __init__(self) -> None:
         self._socket, other = socket.socketpair()
-        environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        environment = {**os.environ, **SETTINGS}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         command = [sys.executable, __file__, str(other.fileno())]
         self._process = subprocess.Popen(command, pass_fds=[other.fileno()], env=environment)

@@ -9,15 +9,35 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
 import struct
 import subprocess
 import sys
 import tempfile
 import weakref
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any
 
 from lightning_esp.errors import LightningEspError, QuantizationError
+
+# One thread: with several, a step of esp-ppq's executor takes ten times as long. onnxruntime, which esp-ppq imports, would
+# tell its vendor about this machine.
+SETTINGS = {
+    "PYTHONHASHSEED": "0",
+    "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "ORT_DISABLE_TELEMETRY": "1",
+}
+
+# Python puts the current directory first, where a file of the user's may be called like a module of ours.
+_COMMAND = (
+    "import sys; sys.path = [p for p in sys.path if p]; import runpy; runpy.run_path(sys.argv[2], None, '__main__')"
+)
+_WORKER = "lightning_esp.quantization.worker"
+
+# Milliseconds that a worker has to clear up when it is no longer needed.
+_GRACE = 5000
 
 _SIZE = struct.Struct("<Q")
 
@@ -44,11 +64,10 @@ def receive(stream: IO[bytes]) -> Any:
 
 def launch(complaints: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a worker process that answers on pipes and writes what it has to say beside into a file."""
-    # One thread: with several, a step of esp-ppq's executor takes ten times as long.
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    environment = {**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.Popen(
-        [sys.executable, "-m", "lightning_esp.quantization.worker"],
+        # Its name is for whoever looks at the list of processes.
+        [sys.executable, "-c", _COMMAND, _WORKER, str(Path(__file__).with_name("worker.py"))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=complaints,
@@ -105,6 +124,14 @@ class Worker:
 
 
 def _end(process: subprocess.Popen[bytes], complaints: IO[bytes]) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    # It ends when it finds that closed, and takes its temporary files along.
+    waiting = select.poll()
+    waiting.register(process.stdout, 0)
+    waiting.poll(_GRACE)
     process.kill()
     process.wait()
     for stream in (process.stdin, process.stdout, complaints):

@@ -3,6 +3,9 @@
 import io
 import os
 import signal
+import tempfile
+import time
+from pathlib import Path
 
 import pytest
 
@@ -72,9 +75,41 @@ def test_the_process_ends_with_the_worker() -> None:
     assert process.poll() is not None
 
 
-def test_the_worker_does_not_depend_on_the_directory(
-    tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch
+def test_the_worker_imports_nothing_of_the_directory_and_writes_nothing_outside_of_a_folder_that_goes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    with Worker() as elsewhere, pytest.raises(QuantizationError, match="esp-ppq failed in fly"):
-        elsewhere.call("fly")
+    (tmp_path / "cwd").mkdir()
+    for name in ("onnx", "numpy", "select"):
+        (tmp_path / f"cwd/{name}.py").write_text(f"open({str(tmp_path / 'cwd/ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path / "cwd")
+    # What onnxruntime would tell its vendor, it keeps below the home directory until it can.
+    for name in ("HOME", "XDG_CACHE_HOME", "TMPDIR"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with Worker() as elsewhere:
+        with pytest.raises(QuantizationError, match="esp-ppq failed in fly"):
+            elsewhere.call("fly")
+        (folder,) = (tmp_path / "TMPDIR").iterdir()
+        (folder / "left").write_text("behind")
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {"cwd/onnx.py", "cwd/numpy.py", "cwd/select.py"}
+    assert not folder.exists()
+
+
+def test_the_worker_ends_with_its_caller_also_while_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with tempfile.TemporaryFile() as complaints:
+        process = launch(complaints)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        while not any(tmp_path.iterdir()):
+            time.sleep(0.01)
+        # As the system does for a process that was killed.
+        process.stdin.close()
+        assert process.wait() == 0
+        process.stdout.close()
+        complaints.seek(0)
+        assert complaints.read() == b""
+    assert list(tmp_path.iterdir()) == []
