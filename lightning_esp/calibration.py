@@ -62,6 +62,7 @@ def calibrate(
     calibration = calibration or Calibration()
     spec = model.spec
     chosen = _choose(check_recordings(spec, recordings), calibration)
+    _check_dtypes(chosen)
     counts = [frames // spec.window for _, frames in chosen]
     used = sorted(((values, n) for (values, _), n in zip(chosen, counts, strict=True) if n), key=lambda pair: -pair[1])
     if not used:
@@ -77,6 +78,14 @@ def calibrate(
         dropped_frames=sum(frames % spec.window for _, frames in chosen),
         short_recordings=len(chosen) - len(used),
     )
+
+
+def _check_dtypes(recordings: list[tuple[Values, int]]) -> None:
+    found = {str(value.dtype) for values, _ in recordings for value in values.values()} - {"torch.float32"}
+    if found:
+        raise DataError(
+            f"the recordings are {' and '.join(sorted(found))}, but a streaming model computes in float32; give recording.float()."
+        )
 
 
 def _choose(recordings: list[tuple[Values, int]], calibration: Calibration) -> list[tuple[Values, int]]:

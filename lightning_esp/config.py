@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lightning_esp.errors import ConfigurationError, UnknownTargetError
+from lightning_esp.options import check_types
 
 TARGETS: tuple[str, ...] = (
     "esp32s3",
@@ -88,14 +89,11 @@ class Streaming:
     frame_period: float | None = None
 
     def __post_init__(self) -> None:
+        check_types(self)
         _require(self.window is None or self.window >= 1, f"Streaming(window={self.window}) must be at least 1 frame.")
         _require(self.lookahead >= 0, f"Streaming(lookahead={self.lookahead}) must be 0 frames or more.")
         _require(
-            self.caches in ("auto", "native", "explicit"),
-            f"Streaming(caches={self.caches!r}) must be 'auto', 'native' or 'explicit'.",
-        )
-        _require(
-            self.frame_period is None or self.frame_period > 0,
+            self.frame_period is None or 0 < self.frame_period < math.inf,
             f"Streaming(frame_period={self.frame_period}) must be a positive number of seconds.",
         )
         self._check_stages()
@@ -124,6 +122,7 @@ class Calibration:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_types(self)
         _require(self.max_recordings >= 1, f"Calibration(max_recordings={self.max_recordings}) must be at least 1.")
         _require(self.max_windows >= 1, f"Calibration(max_windows={self.max_windows}) must be at least 1.")
 
@@ -159,14 +158,7 @@ class Quantization:
     min_snr_db: float | None = None
 
     def __post_init__(self) -> None:
-        _require(
-            self.precision in ("int8", "int16", "auto"),
-            f"Quantization(precision={self.precision!r}) must be 'int8', 'int16' or 'auto'.",
-        )
-        _require(
-            self.method in ("kl", "percentile", "mse", "minmax"),
-            f"Quantization(method={self.method!r}) must be 'kl', 'percentile', 'mse' or 'minmax'.",
-        )
+        check_types(self)
         _require(
             self.min_snr_db is None or not math.isnan(self.min_snr_db),
             f"Quantization(min_snr_db={self.min_snr_db}) must be a number of decibels, or left out.",
@@ -194,6 +186,7 @@ class Budget:
     step_us: float | None = None
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("flash", "ram", "step_us"):
             limit = getattr(self, name)
             _require(limit is None or limit > 0, f"Budget({name}={limit}) must be a positive number, or left out.")
@@ -231,16 +224,13 @@ class Detector:
     retrigger: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name, least in (("average", 1), ("minimum", 1), ("refractory", 0)):
             frames = getattr(self, name)
             _require(
                 frames is None or frames >= least,
                 f"Detector({name}={frames}) must be {'at least 1 frame' if least else '0 frames or more'}.",
             )
-        _require(
-            self.activation in ("softmax", "sigmoid", "none"),
-            f"Detector(activation={self.activation!r}) must be 'softmax', 'sigmoid' or 'none'.",
-        )
         _require(
             self.max_false_accepts_per_hour >= 0,
             f"Detector(max_false_accepts_per_hour={self.max_false_accepts_per_hour}) must be 0 or more.",
@@ -292,12 +282,25 @@ class Deployment:
     frontend: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        check_types(self)
         _require(
-            re.fullmatch(r"[a-z][a-z0-9_]*", self.name) is not None
+            re.fullmatch(r"[a-z][a-z0-9_]{0,63}", self.name) is not None
             and re.fullmatch(_CPP_KEYWORDS, self.name) is None
             and re.fullmatch(_C_FUNCTIONS, self.name) is None
             and self.name not in _TAKEN_NAMES,
-            f"Deployment(name={self.name!r}) becomes a C++ namespace: use lower-case letters, digits and underscores, "
-            f"a letter first, and no C++ keyword, no function of the C library, and none of "
+            f"Deployment(name={self.name!r}) becomes a C++ namespace: use at most 64 lower-case letters, digits and "
+            f"underscores, a letter first, and no C++ keyword, no function of the C library, and none of "
             f"{', '.join(sorted(_TAKEN_NAMES))}.",
+        )
+        self._check_labels()
+
+    def _check_labels(self) -> None:
+        labels = list(self.labels or ())
+        _require(
+            all(label and label.isprintable() for label in labels),
+            f"Deployment(labels={labels}) must be names that can be printed: the report shows them and the firmware logs them.",
+        )
+        _require(
+            len(set(labels)) == len(labels),
+            f"Deployment(labels={labels}) names a class twice; each is one of the model's outputs.",
         )

@@ -25,6 +25,7 @@ from lightning_esp.streaming import Recording, Recordings, convert
 from lightning_esp.streaming.admission import admit
 from lightning_esp.streaming.axes import settle_time
 from lightning_esp.streaming.example import as_example, check_takes_floats
+from lightning_esp.streaming.recordings import check_kinds
 from lightning_esp.verification import TaskResult, Verification
 from lightning_esp.verification.model import Golden, GoldenAudio
 from lightning_esp.verification.pace import keeps_up
@@ -119,6 +120,7 @@ def check_inputs(
     """
     check_versions()
     check_output_dir(output_dir)
+    check_kinds(recordings)
     if len(recordings) == 0:
         raise DataError("export got no recordings; give at least one to calibrate and verify the model with.")
     check_detector(deployment, has_streams)

@@ -26,7 +26,7 @@ from lightning_esp.integers.windows import join_windows
 from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.streaming.model import Recording, Recordings, Values, as_named, count_frames
-from lightning_esp.streaming.recordings import check_recordings, pad_recordings
+from lightning_esp.streaming.recordings import check_kind, check_recordings, pad_recordings
 
 __all__ = [
     "IntegerPipeline",
@@ -203,6 +203,7 @@ class Simulation:
 
     def _check(self, frames: Recording) -> tuple[Values, int]:
         """Return the inputs that are sliced along time, and their frames; keep the held ones."""
+        check_kind(frames, "step")
         spec = self.quantized.spec
         values = {spec.inputs[0].name: frames} if isinstance(frames, Tensor) else dict(frames)
         values = self._held | values

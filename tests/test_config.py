@@ -1,13 +1,15 @@
 """Options refuse what cannot work, by name and value, when they are made."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from lightning_esp import Calibration, Deployment, Quantization, Streaming
-from lightning_esp.config import TARGETS, check_target
+from lightning_esp.config import TARGETS, Budget, Detector, check_target
 from lightning_esp.errors import ConfigurationError, LightningEspError, UnknownTargetError
 
 REFUSED: list[tuple[Callable[[], object], str]] = [
@@ -28,7 +30,7 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
         "Quantization(precision='auto', equalization=True): 'auto' tries both",
     ),
     (lambda: Quantization(tolerance=-0.1), "Quantization(tolerance=-0.1) must be 0 or more."),
-    (lambda: Deployment(name="2fast"), "Deployment(name='2fast') becomes a C++ namespace: use lower-case letters"),
+    (lambda: Deployment(name="2fast"), "Deployment(name='2fast') becomes a C++ namespace: use at most 64 lower-case"),
     (lambda: Deployment(name="class"), "Deployment(name='class') becomes a C++ namespace: "),
     (lambda: Deployment(name="dl"), "Deployment(name='dl') becomes a C++ namespace: "),
     (lambda: Deployment(name="start"), "Deployment(name='start') becomes a C++ namespace: "),
@@ -78,3 +80,42 @@ def test_another_target_is_refused_and_all_are_named(target: str) -> None:
 def test_a_wrong_option_is_a_value_error_and_ours() -> None:
     assert issubclass(ConfigurationError, ValueError)
     assert issubclass(UnknownTargetError, LightningEspError)
+
+
+WRONG_TYPES: list[tuple[type, dict[str, object], str]] = [
+    (Streaming, {"window": "4"}, "Streaming(window='4') must be a whole number or None. YAML takes what stands in quotes"),
+    (Streaming, {"window": 2.5}, "Streaming(window=2.5) must be a whole number or None."),
+    (Streaming, {"window": True}, "Streaming(window=True) must be a whole number or None. YAML takes yes, no"),
+    (Streaming, {"stages": "ab"}, "Streaming(stages='ab') must be a list of which each is a text, a whole number or None."),
+    (Streaming, {"inputs": {"x": "strem"}}, "Streaming(inputs={'x': 'strem'}) must be a dict from a text to 'stream' or 'held'"),
+    (Streaming, {"frame_period": math.inf}, "Streaming(frame_period=inf) must be a positive number of seconds."),
+    (Calibration, {"seed": "x"}, "Calibration(seed='x') must be a whole number."),
+    (Quantization, {"int16": "0"}, "Quantization(int16='0') must be a tuple of which each is a text."),
+    (Budget, {"flash": "100"}, "Budget(flash='100') must be a whole number or None."),
+    (Detector, {"average": 2.5}, "Detector(average=2.5) must be a whole number or None."),
+    (Deployment, {"golden": "no"}, "Deployment(golden='no') must be True or False."),
+    (Deployment, {"detector": 0.5}, "Deployment(detector=0.5) must be a Detector or None."),
+    (Deployment, {"labels": (True, False)}, "Deployment(labels=(True, False)) must be a tuple of which each is a text or None."),
+    (Deployment, {"labels": ("a", "a")}, "Deployment(labels=['a', 'a']) names a class twice"),
+    (Deployment, {"labels": ("\ud800",)}, "Deployment(labels=['\\ud800']) must be names that can be printed"),
+    (Deployment, {"name": "a" * 65}, f"Deployment(name='{'a' * 65}') becomes a C++ namespace: use at most 64"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "options", "message"), WRONG_TYPES, ids=[message[:50] for *_, message in WRONG_TYPES])
+def test_a_value_of_a_wrong_type_is_refused(kind: type, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}"):
+        kind(**options)
+
+
+@pytest.mark.parametrize("kind", [Streaming, Calibration, Quantization, Budget, Detector, Deployment])
+def test_every_option_is_checked(kind: type) -> None:
+    for field in dataclasses.fields(kind):
+        with pytest.raises(ConfigurationError, match=rf"^{kind.__name__}\({field.name}=<object"):
+            kind(**{field.name: object()})
+
+
+def test_numbers_of_numpy_and_sequences_are_taken() -> None:
+    assert Streaming(window=np.int64(4)).window == 4
+    assert Quantization(tolerance=0, int16=["a", "b"]).int16 == ["a", "b"]  # type: ignore[arg-type]
+    assert Detector(threshold={"yes": 1}).threshold == {"yes": 1}

@@ -82,7 +82,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "streaming": {"cost"},
     "frontend": set(),
     "evaluation": set(),
-    "config": set(),
+    "config": {"options"},
+    "options": set(),
     "errors": set(),
 }
 
@@ -115,6 +116,7 @@ MAY_USE: dict[str, set[str]] = {
     "frontend": {"numpy", "soundfile", "torch"},
     "evaluation": {"numpy", "torch", "torchmetrics"},
     "config": set(),
+    "options": set(),
     "errors": set(),
 }
 

@@ -189,6 +189,7 @@ def _text(text: str) -> str:
 
 
 def _escape(byte: int) -> str:
-    if byte in b'"\\':
+    # A question mark may begin a trigraph.
+    if byte in b'"\\?':
         return "\\" + chr(byte)
     return chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}"

@@ -11,6 +11,9 @@ from torch import Tensor
 from lightning_esp.errors import DataError
 from lightning_esp.frontend.features import FrontEnd
 
+# A recording of which more lies beyond -1 to 1 was scaled otherwise; single peaks beyond are clipped, as a microphone does.
+LARGEST_CLIPPED_SHARE = 0.01
+
 
 @dataclass(frozen=True)
 class Heard:
@@ -54,7 +57,7 @@ def _hear(front_end: FrontEnd, index: int, waveform: Tensor) -> Heard:
             f"recording {index} has shape {list(waveform.shape)}; with front_end=... a recording is one channel of samples."
         )
     if samples.dtype != torch.int16:
-        samples = (samples.float() * 32768).round().clamp(-32768, 32767).to(torch.int16)
+        samples = _sixteen_bits(index, samples)
     config = front_end.config
     features = front_end(samples)
     frames = features.shape[-1]
@@ -63,3 +66,24 @@ def _hear(front_end: FrontEnd, index: int, waveform: Tensor) -> Heard:
             f"recording {index} has {len(samples)} samples, fewer than one frame of {config.frame_samples}; leave it out."
         )
     return Heard(samples[: (frames - 1) * config.hop_samples + config.frame_samples], features)
+
+
+def _sixteen_bits(index: int, samples: Tensor) -> Tensor:
+    if not samples.is_floating_point():
+        raise DataError(
+            f"recording {index} holds samples of {samples.dtype}; give int16, or floating point in -1 to 1 (divide integers by "
+            "their full scale, after taking away 128 from uint8)."
+        )
+    bad = (~samples.isfinite()).nonzero()
+    if len(bad):
+        raise DataError(
+            f"recording {index} holds {float(samples[bad[0]])} at sample {int(bad[0])}, in {len(bad)} of {len(samples)} samples; "
+            "leave the recording out, or mend what reads it."
+        )
+    beyond = float((samples.abs() > 1).float().mean()) if len(samples) else 0.0
+    if beyond > LARGEST_CLIPPED_SHARE:
+        raise DataError(
+            f"recording {index} reaches {float(samples.abs().max()):.6g}, and {beyond:.0%} of its samples lie beyond -1 to 1, where "
+            "a microphone clips; divide samples of 16 bits by 32768, or pass them as int16."
+        )
+    return (samples.float() * 32768).round().clamp(-32768, 32767).to(torch.int16)

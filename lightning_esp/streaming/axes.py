@@ -118,9 +118,8 @@ def _fixed(module: nn.Module, inputs: Values, but: int, streaming: Streaming) ->
 def _sole(module: nn.Module, inputs: Values, streaming: Streaming, axis: int, memory: Memory) -> int:
     """The only axis of which forward takes any length, unless it may as well be the channels of a net over fixed frames."""
     # A layer over all of time goes along the channels as a layer per frame goes along time.
-    if memory is not Memory.ALONE or is_convolved(
-        module, inputs, sliced(inputs, axis, 1, _held(inputs, axis, streaming))
-    ):
+    doubled, *_ = _doubled_or_halved(inputs, axis, 1, _held(inputs, axis, streaming))
+    if memory is not Memory.ALONE or is_convolved(module, inputs, doubled):
         return axis
     shape = list(_lead(inputs, streaming).shape)
     fixed = " and ".join(f"axis {other}" for other in _fixed(module, inputs, axis, streaming))

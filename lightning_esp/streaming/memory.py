@@ -67,12 +67,12 @@ def look_ahead(module: nn.Module, inputs: Values, streaming: Streaming, geometry
     return max(0, start - allowed)
 
 
-def is_convolved(module: nn.Module, inputs: Values, shorter: Values) -> bool:
+def is_convolved(module: nn.Module, inputs: Values, longer: Values) -> bool:
     """Whether convolutions of one axis take the one in which two examples differ for theirs, `[batch, channels, time]`."""
-    if try_run(module, shorter) is None:
+    if try_run(module, longer) is None:
         return False
     lengths = [_Convolved(), _Convolved()]
-    for found, values in zip(lengths, (inputs, shorter), strict=True):
+    for found, values in zip(lengths, (inputs, longer), strict=True):
         with found:
             run(module, values)
     return lengths[0].lengths != lengths[1].lengths

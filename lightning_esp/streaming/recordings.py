@@ -2,12 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from lightning_esp.errors import DataError
 from lightning_esp.streaming.model import Recording, Recordings, StreamSpec, Values, as_named, pad_frames
+
+
+def check_kinds(recordings: object) -> None:
+    """Check that recordings are a sequence of tensors of real numbers, or of mappings from input name to such a tensor.
+
+    Raises:
+        DataError: they are something else; the message names the first and its type.
+    """
+    if not isinstance(recordings, Sequence) and not hasattr(recordings, "__getitem__"):
+        raise DataError(
+            f"the recordings are a {type(recordings).__name__}, which can be read once; they are read several times, so give a list, "
+            "list(recordings) say."
+        )
+    if isinstance(recordings, Tensor | Mapping | str) or not hasattr(recordings, "__len__"):
+        raise DataError(
+            f"the recordings are a {type(recordings).__name__}; give a list with one tensor for each recording, [recording] say."
+        )
+    for index in range(len(recordings)):
+        check_kind(recordings[index], f"recording {index}")
+
+
+def check_kind(recording: object, what: str) -> None:
+    """Check that one recording is a tensor of real numbers, or a mapping from input name to such a tensor.
+
+    Args:
+        recording: what was given for it.
+        what: what the message calls it.
+
+    Raises:
+        DataError: it is something else.
+    """
+    named = recording.items() if isinstance(recording, Mapping) else [("", recording)]
+    for name, value in named:
+        told = f"{what}: input {name!r}" if name else what
+        if not isinstance(value, Tensor):
+            raise DataError(
+                f"{told} is a {type(value).__name__}; give a tensor, torch.as_tensor(value, dtype=torch.float32) say, or a mapping "
+                "from argument name to tensor."
+            )
+        if value.is_complex():
+            raise DataError(
+                f"{told} is {value.dtype}, and the chip has no complex numbers; give the real and the imaginary part as channels."
+            )
 
 
 def check_recordings(spec: StreamSpec, recordings: Recordings) -> list[tuple[Values, int]]:
@@ -16,6 +60,7 @@ def check_recordings(spec: StreamSpec, recordings: Recordings) -> list[tuple[Val
     Raises:
         DataError: there are none, a shape does not fit the model, or a value is NaN or infinite.
     """
+    check_kinds(recordings)
     if len(recordings) == 0:
         raise DataError("there are no recordings; give at least one to calibrate and verify the model with.")
     checked = []
@@ -29,7 +74,7 @@ def check_recordings(spec: StreamSpec, recordings: Recordings) -> list[tuple[Val
 
 def _check_names(spec: StreamSpec, recording: Recording, index: int) -> None:
     names = [port.name for port in spec.inputs]
-    found = names[:1] if isinstance(recording, torch.Tensor) else list(recording)
+    found = names[:1] if isinstance(recording, Tensor) else list(recording)
     missing = [name for name in names if name not in found]
     if missing:
         raise DataError(
