@@ -46,6 +46,7 @@ from lightning_esp.quantization.measurement import measure_effects, measure_nois
 from lightning_esp.quantization.memory import keep_values
 from lightning_esp.quantization.native import lower
 from lightning_esp.quantization.norms import use_norms
+from lightning_esp.quantization.observers import joined
 from lightning_esp.quantization.onnx_graph import module_path
 from lightning_esp.quantization.operands import OperandPass
 from lightning_esp.quantization.operators import check_operators
@@ -130,12 +131,16 @@ def _load(job: Job) -> BaseGraph:
         return load_onnx_graph(onnx_import_file=str(path))
 
 
-def _batches(job: Job, largest: int) -> list[dict[str, torch.Tensor]]:
+def _together(job: Job) -> int:
+    """How many windows a percentile is taken of: esp-ppq averages it over such batches, and asks for 8 of them."""
+    return max(1, min(BATCH, len(next(iter(job.samples.values()))) // 8))
+
+
+def _batches(job: Job, size: int) -> list[dict[str, torch.Tensor]]:
     tensors = {name: torch.from_numpy(values) for name, values in job.samples.items()}
     count = len(next(iter(tensors.values())))
-    # esp-ppq averages a percentile over batches: it asks for 8, and refuses less than 2.
-    size = max(1, min(largest, count // 8))
     batches = [{n: v[i : i + size] for n, v in tensors.items()} for i in range(0, count, size)]
+    # It refuses less than 2.
     return batches if len(batches) > 1 else batches * 2
 
 
@@ -174,11 +179,12 @@ def _quantize_graph(job: Job) -> BaseGraph:
     if job.equalization:
         with _errors_raised("equalizing"):
             equalize(graph, _crossing(job), {name: value[:1] for name, value in sample.items()})
-    batches = _batches(job, BATCH if takes_batches(TorchExecutor(graph=graph, device="cpu"), sample) else 1)
+    batched = takes_batches(TorchExecutor(graph=graph, device="cpu"), sample)
+    batches = _batches(job, _together(job) if batched else 1)
     quantizer = PFL.Quantizer(platform, graph)
     quantizer._verbose = False
     _insert_ties(quantizer, job)
-    with _errors_raised("quantizing"):
+    with _errors_raised("quantizing"), joined(1 if batched else _together(job)):
         quantizer.quantize(
             inputs={name: value[:1] for name, value in sample.items()},
             calib_dataloader=batches,

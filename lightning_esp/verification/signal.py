@@ -184,7 +184,10 @@ def _say_doubts(frames: _Frames, share: float, limit: float, usual: float) -> li
             "the float network puts out a constant: a dead model, or no signal in the recordings; nothing was compared"
         ]
     if _decibels(share) < usual:
-        doubts.append(f"{_decibels(share):.1f} dB of signal to noise, less than the usual {usual:g} dB")
+        doubts.append(
+            f"{_decibels(share):.1f} dB of signal to noise, less than the usual {usual:g} dB; where recordings are few or full of "
+            "peaks, Quantization(method='minmax') clips none"
+        )
     if 2 * _share(frames.true - frames.found, varying) > 1:
         doubts.append(
             "the output hardly changes beside its mean, and the integers do not follow what it changes by "
@@ -210,13 +213,16 @@ def _say_outliers(offline: Offline, shares: Sequence[float]) -> list[str]:
 def _describe(offline: Offline) -> str:
     first, others = offline.outliers[0], len(offline.outliers) - 1
     more = f", and {others} more such frames" if others else ""
-    return f"{first}{more}: mend or remove it, or calibrate with Quantization(method='percentile'), which leaves outliers out"
+    return (
+        f"{first}{more}: mend or remove it, or calibrate with Quantization(method='percentile'), which leaves outliers out; "
+        "where such peaks are the signal, with method='minmax', which clips none"
+    )
 
 
 def _advise(quantized: QuantizedModel, offline: Offline) -> str:
     outliers = f"The recordings hold outliers: {_describe(offline)}. " if offline.outliers else ""
     wider = "Quantization(precision='int16') or 'auto', " if quantized.precision == "int8" else ""
     return (
-        f"{outliers}Try {wider}another Quantization(method=...), or calibrate with more recordings; look at the noise of the "
+        f"{outliers}Try {wider}another Quantization(method=...), 'minmax' where the recordings are few or full of peaks, since it clips none; or calibrate with more recordings; look at the noise of the "
         "layers with `lightning_esp.analysis.analyze`; or allow more noise, Quantization(min_snr_db=...)."
     )
