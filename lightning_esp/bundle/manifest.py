@@ -57,9 +57,10 @@ def build_manifest(results: Results, names: Mapping[str, Names], deployment: Dep
     }
 
 
-def build_report(results: Results, deployment: Deployment) -> dict[str, Any]:
-    """Return the figures of an export, target by target."""
-    return {"schema": SCHEMA, "targets": {target: _report(*result, deployment) for target, result in results.items()}}
+def build_report(results: Results, deployment: Deployment, golden_bytes: Mapping[str, int]) -> dict[str, Any]:
+    """Return the figures of an export, target by target; `golden_bytes` is the size of the golden files of each."""
+    targets = {target: _report(*result, deployment, golden_bytes[target]) for target, result in results.items()}
+    return {"schema": SCHEMA, "targets": targets}
 
 
 def summarize_listening(listening: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,7 +200,9 @@ def _proof(proof: Proof) -> dict[str, Any]:
     }
 
 
-def _report(quantized: QuantizedModel, verification: Verification, deployment: Deployment) -> dict[str, Any]:
+def _report(
+    quantized: QuantizedModel, verification: Verification, deployment: Deployment, golden_bytes: int
+) -> dict[str, Any]:
     return {
         "precision": quantized.precision,
         "proofs": [_proof(proof) for proof in verification.proofs],
@@ -216,6 +219,7 @@ def _report(quantized: QuantizedModel, verification: Verification, deployment: D
         "bytes": {
             "files": {stage.name: len(stage.data) for stage in quantized.stages},
             "caches": sum(tensor_bytes(tensor) for tensor in cache_tensors(quantized)),
+            "golden": golden_bytes,
         },
     }
 

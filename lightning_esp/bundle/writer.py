@@ -72,12 +72,15 @@ def write_bundle(
     results = dict(sorted(results.items()))  # the order in which targets were given must not show
     names = {target: name_parts(quantized, deployment.name) for target, (quantized, _) in results.items()}
     manifest = build_manifest(results, names, deployment)
-    report = json.loads(to_json(build_report(results, deployment)))
-    page = render_page(manifest, report)
-    files = {**read_project(), **(extra_files or {}), REPORT: to_json(report), PAGE: page}
+    files = {**read_project(), **(extra_files or {})}
+    golden_bytes = {}
     for target, (quantized, verification) in results.items():
         golden = verification.golden if deployment.golden else None
-        files.update(render_target(quantized, golden, names[target], manifest))
+        made = render_target(quantized, golden, names[target], manifest)
+        golden_bytes[target] = sum(len(data) for path, data in made.items() if path.endswith(".bin"))
+        files.update(made)
+    report = json.loads(to_json(build_report(results, deployment, golden_bytes)))
+    files |= {REPORT: to_json(report), PAGE: render_page(manifest, report)}
     files[TABLE] = render_partitions(files)
     files[MODEL_TABLE] = render_model_partitions(files, _label_files(next(iter(names.values()))))
     text = to_json({**manifest, "files": hash_files(files)})

@@ -49,7 +49,12 @@ def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[object]],
         tag(
             "tr",
             *(
-                tag("td" if i else "th", cell, **({} if i else {"scope": "row"}), **right.get(i, {}))
+                tag(
+                    "td" if i else "th",
+                    cell if i else _break_names(cell),
+                    **({} if i else {"scope": "row"}),
+                    **right.get(i, {}),
+                )
                 for i, cell in enumerate(row)
             ),
         )
@@ -59,9 +64,16 @@ def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[object]],
     return tag("div", tag("table", *content), class_="wide", tabindex="0", role="region", aria_label=caption)
 
 
+def _break_names(cell: object) -> object:
+    """A path of a module may break behind its dots, and nowhere inside a word."""
+    if isinstance(cell, Markup) or not isinstance(cell, str) or " " in cell:
+        return cell
+    return Markup(text(cell).replace(".", ".<wbr>").replace("/", "/<wbr>"))
+
+
 def figure(picture: Markup, caption: str) -> Markup:
-    """A picture with what it shows."""
-    return tag("figure", picture, tag("figcaption", caption))
+    """A picture with what it shows; on a narrow screen the picture keeps its size and is pushed aside."""
+    return tag("figure", tag("div", picture, class_="wide", tabindex="0"), tag("figcaption", caption))
 
 
 def number(value: Any, digits: int = 4) -> str:

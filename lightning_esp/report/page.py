@@ -9,6 +9,7 @@ from typing import Any
 from lightning_esp.report.climb import render_climb
 from lightning_esp.report.listening import list_tiles, render_listening
 from lightning_esp.report.markup import Markup, figure, join, number, size, table, tag
+from lightning_esp.report.memory import list_memory_tiles, render_memory
 from lightning_esp.report.pictures import draw_bar, draw_load, draw_matrix, draw_streams, softmax
 from lightning_esp.report.ranges import render_states, render_worst_ranges
 
@@ -70,12 +71,7 @@ def _tiles(target: str, manifest: Data, report: Data) -> Markup:
     tiles += list_tiles(report["targets"][target].get("listening"))
     if estimate is not None:
         tiles.append(("costliest frame step", _time(estimate["step_us"]), _against(estimate, streaming, budget)))
-        tiles.append(
-            ("RAM, estimated", size(estimate["ram"]), _limit(budget.get("ram"), "activations, caches, buffers"))
-        )
-        tiles.append(
-            ("flash", size(estimate["flash"]), _limit(budget.get("flash"), f"parameters {size(estimate['psram'])}"))
-        )
+        tiles += list_memory_tiles(estimate, budget)
     rows = [tag("div", tag("dt", name), tag("dd", value, tag("small", note))) for name, value, note in tiles]
     heading = tag("h3", f"{_chip(target)}, {entry['precision']}")
     return join([heading, tag("dl", *rows, class_="tiles") if rows else ""])
@@ -88,10 +84,6 @@ def _against(estimate: Data, streaming: Data, budget: Data) -> str:
     if budget.get("step_us"):
         return f"of {number(budget['step_us'])} µs allowed; an estimate"
     return f"{100 * step / (period * 1e6):.2g} % of a frame; an estimate" if period else "an estimate"
-
-
-def _limit(limit: int | None, otherwise: str) -> str:
-    return otherwise if limit is None else f"of {size(limit)} allowed"
 
 
 def _time(microseconds: float | None) -> str:
@@ -167,6 +159,7 @@ def _target(target: str, manifest: Data, report: Data) -> Markup:
         # The streams of validation say more.
         Markup("") if figures.get("listening") else _streams(figures, manifest),
         _load(target, manifest),
+        render_memory(manifest["targets"][target].get("estimate"), figures["bytes"]),
     ]
     parts += [render_climb(figures), _noise(figures), render_worst_ranges(figures), _ranges(figures)]
     parts.append(render_states(figures))
@@ -212,7 +205,8 @@ def _matrix(figures: Data, manifest: Data) -> Markup:
             "Output frames by the class that is highest in the integer stream (columns) and in float (rows), on the "
             f"{found['data']} data. Off the diagonal they differ."
         )
-    return figure(draw_matrix(names, counts, found.get("float_counts", ())), told)
+    axes = ("true class" if found["rows"] == "target" else "float", "integer stream")
+    return figure(draw_matrix(names, counts, axes, found.get("float_counts", ())), told)
 
 
 def _streams(figures: Data, manifest: Data) -> Markup:
@@ -253,7 +247,7 @@ def _noise(figures: Data) -> Markup:
         ]
         for layer in layers
     ]
-    header = ["layer", "type", "bits", "own, dB", "in the stream, dB", "stream (bar), own (tick)"]
+    header = ["layer", "type", "bits", "own, dB", "in the stream, dB", f"0 to {top:.0f} dB: stream (bar), own (tick)"]
     return join(
         [
             tag("h3", "Noise of each layer"),
@@ -286,7 +280,7 @@ def _ranges(figures: Data) -> Markup:
         ]
         for tensor in tensors
     ]
-    header = ["tensor", "kind", "bits", "exponent", "clipped", "used", "range"]
+    header = ["tensor", "kind", "bits", "exponent", "clipped", "used", "used, 0 to 100 %"]
     details = table(
         "Share of values that were clipped, and of the integer range that was used", header, rows, (2, 3, 4, 5)
     )

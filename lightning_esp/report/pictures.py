@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from lightning_esp.report.markup import Markup, join, number, tag
 
 WIDTH, LABEL = 860, 130
+# Above a matrix, for the titles of its axes.
+AXES = 26
 
 
 def softmax(rows: Sequence[Sequence[float]]) -> list[list[float]]:
@@ -108,32 +110,46 @@ def draw_load(stages: Sequence[Mapping[str, object]], window: int, period_us: fl
     return picture(shown * height + 4, "Load of each frame step", join(parts))
 
 
-def draw_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], others: Sequence[Sequence[int]] = ()) -> Markup:
+def draw_matrix(
+    labels: Sequence[str],
+    counts: Sequence[Sequence[int]],
+    axes: tuple[str, str],
+    others: Sequence[Sequence[int]] = (),
+) -> Markup:
     """Draw a confusion matrix.
 
     Args:
         labels: names of the classes.
         counts: `[rows][columns]`; a cell is as dark as its share of the row.
+        axes: what the rows are, and what the columns are.
         others: counts of another network, told where one points at a cell.
     """
-    cell, parts = min(46, (WIDTH - LABEL) // max(1, len(labels))), []
-    bottom = len(labels) * cell
+    cell, parts = min(46, (WIDTH - LABEL) // max(1, len(labels))), _name_axes(axes)
+    top, bottom = AXES, AXES + len(labels) * cell
     for row, line in enumerate(counts):
         total = max(1, sum(line))
-        parts.append(tag("text", labels[row], x=LABEL - 8, y=(row + 1) * cell - cell / 2 + 4, text_anchor="end"))
+        parts.append(tag("text", labels[row], x=LABEL - 8, y=top + (row + 0.5) * cell + 4, text_anchor="end"))
         place = f"translate({LABEL + (row + 0.5) * cell:g} {bottom + 10:g}) rotate(40)"
         parts.append(tag("text", labels[row], transform=place))
         for column, count in enumerate(line):
-            x, y = LABEL + column * cell, row * cell
+            x, y = LABEL + column * cell, top + row * cell
             told = f"{labels[row]} as {labels[column]}: {number(count)} of {number(total)}"
             told += f"; float {number(others[row][column])}" if others else ""
-            shade = {"class_": "heat", "opacity": f"{0.06 + 0.6 * count / total:.3f}"}
+            shade = {"class_": "heat", "fill_opacity": f"{0.06 + 0.44 * count / total:.3f}"}
             parts.append(tag("rect", tag("title", told), x=x, y=y, width=cell - 2, height=cell - 2, **shade))
             if count and cell >= 24:
                 middle = {"x": x + cell / 2 - 1, "y": y + cell / 2 + 4, "text_anchor": "middle"}
                 parts.append(tag("text", _short(count), **middle, class_="count"))
     longest = max((len(label) for label in labels), default=0)
     return picture(bottom + 22 + 5 * longest, "Confusion matrix", join(parts))
+
+
+def _name_axes(axes: tuple[str, str]) -> list[Markup]:
+    """Titles of rows and columns, above the matrix."""
+    return [
+        tag("text", f"{axes[0]} ↓", x=LABEL - 8, y=AXES - 10, text_anchor="end", class_="soft"),
+        tag("text", f"{axes[1]} →", x=LABEL, y=AXES - 10, class_="soft"),
+    ]
 
 
 def _short(count: int) -> str:

@@ -13,7 +13,7 @@ from lightning_esp.report import render_report
 from lightning_esp.report.markup import number, size, table, tag
 from lightning_esp.report.pictures import draw_streams, softmax
 
-VOID = {"meta", "link"}
+VOID = {"meta", "link", "wbr"}
 
 
 class Outline(HTMLParser):
@@ -76,7 +76,7 @@ def test_the_verdict_comes_first_then_pictures_then_tensors(bundle: Bundle) -> N
     for proof in bundle.manifest["proofs"]:
         assert proof["name"].replace("'", "&#x27;") in page
     for cache in ("stage0.cache", "stage2.cache"):
-        assert page.count(cache) >= 2
+        assert page.replace("<wbr>", "").count(cache) >= 2
 
 
 def test_the_page_needs_nothing_from_outside(bundle: Bundle) -> None:
