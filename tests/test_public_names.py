@@ -60,11 +60,13 @@ def test_the_exported_names_are_these_and_sorted(name: str) -> None:
 
 
 def test_a_shell_completes_every_name_in_a_package_that_has_loaded_nothing() -> None:
-    program = "import sys, lightning_esp; print(*dir(lightning_esp)); print('torch' in sys.modules)"
+    program = "import sys, lightning_esp; print(*dir(lightning_esp)); print('torch' in sys.modules); "
+    program += "print(lightning_esp.frontend.LogMel.__name__, hasattr(lightning_esp, 'absent'))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    names, loaded = done.stdout.splitlines()
+    names, loaded, modules = done.stdout.splitlines()
     assert {*lightning_esp.__all__, "__version__"} <= set(names.split())
     assert loaded == "False"
+    assert modules == "LogMel False"
 
 
 def test_no_module_takes_the_place_of_a_name() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lightning_esp.config import TARGETS, Budget, Calibration, Deployment, Detector, Quantization, Streaming
+from lightning_esp.errors import LightningEspError, StepError
 
 _OPTIONS = ("target", "output_dir", "module", "streaming", "calibration", "quantization", "deployment")
 
@@ -60,10 +62,27 @@ def run_export(options: argparse.Namespace) -> int:
     )
     # The checkpoint holds the weights; the trainer has none of its own to choose from.
     callback = EspStreamingExport(**{**arguments, "output_dir": output, "weights": "last"})
-    bundle = callback.export(trainer, run.module, run.datamodule)
+    try:
+        bundle = callback.export(trainer, run.module, run.datamodule)
+    except LightningEspError:
+        raise
+    except Exception as error:
+        place = _find_line(error, options.recipe.resolve().parent)
+        if place is None:
+            raise
+        raise StepError(
+            f"{place} failed: {type(error).__name__}: {error}. Run the recipe by itself to see more."
+        ) from error
     assert bundle is not None
     print(bundle.path)
     return 0
+
+
+def _find_line(error: Exception, folder: Path) -> str | None:
+    """Where in the user's files an error was raised; None where it did not pass through them."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f"{frame.filename}, line {frame.lineno}," for frame in frames if Path(frame.filename).parent == folder]
+    return lines[-1] if lines else None
 
 
 def read_options(values: Mapping[str, Any]) -> dict[str, Any]:

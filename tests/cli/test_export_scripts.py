@@ -117,6 +117,21 @@ def test_what_stops_a_script_is_one_line(tmp_path: Path, capsys: pytest.CaptureF
         assert captured.count("\n") == 1
 
 
+def test_data_that_fail_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = write_checkpoint(tmp_path)
+    script = write_script(tmp_path, GUARDED, "data_script.py")
+    data = "class Data(pl.LightningDataModule):\n    def prepare_data(self):\n        raise IndexError('no recording')\n\n\n"
+    text = script.read_text(encoding="utf-8").replace("class Helper(pl.LightningModule):\n    pass\n", data)
+    script.write_text(text, encoding="utf-8")
+    assert main(["export", str(checkpoint), "--recipe", str(script)]) == 2
+    assert "does not fit" in capsys.readouterr().err
+    script.write_text(text.replace("def __init__(self, channels)", "def __init__(self, channels=6)"), encoding="utf-8")
+    assert main(["export", str(checkpoint), "--recipe", str(script)]) == 1
+    captured = capsys.readouterr().err.splitlines()[-1]
+    assert captured.startswith(f"lightning-esp: {script}, line ")
+    assert "failed: IndexError: no recording. Run the recipe" in captured
+
+
 def test_a_checkpoint_that_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script, checkpoint = write_script(tmp_path, GUARDED), write_checkpoint(tmp_path)
     cases = {"text.ckpt": b"hello", "short.ckpt": checkpoint.read_bytes()[:300], "empty.ckpt": b""}
