@@ -176,7 +176,7 @@ class Budget:
 
     Args:
         flash: bytes of the `.espdl` files, golden windows aside.
-        ram: bytes of activations, caches and the copies that the pipeline keeps.
+        ram: bytes of activations, caches, the copies that the pipeline keeps, and ESP-DL's own objects.
         step_us: microseconds of the costliest frame step. Only the ESP32-S3 and the ESP32-P4 have public figures to
             estimate it from.
     """

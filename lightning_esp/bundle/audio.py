@@ -145,9 +145,11 @@ def render_audio(manifest: Mapping[str, Any], target: str, audio_bytes: int) -> 
     span = "kEvents" if events else "{}"
     data = f"{{.data = files::audio_bin, .bytes = {audio_bytes}}}" if audio_bytes else "{}"
     estimate = manifest["targets"][target].get("estimate", {})
-    ram = estimate.get("ram", 0) + estimate.get("psram", 0)
     return [
-        f"// Tensors and parameters, as estimated, to tell early that memory is short; 0: not known.\ninline constexpr std::size_t kEstimatedRam = {ram};",
+        "// As estimated, to tell early that memory is short: tensors, state and ESP-DL itself, and what weights take where\n"
+        "// they are copied; 0: not known.\n"
+        f"inline constexpr std::size_t kEstimatedRam = {estimate.get('ram', 0)};\n"
+        f"inline constexpr std::size_t kEstimatedParameters = {estimate.get('psram', 0)};",
         _render_front_end(manifest.get("frontend")),
         _render_detector(read_detector(manifest.get("detector"))),
         f"inline constexpr streaming::GoldenData kGoldenAudio = {data};",

@@ -154,6 +154,7 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
         "psram": estimate.psram,
         "flash": estimate.flash,
         "buffers": estimate.buffers,
+        "runtime": estimate.runtime,
         "stages": [
             {
                 **asdict(replace(stage, layers=())),

@@ -46,7 +46,13 @@ def render_model_partitions(files: Mapping[str, bytes], labels: Mapping[str, str
 
 def _app(embedded: int) -> str:
     size = _round_up(_CODE_BYTES + embedded, _APP_ALIGNMENT)
-    return f"# Name,   Type, SubType, Offset,   Size\nfactory,  app,  factory, {_FIRST_OFFSET:#08x}, {size:#08x}\n"
+    # Wi-Fi and Bluetooth of an app around this one look for the first two; the app begins behind them in any case.
+    return (
+        "# Name,   Type, SubType, Offset,   Size\n"
+        "nvs,      data, nvs,     0x009000, 0x006000\n"
+        "phy_init, data, phy,     0x00f000, 0x001000\n"
+        f"factory,  app,  factory, {_FIRST_OFFSET:#08x}, {size:#08x}\n"
+    )
 
 
 def _largest_target(files: Mapping[str, bytes], suffixes: tuple[str, ...]) -> int:

@@ -31,12 +31,12 @@ def render_memory(estimate: Data | None, bytes_: Data) -> Markup:
         return Markup("")
     golden = bytes_.get("golden")
     rows = [
-        ["RAM: activations, caches, buffers", size(estimate["ram"]), "wherever ESP-DL places them"],
+        ["RAM: activations, caches, buffers, ESP-DL itself", size(estimate["ram"]), "wherever ESP-DL places them"],
         ["RAM or PSRAM: parameters", size(estimate["psram"]), "in PSRAM where the chip has some"],
         [
             "together",
             size(estimate["ram"] + estimate["psram"]),
-            "the firmware starts if so much is free (kEstimatedRam)",
+            "the firmware starts if so much is free (kEstimatedRam + kEstimatedParameters)",
         ],
         ["flash: model files", size(estimate["flash"]), "what Budget(flash=...) limits"],
     ]

@@ -192,12 +192,17 @@ def test_files_of_the_model_have_partitions_of_their_own(tmp_path):
     wide = replace(quantized, stages=(*quantized.stages[:2], head), target="esp32p4")
     results = {"esp32s3": (quantized, verification), "esp32p4": (wide, verification)}
     bundle = write_bundle(results, tmp_path / "kws", Deployment(name="listening_model"))
-    app, *rows = [
+    nvs, phy_init, app, *rows = [
         [cell.strip() for cell in line.split(",")]
         for line in (bundle.path / "partitions_model.csv").read_text().splitlines()
         if not line.startswith("#")
     ]
     sizes = [max(len(a.data), len(b.data)) for a, b in zip(quantized.stages, wide.stages, strict=True)]
+    assert (nvs, phy_init) == (
+        ["nvs", "data", "nvs", "0x009000", "0x006000"],
+        ["phy_init", "data", "phy", "0x00f000", "0x001000"],
+    )
+    assert app[:4] == ["factory", "app", "factory", "0x010000"]
     assert [row[:4] for row in rows] == [[f"listening_mo_{i}", "data", "undefined", ""] for i in range(3)]
     assert [int(row[4], 16) for row in rows] == [-(-size // 4096) * 4096 for size in sizes]
     whole = int((bundle.path / "partitions.csv").read_text().split(",")[-1], 16)

@@ -82,6 +82,10 @@ def test_an_estimate_adds_up(build: Build) -> None:
             assert stage.flash == len(file.data)
             assert stage.microseconds == pytest.approx(sum(layer.microseconds or 0 for layer in stage.layers))
         assert found.psram < found.flash
+        tensors = sum(stage.activations + stage.caches + stage.copies for stage in found.stages)
+        # What ESP-DL takes for itself does not depend on the sizes of tensors.
+        assert found.runtime == 4096 + 440 * len(found.layers)
+        assert found.ram == found.buffers + tensors + found.runtime
         assert "leave-one-out over" in str(found)
         assert "estimate for" in str(found)
 
@@ -128,6 +132,10 @@ def test_the_manifest_holds_the_estimate_and_says_that_it_is_one(build: Build, t
     assert values["step_us_cut_by_count"]["1"] == values["window_us"]
     assert values["step_us_cut_by_count"]["3"] == round(found.cut_by_count(3) or 0)
     assert (values["ram"], values["psram"], values["flash"]) == (found.ram, found.psram, found.flash)
+    assert values["runtime"] == found.runtime
+    header = (bundle.path / "components/model/esp32s3/model_config.hpp").read_text()
+    assert f"kEstimatedRam = {found.ram};" in header
+    assert f"kEstimatedParameters = {found.psram};" in header
     assert values["error"]["text"] == str(found.error)
     assert [stage["name"] for stage in values["stages"]] == [stage.name for stage in found.stages]
     assert sum(stage["layers"] for stage in values["stages"]) == len(found.layers)
