@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 
 #include "audio/sample_ring.hpp"
 #include "audio/sample_source.hpp"
@@ -9,7 +10,8 @@
 #include "freertos/task.h"
 
 // A task that takes samples from a source and hands them to the task that made it, through a ring of fixed size. It
-// never waits for that task: what does not fit is dropped and counted by the ring.
+// never waits for that task: what does not fit is dropped and counted by the ring. A source that breaks is restarted,
+// as often as it can be; the time without it counts as dropped samples.
 class Capture {
 public:
     // Starts the task. `source` must outlive it. ESP_ERR_NO_MEM: no memory for the task or `samples` samples.
@@ -28,6 +30,7 @@ public:
 private:
     static void run(void *self);
     void pump();
+    bool restart(esp_err_t error, std::int64_t last_us);
 
     audio::SampleSource *source_ = nullptr;
     audio::SampleRing ring_;

@@ -53,6 +53,9 @@ esp_err_t run_frames()
         error = listener.take({frame.data(), frame.size()}, printer);
         reporter.report(esp_timer_get_time(), listener.times(), 0);
     }
+    if (error == ESP_OK) {
+        error = listener.finish(printer);
+    }
     if (error == ESP_OK && listener.times().steps == 0) {
         std::printf("No frames came: define streaming_next_frame (main/frames.hpp).\n");
     }

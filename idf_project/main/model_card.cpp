@@ -10,8 +10,6 @@
 #include "sdkconfig.h"
 #include "streaming/golden.hpp"
 
-#if CONFIG_STREAMING_MODEL_SDCARD
-
 static esp_err_t check_file(const char *path, const streaming::ModelFile &file)
 {
     audio::FileBytes bytes;
@@ -66,5 +64,3 @@ esp_err_t find_model(ModelFiles *files)
     *files = {places, streaming::Location::kSdCard};
     return ESP_OK;
 }
-
-#endif

@@ -6,13 +6,10 @@
 #include <iterator>
 
 #include "bundled_model.hpp"
-#include "sdkconfig.h"
-#include "streaming/golden.hpp"
-
-#if CONFIG_STREAMING_MODEL_PARTITION
-
 #include "esp_partition.h"
+#include "sdkconfig.h"
 #include "spi_flash_mmap.h"
+#include "streaming/golden.hpp"
 
 static esp_err_t compare(const esp_partition_t &partition, const streaming::ModelFile &file)
 {
@@ -86,5 +83,3 @@ esp_err_t find_model(ModelFiles *files)
     *files = {labels, streaming::Location::kPartition};
     return ESP_OK;
 }
-
-#endif

@@ -7,6 +7,7 @@
 #include "esp_timer.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
+#include "rest.hpp"
 #include "startup.hpp"
 #include "streaming/decision_replay.hpp"
 #include "streaming/pipeline.hpp"
@@ -14,10 +15,13 @@
 
 namespace {
 
-// One tick of rest keeps the watchdog of the idle task content.
+// A tick of rest now and then keeps the watchdog of the idle task content.
 void rest()
 {
-    vTaskDelay(1);
+    static Rest rest(esp_timer_get_time());
+    if (rest.is_due(esp_timer_get_time())) {
+        vTaskDelay(1);
+    }
 }
 
 class Both : public streaming::Sink {
@@ -49,6 +53,22 @@ esp_err_t replay_front_end(bool *has_passed)
         *has_passed = report.has_passed();
     }
     return error;
+}
+
+// The last line, and the only one that starts with PASS or FAIL.
+void print_verdict(const Both &sink, bool does_front_end_pass)
+{
+    const bool do_decisions_pass = !sink.has_detector || sink.decisions.has_passed();
+    const auto windows = static_cast<unsigned>(sink.stages.windows());
+    if (does_front_end_pass && sink.stages.has_passed() && do_decisions_pass) {
+        std::printf("PASS %u windows\n", windows);
+        return;
+    }
+    std::printf("FAIL %u windows:%s%s%s differ from the host\n",
+                windows,
+                does_front_end_pass ? "" : " front end",
+                sink.stages.has_passed() ? "" : " stages",
+                do_decisions_pass ? "" : " detector");
 }
 
 } // namespace
@@ -87,10 +107,6 @@ esp_err_t replay()
     }
     print_memory();
     sink.stages.print();
-    if (!does_front_end_pass) {
-        std::printf("FAIL front end\n");
-    } else if (sink.has_detector && !sink.decisions.has_passed()) {
-        std::printf("FAIL detector\n");
-    }
+    print_verdict(sink, does_front_end_pass);
     return ESP_OK;
 }

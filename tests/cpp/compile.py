@@ -27,7 +27,8 @@ def compile_program(output: Path, sources: Sequence[str], components: Sequence[s
         components: the components whose headers it sees.
         options: further options for the compiler.
     """
-    found = [SOURCE / "src" / name if "/" not in name else COMPONENTS / name for name in sources]
+    names = [*sources, "fake_heap.cpp"]
+    found = [SOURCE / "src" / name if "/" not in name else COMPONENTS / name for name in names]
     includes = [f"-I{SOURCE / 'src'}", *(f"-I{COMPONENTS / name / 'include'}" for name in components)]
     command = ["c++", *FLAGS, *SANITIZERS, *options, "-isystem", SOURCE / "fake", *includes, *found, "-o", output]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)

@@ -24,17 +24,15 @@ public:
             ESP_LOGE(TAG, "the board package finds no microphone; is this the right board?");
             return ESP_ERR_NOT_FOUND;
         }
-        esp_codec_dev_sample_info_t format = {};
-        format.bits_per_sample = 16;
-        format.channel = kChannels;
-        format.sample_rate = static_cast<std::uint32_t>(sample_rate);
-        if (esp_codec_dev_open(codec_, &format) != ESP_CODEC_DEV_OK ||
-            esp_codec_dev_set_in_gain(codec_, CONFIG_MICROPHONE_GAIN_DB) != ESP_CODEC_DEV_OK) {
-            ESP_LOGE(TAG, "the codec does not take %d samples a second", sample_rate);
-            return ESP_FAIL;
-        }
         sample_rate_ = sample_rate;
-        return ESP_OK;
+        return configure(sample_rate);
+    }
+
+    esp_err_t restart() override
+    {
+        ESP_LOGW(TAG, "the codec gives no samples; it is opened again");
+        esp_codec_dev_close(codec_);
+        return configure(sample_rate_);
     }
 
     int sample_rate() const override { return sample_rate_; }
@@ -54,6 +52,20 @@ public:
     }
 
 private:
+    esp_err_t configure(int sample_rate)
+    {
+        esp_codec_dev_sample_info_t format = {};
+        format.bits_per_sample = 16;
+        format.channel = kChannels;
+        format.sample_rate = static_cast<std::uint32_t>(sample_rate);
+        if (esp_codec_dev_open(codec_, &format) != ESP_CODEC_DEV_OK ||
+            esp_codec_dev_set_in_gain(codec_, CONFIG_MICROPHONE_GAIN_DB) != ESP_CODEC_DEV_OK) {
+            ESP_LOGE(TAG, "the codec does not take %d samples a second", sample_rate);
+            return ESP_FAIL;
+        }
+        return ESP_OK;
+    }
+
     esp_codec_dev_handle_t codec_ = nullptr;
     int sample_rate_ = 0;
     std::int16_t words_[256 * kChannels] = {};

@@ -39,6 +39,7 @@ public:
     virtual std::map<std::string, TensorBase *> &get_inputs() { return m_inputs; }
     virtual std::map<std::string, TensorBase *> &get_outputs() { return m_outputs; }
     virtual void reset();
+    void minimize() {}
 
 private:
     class Reader;

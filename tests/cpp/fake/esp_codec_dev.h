@@ -19,6 +19,7 @@ typedef struct {
 extern "C" {
 #endif
 int esp_codec_dev_open(esp_codec_dev_handle_t codec, esp_codec_dev_sample_info_t *fs);
+int esp_codec_dev_close(esp_codec_dev_handle_t codec);
 int esp_codec_dev_read(esp_codec_dev_handle_t codec, void *data, int len);
 int esp_codec_dev_set_in_gain(esp_codec_dev_handle_t codec, float db_value);
 #ifdef __cplusplus

@@ -12,6 +12,8 @@
 #include "bundled_model.hpp"
 #include "dl_speech_features.hpp"
 #include "expect.hpp"
+#include "fake_heap.hpp"
+#include "streaming/decision_replay.hpp"
 #include "streaming/listener.hpp"
 
 // The stand-in of ESP-DL may allocate while it computes features; ESP-DL does not.
@@ -51,6 +53,33 @@ static std::size_t copy_recording(std::uint8_t *wav, std::size_t room)
     return sizeof(kHeader) + 2 * samples;
 }
 
+// Whichever allocation of front end, ring, listener or detector fails, init says so.
+static void test_every_failed_allocation(streaming::Pipeline &pipeline)
+{
+    long failures = 0;
+    for (long place = 1;; ++place) {
+        audio::SampleRing ring;
+        audio::FeatureExtractor extractor;
+        streaming::Listener listener;
+        streaming::DecisionSink sink;
+        failing_allocation = place;
+        esp_err_t error = ring.init(1000);
+        error = error == ESP_OK ? extractor.init(bundled::kFrontEnd) : error;
+        error = error == ESP_OK ? listener.init(pipeline, bundled::kDetector) : error;
+        error = error == ESP_OK
+                    ? sink.init(bundled::kConfig, bundled::kGolden, bundled::kDetector, bundled::kGoldenEvents)
+                    : error;
+        const bool has_failed = failing_allocation == 0;
+        failing_allocation = 0;
+        EXPECT(error == (has_failed ? ESP_ERR_NO_MEM : ESP_OK));
+        if (!has_failed) {
+            break;
+        }
+        ++failures;
+    }
+    EXPECT(failures > 10);
+}
+
 int main()
 {
     static std::uint8_t wav[1 << 20];
@@ -65,6 +94,7 @@ int main()
     EXPECT(ring.init(1000) == ESP_OK);
     EXPECT(extractor.init(bundled::kFrontEnd) == ESP_OK);
     EXPECT(pipeline.init(bundled::kConfig, bundled::kFiles) == ESP_OK);
+    test_every_failed_allocation(pipeline);
     EXPECT(listener.init(pipeline, bundled::kDetector, tick) == ESP_OK);
     EXPECT(allocations > 0);
     allocations = 0;
@@ -86,6 +116,11 @@ int main()
     EXPECT(counter.events > 0 && counter.frames > 10 && times.steps > 10);
     EXPECT(times.late == 1 && times.longest_us == too_long);
     EXPECT(times.total_us == (times.steps - 1) * kShort + too_long);
+    // The end of the recording is scored, too: as many output frames as there were frames.
+    EXPECT(times.steps % bundled::kConfig.window != 0 && counter.frames < times.steps);
+    EXPECT(listener.finish(counter) == ESP_OK);
+    EXPECT(counter.frames == times.steps + bundled::kConfig.delay);
+    EXPECT(listener.finish(counter) == ESP_OK && counter.frames == times.steps + bundled::kConfig.delay);
     // Frames of another recording are those of a new one.
     extractor.reset();
     listener.reset();

@@ -7,6 +7,7 @@
 #include "allocations.hpp"
 #include "bundled_model.hpp"
 #include "expect.hpp"
+#include "fake_heap.hpp"
 #include "readme_block.hpp"
 #include "streaming/golden.hpp"
 #include "streaming/pipeline.hpp"
@@ -230,6 +231,73 @@ static void test_files_that_do_not_load()
     EXPECT(pipeline.init(kConfig, bundled::kFiles) == ESP_OK);
 }
 
+// Whichever allocation fails, init says so, and what failed can be tried again.
+static void test_every_failed_allocation()
+{
+    static Pipeline failed;
+    long failures = 0;
+    for (long place = 1;; ++place) {
+        streaming::GoldenSource source;
+        streaming::GoldenSink sink;
+        failing_allocation = place;
+        esp_err_t error = failed.init(kConfig, bundled::kFiles);
+        EXPECT(error == ESP_OK || failed.step() == ESP_ERR_INVALID_STATE);
+        error = error == ESP_OK ? source.init(kConfig, bundled::kGolden) : error;
+        error = error == ESP_OK ? sink.init(kConfig, bundled::kGolden) : error;
+        const bool has_failed = failing_allocation == 0;
+        failing_allocation = 0;
+        EXPECT(error == (has_failed ? ESP_ERR_NO_MEM : ESP_OK));
+        if (!has_failed) {
+            break;
+        }
+        ++failures;
+    }
+    // Model, its copies, windows and outputs at least.
+    EXPECT(failures > 6 + 2 * kStages);
+    streaming::GoldenSource source;
+    streaming::GoldenSink sink;
+    EXPECT(source.init(kConfig, bundled::kGolden) == ESP_OK && sink.init(kConfig, bundled::kGolden) == ESP_OK);
+    EXPECT(streaming::stream(source, failed, sink) == ESP_OK && sink.has_passed());
+}
+
+// ESP-DL wants whole blocks of internal memory; the stand-in stops at anything else.
+static void test_any_amount_of_internal_memory()
+{
+    for (const int bytes : {-1, 0, 7, 16, 1000, 4096}) {
+        Pipeline pipeline;
+        EXPECT(pipeline.init(kConfig, bundled::kFiles, {.max_internal_bytes = bytes}) == ESP_OK);
+    }
+}
+
+// State and copies are where the options say.
+static void test_the_state_is_in_psram()
+{
+    std::size_t expected = 0;
+    for (const streaming::StageConfig &stage : kConfig.stages) {
+        for (const streaming::TensorConfig &output : stage.outputs) {
+            expected += output.bytes;
+        }
+        for (const streaming::CacheConfig &cache : stage.caches) {
+            expected += cache.tensor.bytes;
+        }
+    }
+    Pipeline pipeline;
+    psram_bytes = 0;
+    EXPECT(pipeline.init(kConfig, bundled::kFiles) == ESP_OK && psram_bytes == 0);
+    EXPECT(pipeline.init(kConfig, bundled::kFiles, {.memory = streaming::Memory::kPsram}) == ESP_OK);
+    EXPECT(psram_bytes == expected);
+}
+
+// A firmware for PSRAM on a board without: ESP-DL would write through null pointers.
+static void test_psram_that_is_not_there()
+{
+    setenv("FAKE_PSRAM", "0", 1);
+    Pipeline pipeline;
+    EXPECT(pipeline.init(kConfig, bundled::kFiles) == ESP_ERR_NOT_SUPPORTED);
+    unsetenv("FAKE_PSRAM");
+    EXPECT(pipeline.init(kConfig, bundled::kFiles) == ESP_OK);
+}
+
 static void test_nothing_is_allocated_after_start()
 {
     Pipeline pipeline;
@@ -288,7 +356,7 @@ static void test_a_difference_is_seen()
     EXPECT(sink.init(kConfig, {data.data(), data.size()}) == ESP_OK);
     EXPECT(!sink.has_passed());
     EXPECT(streaming::stream(source, pipeline, sink) == ESP_OK);
-    EXPECT(!sink.has_passed());
+    EXPECT(!sink.has_passed() && sink.windows() == golden.windows());
     sink.print();
 }
 
@@ -306,6 +374,10 @@ int main()
     test_refused_writes_and_steps();
     test_configuration_of_another_model();
     test_files_that_do_not_load();
+    test_every_failed_allocation();
+    test_any_amount_of_internal_memory();
+    test_the_state_is_in_psram();
+    test_psram_that_is_not_there();
     test_nothing_is_allocated_after_start();
     test_readme_block();
     test_a_difference_is_seen();

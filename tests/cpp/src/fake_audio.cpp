@@ -2,45 +2,17 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <cstdlib>
 #include <numbers>
 
 #include "dl_fbank.hpp"
 #include "dl_mfcc.hpp"
 #include "dl_spectrogram.hpp"
-#include "esp_heap_caps.h"
 
 using dl::audio::SpeechFeatureConfig;
 using dl::audio::WinType;
 typedef std::vector<double> Values;
 
 static constexpr double kPi = std::numbers::pi;
-
-// Memory that the host claims to have; FAKE_FREE_BYTES in the environment makes it less.
-static std::size_t free_bytes()
-{
-    const char *limit = std::getenv("FAKE_FREE_BYTES");
-    return limit != nullptr ? std::strtoul(limit, nullptr, 10) : 300000;
-}
-
-extern "C" {
-size_t heap_caps_get_free_size(uint32_t)
-{
-    return free_bytes();
-}
-size_t heap_caps_get_minimum_free_size(uint32_t)
-{
-    return free_bytes();
-}
-size_t heap_caps_get_largest_free_block(uint32_t)
-{
-    return free_bytes();
-}
-size_t heap_caps_get_total_size(uint32_t)
-{
-    return 2 * free_bytes();
-}
-}
 
 static double window(WinType type, int index, int length)
 {

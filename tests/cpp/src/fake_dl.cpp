@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -8,8 +7,6 @@
 
 #include "dl_model_base.hpp"
 #include "esp_err.h"
-#include "esp_timer.h"
-#include "freertos/task.h"
 
 namespace dl {
 
@@ -82,12 +79,16 @@ static std::vector<char> read_file(const std::string &name, fbs::model_location_
 
 Model::Model(const char *data,
              fbs::model_location_type_t location,
-             int,
+             int max_internal_size,
              memory_manager_t,
              const uint8_t *,
              bool,
              const std::map<std::string, std::vector<int>> &)
 {
+    // The greedy memory manager of ESP-DL erases what it does not find in its free list.
+    if (max_internal_size > 16 && max_internal_size % 16 != 0) {
+        fail("model", "is given " + std::to_string(max_internal_size) + " bytes of internal memory, no multiple of 16");
+    }
     if (location != fbs::MODEL_LOCATION_IN_FLASH_RODATA) {
         m_file = read_file(data, location);
         data = m_file.data();
@@ -321,11 +322,3 @@ const char *esp_err_to_name(esp_err_t code)
         return "UNKNOWN ERROR";
     }
 }
-
-int64_t esp_timer_get_time(void)
-{
-    const auto now = std::chrono::steady_clock::now().time_since_epoch();
-    return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
-}
-
-void vTaskDelay(const TickType_t) {}

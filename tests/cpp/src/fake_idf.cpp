@@ -1,5 +1,6 @@
 // Tasks as threads, and an I2S driver, and a codec, that deliver the samples of the WAV file that FAKE_MICROPHONE
-// names; with FAKE_RUSH in the environment as fast as they can be taken, and after the last one only timeouts.
+// names; with FAKE_RUSH in the environment as fast as they can be taken, and after the last one only timeouts. With
+// FAKE_HICCUP the first read times out as well, and the driver must be opened again.
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
@@ -14,6 +15,7 @@
 #include "bsp/esp-bsp.h"
 #include "driver/i2s_pdm.h"
 #include "driver/i2s_std.h"
+#include "esp_timer.h"
 #include "freertos/task.h"
 
 // A task may wait for notifications.
@@ -24,6 +26,14 @@ struct tskTaskControlBlock {
 };
 
 static thread_local tskTaskControlBlock this_task;
+
+int64_t esp_timer_get_time(void)
+{
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
+}
+
+void vTaskDelay(const TickType_t) {}
 
 extern "C" {
 
@@ -59,8 +69,27 @@ uint32_t ulTaskNotifyTake(BaseType_t, TickType_t)
 
 static std::size_t word_bytes = 0;
 
+// The driver does not open any more once there are no samples.
+static bool is_over = false;
+
+static bool has_hiccup()
+{
+    static int reads = 0;
+    if (std::getenv("FAKE_HICCUP") == nullptr || ++reads > 2) {
+        return false;
+    }
+    if (reads == 2) {
+        // Time for the reader to see the gap; until it does, samples are dropped.
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+    return reads == 1;
+}
+
 static std::size_t read_microphone(std::int16_t *samples, std::size_t count)
 {
+    if (has_hiccup()) {
+        return 0;
+    }
     static audio::FileBytes file;
     static audio::WavReader reader;
     static const bool is_open = [] {
@@ -70,15 +99,30 @@ static std::size_t read_microphone(std::int16_t *samples, std::size_t count)
     if (std::getenv("FAKE_RUSH") == nullptr) {
         std::this_thread::sleep_for(std::chrono::microseconds(300));
     }
-    return is_open ? reader.read({samples, count}) : 0;
+    const std::size_t read = is_open ? reader.read({samples, count}) : 0;
+    is_over = read < count;
+    return read;
 }
 
 extern "C" {
 
 esp_err_t i2s_new_channel(const i2s_chan_config_t *, i2s_chan_handle_t *, i2s_chan_handle_t *receive)
 {
-    *receive = nullptr;
-    return std::getenv("FAKE_MICROPHONE") != nullptr ? ESP_OK : ESP_ERR_NOT_FOUND;
+    if (is_over || *receive != nullptr || std::getenv("FAKE_MICROPHONE") == nullptr) {
+        return ESP_ERR_NOT_FOUND;
+    }
+    *receive = reinterpret_cast<i2s_chan_handle_t>(&word_bytes);
+    return ESP_OK;
+}
+
+esp_err_t i2s_channel_disable(i2s_chan_handle_t)
+{
+    return ESP_OK;
+}
+
+esp_err_t i2s_del_channel(i2s_chan_handle_t)
+{
+    return ESP_OK;
 }
 
 esp_err_t i2s_channel_enable(i2s_chan_handle_t)
@@ -127,7 +171,12 @@ esp_err_t bsp_sdcard_mount()
 
 int esp_codec_dev_open(esp_codec_dev_handle_t, esp_codec_dev_sample_info_t *format)
 {
-    return format->channel == 2 && format->bits_per_sample == 16 ? ESP_CODEC_DEV_OK : -1;
+    return !is_over && format->channel == 2 && format->bits_per_sample == 16 ? ESP_CODEC_DEV_OK : -1;
+}
+
+int esp_codec_dev_close(esp_codec_dev_handle_t)
+{
+    return ESP_CODEC_DEV_OK;
 }
 
 int esp_codec_dev_set_in_gain(esp_codec_dev_handle_t, float)

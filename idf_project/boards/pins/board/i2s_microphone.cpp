@@ -45,11 +45,12 @@ public:
         if (error == ESP_OK) {
             error = i2s_channel_enable(channel_);
         }
+        sample_rate_ = sample_rate;
         if (error != ESP_OK) {
             ESP_LOGE(TAG, "the I2S driver says %s; are the pins right?", esp_err_to_name(error));
+            close();
             return error;
         }
-        sample_rate_ = sample_rate;
         return ESP_OK;
     }
 
@@ -67,7 +68,23 @@ public:
         return *count > 0 ? ESP_OK : error;
     }
 
+    esp_err_t restart() override
+    {
+        ESP_LOGW(TAG, "the I2S driver gives no samples; it is opened again");
+        close();
+        return open(sample_rate_);
+    }
+
 private:
+    void close()
+    {
+        if (channel_ != nullptr) {
+            i2s_channel_disable(channel_); // an error where it was not enabled
+            i2s_del_channel(channel_);
+            channel_ = nullptr;
+        }
+    }
+
 #if CONFIG_MICROPHONE_PDM
     esp_err_t configure(int sample_rate)
     {

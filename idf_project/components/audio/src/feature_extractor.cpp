@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
 
 #include "dl_fbank.hpp"
 #include "dl_mfcc.hpp"
@@ -117,11 +116,11 @@ esp_err_t FeatureExtractor::make(const FrontEndConfig &config)
 {
     const dl::audio::SpeechFeatureConfig options = to_dl(config);
     if (config.kind == FrontEndKind::kFbank) {
-        features_of_frame_.reset(new (std::nothrow) dl::audio::Fbank(options));
+        features_of_frame_ = streaming::make_on_heap<dl::audio::Fbank>(options);
     } else if (config.kind == FrontEndKind::kMfcc) {
-        features_of_frame_.reset(new (std::nothrow) dl::audio::MFCC(options));
+        features_of_frame_ = streaming::make_on_heap<dl::audio::MFCC>(options);
     } else {
-        features_of_frame_.reset(new (std::nothrow) dl::audio::Spectrogram(options));
+        features_of_frame_ = streaming::make_on_heap<dl::audio::Spectrogram>(options);
     }
     if (!features_of_frame_) {
         return ESP_ERR_NO_MEM;

@@ -36,11 +36,15 @@ std::size_t SampleRing::write(std::span<const std::int16_t> samples)
     }
     written_.store(written + static_cast<std::uint32_t>(taken), std::memory_order_release);
     if (taken < samples.size()) {
-        const auto missing = static_cast<std::uint32_t>(samples.size() - taken);
-        dropped_.fetch_add(missing, std::memory_order_relaxed);
-        gap_.fetch_add(missing, std::memory_order_release);
+        lose(static_cast<std::uint32_t>(samples.size() - taken));
     }
     return taken;
+}
+
+void SampleRing::lose(std::uint32_t samples)
+{
+    dropped_.fetch_add(samples, std::memory_order_relaxed);
+    gap_.fetch_add(samples, std::memory_order_release);
 }
 
 std::size_t SampleRing::read(std::span<std::int16_t> samples)

@@ -1,6 +1,7 @@
 #include "streaming/listener.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "esp_log.h"
 #include "streaming/frame_buffer.hpp"
@@ -53,6 +54,7 @@ esp_err_t Listener::init(Pipeline &pipeline, const DetectorConfig &detector, std
     pipeline_ = &pipeline;
     clock_ = clock;
     times_ = {};
+    taken_ = judged_ = 0;
     return has_detector_ ? detector_.init(detector) : ESP_OK;
 }
 
@@ -65,15 +67,12 @@ esp_err_t Listener::take(std::span<const float> frame, EventSink &sink)
     const std::int64_t start = clock_ != nullptr ? clock_() : 0;
     quantize(frame, config.inputs[0], config.rounding, input_.data());
     StepResult result;
-    esp_err_t error = pipeline_->write(0, input_.data(), input_.size());
-    if (error == ESP_OK) {
-        error = pipeline_->step(&result);
-    }
-    if (error != ESP_OK) {
+    if (const esp_err_t error = run_step(&result); error != ESP_OK) {
         return error;
     }
+    ++taken_;
     if (result.output_ready) {
-        judge(sink);
+        judge(sink, std::numeric_limits<std::size_t>::max());
     }
     if (clock_ != nullptr) {
         const std::int64_t took = clock_() - start;
@@ -85,11 +84,55 @@ esp_err_t Listener::take(std::span<const float> frame, EventSink &sink)
     return ESP_OK;
 }
 
-void Listener::judge(EventSink &sink)
+esp_err_t Listener::run_step(StepResult *result)
+{
+    const esp_err_t error = pipeline_->write(0, input_.data(), input_.size());
+    return error == ESP_OK ? pipeline_->step(result) : error;
+}
+
+// Output frames that the frames so far make, those included by which the stream trails the offline output.
+std::size_t Listener::frames_to_judge() const
+{
+    const ModelConfig &config = pipeline_->config();
+    const auto stride = static_cast<std::size_t>(config.stride);
+    const auto outputs = static_cast<std::size_t>(config.outputs[0].frames());
+    const std::size_t strides = (taken_ + stride - 1) / stride;
+    return strides * stride * outputs / static_cast<std::size_t>(config.window) +
+           static_cast<std::size_t>(config.delay);
+}
+
+esp_err_t Listener::finish(EventSink &sink)
+{
+    if (pipeline_ == nullptr) {
+        return ESP_ERR_INVALID_SIZE;
+    }
+    const ModelConfig &config = pipeline_->config();
+    const std::size_t wanted = taken_ > 0 ? frames_to_judge() : 0;
+    while (judged_ < wanted) {
+        StepResult result;
+        // A frame that is exactly zero is an integer zero in every format.
+        std::fill(input_.begin(), input_.end(), std::uint8_t{0});
+        const bool is_between_windows = taken_ % static_cast<std::size_t>(config.window) == 0;
+        const bool is_flushed = is_between_windows && pipeline_->is_pending();
+        const esp_err_t error = is_flushed ? pipeline_->step_pending(&result) : run_step(&result);
+        if (error != ESP_OK) {
+            return error;
+        }
+        taken_ += is_flushed ? 0 : 1;
+        if (result.output_ready) {
+            judge(sink, wanted);
+        }
+    }
+    reset();
+    return ESP_OK;
+}
+
+// Judges the new outputs, up to frame `most` of the recording.
+void Listener::judge(EventSink &sink, std::size_t most)
 {
     const TensorConfig &tensor = pipeline_->config().outputs[0];
     const FrameGeometry geometry = FrameGeometry::of(tensor);
-    for (std::size_t index = 0; index < geometry.frames; ++index) {
+    for (std::size_t index = 0; index < geometry.frames && judged_ < most; ++index, ++judged_) {
         geometry.gather(pipeline_->output(0).data(), index, output_.data());
         const std::span<float> scores(scores_.data(), classes_);
         dequantize(output_.data(), tensor, scores);
@@ -104,6 +147,7 @@ void Listener::judge(EventSink &sink)
 
 void Listener::reset()
 {
+    taken_ = judged_ = 0;
     if (pipeline_ != nullptr) {
         pipeline_->reset();
     }

@@ -1,12 +1,15 @@
 #include "streaming/stage.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "dl_model_base.hpp"
+#include "esp_heap_caps.h"
 #include "esp_log.h"
+#include "sdkconfig.h"
 
 // For "%.*s".
 #define TEXT(view) static_cast<int>((view).size()), (view).data()
@@ -36,6 +39,18 @@ static dl::dtype_t to_dl(DataType type)
         return dl::DATA_TYPE_INT16;
     default:
         return dl::DATA_TYPE_FLOAT;
+    }
+}
+
+static std::uint32_t to_caps(Memory memory)
+{
+    switch (memory) {
+    case Memory::kInternal:
+        return MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT;
+    case Memory::kPsram:
+        return MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT;
+    default:
+        return MALLOC_CAP_DEFAULT;
     }
 }
 
@@ -71,6 +86,25 @@ static void fill(std::uint8_t *memory, const TensorConfig &tensor, int initial)
     }
 }
 
+// With CONFIG_SPIRAM ESP-DL allocates its operators in PSRAM, and calls them through a null pointer where there is
+// none.
+static bool has_psram()
+{
+#if CONFIG_SPIRAM
+    return heap_caps_get_total_size(MALLOC_CAP_SPIRAM) > 0;
+#else
+    return true;
+#endif
+}
+
+// ESP-DL 3.3.9 hands internal memory out in blocks of 16 bytes, and loses track of its list where what it was given is
+// no multiple of that.
+static int whole_blocks(int bytes)
+{
+    constexpr int kBlock = 16;
+    return std::max(bytes, 0) / kBlock * kBlock;
+}
+
 Stage::Stage() = default;
 Stage::~Stage() = default;
 
@@ -80,13 +114,14 @@ esp_err_t Stage::init(const StageConfig &config, const char *file, const Options
     config_ = config;
     esp_err_t error = load(file, options);
     if (error == ESP_OK) {
-        error = allocate();
+        error = allocate(options.memory);
     }
     if (error == ESP_OK) {
         error = bind();
     }
     if (error == ESP_OK) {
         warm_up();
+        model_->minimize(); // frees names that only loading needs
         is_ready_ = true;
         reset();
     }
@@ -95,13 +130,19 @@ esp_err_t Stage::init(const StageConfig &config, const char *file, const Options
 
 esp_err_t Stage::load(const char *file, const Options &options)
 {
-    model_.reset(new (std::nothrow) dl::Model(file,
-                                              to_fbs(options.location),
-                                              options.max_internal_bytes,
-                                              dl::MEMORY_MANAGER_GREEDY,
-                                              nullptr,
-                                              options.copy_parameters));
+    model_.reset();
+    if (!has_psram()) {
+        ESP_LOGE(TAG, "ESP-DL puts its operators into PSRAM (CONFIG_SPIRAM), and this board shows none");
+        return ESP_ERR_NOT_SUPPORTED;
+    }
+    model_ = make_on_heap<dl::Model>(file,
+                                     to_fbs(options.location),
+                                     whole_blocks(options.max_internal_bytes),
+                                     dl::MEMORY_MANAGER_GREEDY,
+                                     nullptr,
+                                     options.copy_parameters);
     if (!model_) {
+        ESP_LOGE(TAG, "stage %.*s: no memory for its model", TEXT(config_.name));
         return ESP_ERR_NO_MEM;
     }
     // A file that cannot be loaded leaves a model without tensors.
@@ -130,7 +171,7 @@ esp_err_t Stage::load(const char *file, const Options &options)
     return ESP_OK;
 }
 
-esp_err_t Stage::allocate()
+esp_err_t Stage::allocate(Memory memory)
 {
     std::size_t bytes = 0;
     for (const TensorConfig &tensor : config_.outputs) {
@@ -141,7 +182,7 @@ esp_err_t Stage::allocate()
     }
     if (!inputs_.allocate(config_.inputs.size()) || !cache_inputs_.allocate(config_.caches.size()) ||
         !outputs_.allocate(config_.outputs.size()) || !caches_.allocate(config_.caches.size()) ||
-        !memory_.allocate(bytes)) {
+        !memory_.allocate(bytes, to_caps(memory))) {
         ESP_LOGE(TAG, "stage %.*s: no memory for %d bytes", TEXT(config_.name), static_cast<int>(bytes));
         return ESP_ERR_NO_MEM;
     }
@@ -187,7 +228,9 @@ esp_err_t Stage::bind()
 esp_err_t Stage::find(const TensorConfig &tensor, std::string_view name, bool is_input, dl::TensorBase **found) const
 {
     const std::map<std::string, dl::TensorBase *> &tensors = is_input ? model_->get_inputs() : model_->get_outputs();
-    const auto entry = tensors.find(std::string(name));
+    // Not by `find`: it would copy the name to the heap, where `new` aborts when there is no memory.
+    const auto entry =
+        std::find_if(tensors.begin(), tensors.end(), [&](const auto &each) { return each.first == name; });
     // ESP-DL leaves a null pointer where it had no memory for its tensors.
     if (entry == tensors.end() || entry->second == nullptr) {
         ESP_LOGE(TAG,

@@ -46,6 +46,8 @@ extern "C" {
 esp_err_t
 i2s_new_channel(const i2s_chan_config_t *chan_cfg, i2s_chan_handle_t *ret_tx_handle, i2s_chan_handle_t *ret_rx_handle);
 esp_err_t i2s_channel_enable(i2s_chan_handle_t handle);
+esp_err_t i2s_channel_disable(i2s_chan_handle_t handle);
+esp_err_t i2s_del_channel(i2s_chan_handle_t handle);
 esp_err_t i2s_channel_read(i2s_chan_handle_t handle, void *dest, size_t size, size_t *bytes_read, uint32_t timeout_ms);
 #ifdef __cplusplus
 }

@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 
 #include "esp_err.h"
@@ -50,7 +49,7 @@ private:
     esp_err_t make(const streaming::FrontEndConfig &config);
 
     streaming::FrontEndConfig config_;
-    std::unique_ptr<dl::audio::SpeechFeatureBase> features_of_frame_;
+    streaming::HeapPointer<dl::audio::SpeechFeatureBase> features_of_frame_;
     streaming::HeapArray<std::int16_t> frame_;
     streaming::HeapArray<float> features_;
     std::size_t filled_ = 0; // samples in `frame_`

@@ -23,6 +23,9 @@ public:
     // been read, everything is dropped, so that each gap is reported before what follows it.
     std::size_t write(std::span<const std::int16_t> samples);
 
+    // Counts samples that never came, of the writer's task, as dropped here.
+    void lose(std::uint32_t samples);
+
     // Gives up to `samples.size()` samples, to the reader's task; returns how many there were. It never gives samples
     // from both sides of a gap at once; take_gap() is called between them.
     std::size_t read(std::span<std::int16_t> samples);

@@ -16,8 +16,12 @@ public:
     virtual int sample_rate() const = 0;
 
     // Waits for samples and returns how many came, at least one and at most `samples.size()`, in `count`.
-    // ESP_ERR_NOT_FINISHED: none will come any more. Any other error: the source is broken.
+    // ESP_ERR_NOT_FINISHED: none will come any more. Any other error: the source is broken until `restart`.
     virtual esp_err_t read(std::span<std::int16_t> samples, std::size_t *count) = 0;
+
+    // Opens a broken source anew, after a time-out of its driver say. ESP_ERR_NOT_SUPPORTED: it cannot. Else the errors
+    // of opening it.
+    virtual esp_err_t restart() { return ESP_ERR_NOT_SUPPORTED; }
 };
 
 } // namespace audio

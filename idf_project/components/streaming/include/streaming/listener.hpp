@@ -47,6 +47,10 @@ public:
     // Else the errors of Pipeline::write and Pipeline::step.
     esp_err_t take(std::span<const float> frame, EventSink &sink);
 
+    // Ends the recording: what its last frames make is scored too, with frames of zeros behind them where the last
+    // window is not full or the output trails, as on the host. Then a new recording starts. Errors of take.
+    esp_err_t finish(EventSink &sink);
+
     // Starts a new recording.
     void reset();
 
@@ -54,7 +58,9 @@ public:
     const StepTimes &times() const { return times_; }
 
 private:
-    void judge(EventSink &sink);
+    esp_err_t run_step(StepResult *result);
+    void judge(EventSink &sink, std::size_t most);
+    std::size_t frames_to_judge() const;
 
     Pipeline *pipeline_ = nullptr;
     Detector detector_;
@@ -66,6 +72,8 @@ private:
     HeapArray<std::uint8_t> input_;  // one quantized frame
     HeapArray<std::uint8_t> output_; // one quantized output frame
     HeapArray<float> scores_;
+    std::size_t taken_ = 0;  // frames of this recording
+    std::size_t judged_ = 0; // output frames of this recording
     StepTimes times_;
 };
 

@@ -77,8 +77,11 @@ public:
     // Whether every window was seen and nothing differed by more than is allowed.
     bool has_passed() const;
 
-    // Prints PASS with windows and times, or the first difference of every stage.
+    // Prints windows and times of every stage, and its first difference.
     void print() const;
+
+    // Golden windows in all.
+    std::size_t windows() const { return golden_.windows(); }
 
 private:
     struct Difference {

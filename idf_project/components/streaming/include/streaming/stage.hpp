@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 
 #include "esp_err.h"
@@ -19,11 +18,15 @@ namespace streaming {
 // Where the `.espdl` files are, and what their address means: a pointer into flash, the label of a partition, a path.
 enum class Location : std::uint8_t { kRodata, kPartition, kSdCard };
 
+// Where the pipeline keeps state and copies: internal RAM as long as there is some, else PSRAM; or one of both alone.
+enum class Memory : std::uint8_t { kAny, kInternal, kPsram };
+
 struct Options {
     Location location = Location::kRodata;
-    int max_internal_bytes = 0;        // internal RAM that ESP-DL may use for tensors, where the chip has PSRAM as well
-    bool copy_parameters = true;       // false: leave the weights in flash, slower but without a copy in PSRAM
-    int segments = 1;                  // parts with equal numbers of operators that ESP-DL cuts each file into
+    int max_internal_bytes = 0;   // internal RAM that ESP-DL takes for the tensors of each file, where there is PSRAM
+    bool copy_parameters = true;  // false: leave the weights in flash, slower but without a copy in PSRAM
+    Memory memory = Memory::kAny; // for state and copies of outputs, which each step reads and writes
+    int segments = 1;             // parts with equal numbers of operators that ESP-DL cuts each file into
     std::int64_t (*clock)() = nullptr; // microseconds, `esp_timer_get_time` say; without it nothing is measured
 };
 
@@ -42,7 +45,7 @@ public:
     // log says what differs:
     // ESP_FAIL: ESP-DL could not load the file. ESP_ERR_NOT_FOUND: a tensor is missing, or there is one too many.
     // ESP_ERR_INVALID_SIZE: a shape differs. ESP_ERR_INVALID_VERSION: a type or exponent differs.
-    // ESP_ERR_NO_MEM: no memory.
+    // ESP_ERR_NO_MEM: no memory. ESP_ERR_NOT_SUPPORTED: the firmware is built for PSRAM, and there is none.
     esp_err_t init(const StageConfig &config, const char *file, const Options &options);
 
     // Names the memory that input `index` is read from at every run; it holds `config.inputs[index].bytes`.
@@ -80,7 +83,7 @@ private:
     };
 
     esp_err_t load(const char *file, const Options &options);
-    esp_err_t allocate();
+    esp_err_t allocate(Memory memory);
     esp_err_t bind();
     void warm_up();
     esp_err_t write_inputs();
@@ -88,7 +91,7 @@ private:
     esp_err_t find(const TensorConfig &tensor, std::string_view name, bool is_input, dl::TensorBase **found) const;
 
     StageConfig config_;
-    std::unique_ptr<dl::Model> model_;
+    HeapPointer<dl::Model> model_;
     HeapArray<Input> inputs_;        // config.inputs
     HeapArray<Input> cache_inputs_;  // config.caches
     HeapArray<Output> outputs_;      // config.outputs

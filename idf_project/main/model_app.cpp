@@ -2,14 +2,9 @@
 #include "model_files.hpp"
 
 #include "bundled_model.hpp"
-#include "sdkconfig.h"
-
-#if !CONFIG_STREAMING_MODEL_PARTITION && !CONFIG_STREAMING_MODEL_SDCARD
 
 esp_err_t find_model(ModelFiles *files)
 {
     *files = {bundled::kFiles, streaming::Location::kRodata};
     return ESP_OK;
 }
-
-#endif

@@ -1,0 +1,94 @@
+"""The firmware as menuconfig leaves it: every source, board, chip and place of the model, with headers made by Kconfig."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.cpp.compile import needs_compiler
+from tests.cpp.host_build import PROJECT
+from tests.cpp.kconfig import CHIPS, Choice, Compiler, choices, configure, firmware, mentioned, options
+from tests.cpp.test_host_build import needs_compiler as needs_cmake
+
+# Pins that a microphone can be at: GPIOs that the chip has and that no module needs for flash or PSRAM; ESP32 and
+# ESP32-S2 have some that can only be inputs.
+PINS = {
+    "esp32": {4, 5, *range(12, 16), *range(18, 24), *range(25, 28), *range(32, 40)},
+    "esp32c3": {*range(0, 11), *range(18, 22)},
+    "esp32c5": {*range(0, 16), *range(23, 29)},
+    "esp32c6": {*range(0, 24)},
+    "esp32p4": {*range(0, 55)},
+    "esp32s2": {*range(0, 22), *range(33, 47)},
+    "esp32s3": {*range(0, 22), *range(38, 49)},
+    "esp32s31": {*range(0, 63)},
+}
+INPUTS_ONLY = {"esp32": {*range(34, 40)}, "esp32s2": {46}}
+
+
+@pytest.fixture(scope="module")
+def headers(tmp_path_factory):
+    """The header of every choice."""
+    directory = tmp_path_factory.mktemp("kconfig")
+    return {choice: configure(choice, directory) for choice in choices()}
+
+
+@pytest.fixture(scope="module")
+def compiler(tmp_path_factory):
+    return Compiler(tmp_path_factory.mktemp("compiler"))
+
+
+@needs_cmake
+def test_every_configuration_compiles(headers, compiler):
+    """Each source once for all that it can tell apart."""
+    jobs = {}
+    for choice, sources in firmware(headers).items():
+        found = options(headers[choice])
+        for source in sources:
+            # That a number or a text is another one changes nothing.
+            seen = {name: found[name] == "1" for name in sorted(mentioned(source)) if name in found}
+            jobs.setdefault((source, *seen.items()), (choice, source))
+    assert len(headers) > 150
+    assert len({source.name for _, source in jobs.values()}) > 15
+    problems = {
+        f"{source.name} of {choice}": compiler.compile(source, headers[choice]) for choice, source in jobs.values()
+    }
+    assert {name: text for name, text in problems.items() if text} == {}
+
+
+@needs_compiler
+def test_an_option_that_is_hidden_is_noticed(headers, compiler):
+    """The microphone's driver under a source for which menuconfig asks no pins."""
+    replay = headers[Choice("pins", "esp32s3", "REPLAY", "APP")]
+    driver = PROJECT / "boards/pins/board/i2s_microphone.cpp"
+    assert "CONFIG_MICROPHONE_CLOCK_PIN" in compiler.compile(driver, replay)
+
+
+@pytest.mark.parametrize("chip", sorted(set(CHIPS) - {"esp32c2"}))
+def test_default_pins_exist(headers, chip):
+    found = options(headers[Choice("pins", chip, "MICROPHONE", "APP")])
+    clock, word, data = (int(found[f"CONFIG_MICROPHONE_{name}_PIN"]) for name in ("CLOCK", "WORD", "DATA"))
+    assert len({clock, word, data}) == 3
+    assert {clock, word, data} <= PINS[chip]
+    assert not {clock, word} & INPUTS_ONLY.get(chip, set())
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("octal", {"SPIRAM", "SPIRAM_MODE_OCT"}), ("quad", {"SPIRAM", "SPIRAM_MODE_QUAD"}), ("none", set())],
+)
+def test_the_psram_of_the_board_is_chosen(headers, kind, expected):
+    found = options(headers[Choice("pins", "esp32s3", "REPLAY", "APP", psram=kind)])
+    assert {name for name in found if name.startswith("CONFIG_SPIRAM")} == {f"CONFIG_{name}" for name in expected}
+
+
+@needs_cmake
+def test_only_what_the_source_needs_is_built(headers):
+    """And the ESP32-C2, which has no I2S, gets no driver for it."""
+    for choice, sources in firmware(headers).items():
+        names = {source.name for source in sources}
+        has_driver = choice.source == "MICROPHONE" and choice.chip != "esp32c2"
+        assert bool(names & {"i2s_microphone.cpp", "codec_microphone.cpp"}) == has_driver, choice
+        assert ("no_microphone.cpp" in names) != has_driver
+        assert ("replay.cpp" in names) == (choice.source == "REPLAY")
+        assert len([name for name in names if re.match("model_(app|card|partition)", name)]) == 1
