@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 
 import pytest
 
@@ -92,3 +94,55 @@ def test_only_what_the_source_needs_is_built(headers):
         assert ("no_microphone.cpp" in names) != has_driver
         assert ("replay.cpp" in names) == (choice.source == "REPLAY")
         assert len([name for name in names if re.match("model_(app|card|partition)", name)]) == 1
+
+
+RUNNER = """
+function(project)
+endfunction()
+function(idf_build_set_property)
+endfunction()
+include(${PROJECT}/CMakeLists.txt)
+message("${SDKCONFIG_DEFAULTS}")
+"""
+
+
+@needs_cmake
+@pytest.mark.parametrize(
+    ("options", "files"),
+    [
+        ([], ["sdkconfig.defaults"]),
+        (["PSRAM=quad"], ["sdkconfig.defaults", "sdkconfig.psram_quad"]),
+        (
+            ["BOARD=esp_box_3", "MODEL=partition", "PSRAM=none"],
+            [
+                "sdkconfig.defaults",
+                "boards/esp_box_3/sdkconfig.defaults",
+                "sdkconfig.model_partition",
+                "sdkconfig.psram_none",
+            ],
+        ),
+    ],
+)
+def test_what_is_said_to_idf_py_chooses_defaults(tmp_path, options, files):
+    done = run_project(tmp_path, options)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip().split(";") == files
+    assert all((PROJECT / name).exists() for name in files)
+
+
+@needs_cmake
+@pytest.mark.parametrize("option", ["BOARD=none", "MODEL=cloud", "PSRAM=hex"])
+def test_a_choice_that_does_not_exist_is_refused(tmp_path, option):
+    done = run_project(tmp_path, [option])
+    assert done.returncode != 0
+    assert option.split("=")[1] in done.stderr
+
+
+def run_project(directory, options):
+    """Run the project's own CMakeLists.txt, ESP-IDF left out."""
+    (directory / "tools/cmake").mkdir(parents=True)
+    (directory / "tools/cmake/project.cmake").write_text("")
+    (directory / "runner.cmake").write_text(RUNNER)
+    command = ["cmake", f"-DPROJECT={PROJECT}", *(f"-D{option}" for option in options), "-P", "runner.cmake"]
+    environment = {**os.environ, "IDF_PATH": str(directory)}
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)

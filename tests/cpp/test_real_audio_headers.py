@@ -27,9 +27,7 @@ def test_every_call_exists_in_esp_dl(tmp_path, source):
     stubs = {**STUBS, "esp_attr.h": "#define IRAM_ATTR\n"}
     # What the headers of ESP-DL and the component both want of the heap.
     heap = (SOURCE / "fake/esp_heap_caps.h").read_text().replace("#pragma once\n", "")
-    stubs["esp_heap_caps.h"] = f"{heap}#define MALLOC_CAP_DEFAULT 4096\n" + (
-        'extern "C" void heap_caps_free(void *);\nextern "C" void *heap_caps_aligned_alloc(size_t, size_t, uint32_t);\n'
-    )
+    stubs["esp_heap_caps.h"] = f'{heap}extern "C" void *heap_caps_aligned_alloc(size_t, size_t, uint32_t);\n'
     for name, text in stubs.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"#pragma once\n{text}")
