@@ -1,4 +1,4 @@
-"""Transpositions that esp-ppq joins when it writes a file: not across what leaves the file, which would be lost with them."""
+"""Transpositions that esp-ppq joins when it writes a file: not across what leaves the file, nor over a change of exponents."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from esp_ppq.IR import BaseGraph, Operation
+from esp_ppq.core import OperationQuantizationConfig
+from esp_ppq.IR import BaseGraph, Operation, QuantableOperation
 from esp_ppq.parser.espdl import layout_patterns
 from esp_ppq.parser.espdl.espdl_typedef import ACTIVATION_OP_SET
 from esp_ppq.parser.espdl.layout_patterns import FuseTransposeActivationPattern, FuseTransposePattern
@@ -18,8 +19,15 @@ class _Pairs(FuseTransposePattern):  # type: ignore[misc]
     """Joins transpositions in a row."""
 
     def export(self, op: Operation, graph: BaseGraph, **options: Any) -> Operation:
-        keep = _begins_here(op, graph) and _loses_output([*_row(op, {_KIND})], graph)
-        return op if keep else super().export(op, graph, **options)
+        if _begins_here(op, graph) and _loses_output([*_row(op, {_KIND})], graph):
+            return op
+        found = super().export(op, graph, **options)
+        if op.type == _KIND and isinstance(op, QuantableOperation):
+            # The last of them may stand before an operator that reads with another exponent. Given to all of them, it would
+            # rename integers that ESP-DL only moves; so they give what they take, and what reads them requantizes.
+            taken = op.config.input_quantization_config
+            op.config = OperationQuantizationConfig(taken, taken)
+        return found
 
 
 class _AroundActivations(FuseTransposeActivationPattern):  # type: ignore[misc]

@@ -207,6 +207,6 @@ STRANGERS = (
              Refused(ConversionError, "returned a dict with the keys", "return a tensor or a tuple of tensors")),
     Stranger("FullSubNet, an LSTM for all bins", lambda: FullSubNet(8), (8, T),
              Refused(UnsupportedOperatorError, "reshape mixes the batch with another axis", "To stream it, keep")),
-    Stranger("GTCRN, grouped and shuffled", lambda: GTCRN(16, 8), (2, T, 16), Exports(5), Streaming(time_axis=2), slow=True),
-    Stranger("DeepFilterNet, gains and filter", lambda: DeepFilterNet(16, 3), (1, T, 16), Exports(10), Streaming(time_axis=2), slow=True),
+    Stranger("GTCRN, grouped and shuffled", lambda: GTCRN(16, 8), (2, T, 16), Exports(25), Streaming(time_axis=2), slow=True),
+    Stranger("DeepFilterNet, gains and filter", lambda: DeepFilterNet(16, 3), (1, T, 16), Exports(18), Streaming(time_axis=2), slow=True),
 )  # fmt: skip
