@@ -152,6 +152,11 @@ def _cache(stage: Stage, cache: Cache, file: EspdlModel, layouts: Mapping[str, t
 
 
 def _tensor(file: EspdlModel, name: str, layouts: Mapping[str, tuple[int, ...]], time_axis: int | None) -> TensorInfo:
+    if name not in file.tensors:
+        raise QuantizationError(
+            f"esp-ppq joined tensor {name!r} with its neighbours and left it out of the file, though it crosses the file's "
+            "boundary. Choose other stages, Streaming(stages=...), and report the model."
+        )
     tensor, layout = file.tensors[name], layouts[name]
     if not isinstance(tensor.exponent, int):
         raise QuantizationError(f"tensor {name!r} has an exponent per channel, but it crosses a file boundary.")

@@ -16,7 +16,7 @@ from lightning_esp.errors import EnvironmentMismatchError, QuantizationError, Un
 from lightning_esp.espdl import read_espdl
 from lightning_esp.espdl.seal import is_sealed
 from lightning_esp.quantization import QuantizedModel, TensorInfo, Worker, quantizer
-from lightning_esp.quantization.job import Job
+from lightning_esp.quantization.job import ExportedStage, Job
 from tests.models.built import Built
 from tests.models.contracts import CASES
 from tests.models.tutorial_tcn import TutorialTcn, shake
@@ -301,3 +301,19 @@ def test_the_tutorial_at_its_full_size(worker: Worker) -> None:
     quantized = quantize(model, calibrate(model, recordings), worker=worker)
     shapes = [[t.shape for t in (*s.inputs, *s.outputs, *(c.tensor for c in s.caches))] for s in quantized.stages]
     assert shapes == [[(1, 3, 64), (1, 3, 64), (1, 4, 128)], [(1, 3, 64)] * 2, [(1, 3, 64), (1, 3, 64), (1, 4, 64)]]
+
+
+def test_a_tensor_that_is_missing_in_its_file_is_named(build: Build) -> None:
+    built, other = build("tutorial", "int8"), build("two_outputs", "int8").quantized.stages[0]
+
+    class Losing(Worker):
+        def __init__(self) -> None:
+            pass
+
+        def call(self, function: str, *arguments: object) -> object:
+            stages = built.model.spec.stages
+            layouts = {name: (0, 1, 2) for stage in stages for name in (*stage.input_names, *stage.output_names)}
+            return b"", [ExportedStage(stage.name, other.data, layouts) for stage in stages]
+
+    with pytest.raises(QuantizationError, match=r"tensor 'stage0.output' .* left it out of the file"):
+        quantize(built.model, calibrate(built.model, built.recordings), worker=Losing())
