@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
-from lightning_esp.bundle import Bundle, check_output_dir, write_failure_note
+from lightning_esp.bundle import Bundle, check_output_dir, probe_output_dir, write_failure_note
 from lightning_esp.config import Calibration, Deployment, Quantization, Streaming
 from lightning_esp.errors import ConfigurationError, LightningEspError
 from lightning_esp.evaluation.contract import Item
@@ -59,7 +59,8 @@ class EspStreamingExport(Callback, UnifiedCallback):
         deployment: what the bundle holds beside the model.
         dry_run: run the whole pipeline once before the first epoch.
         on_error: `"raise"`, or `"warn"` to end `fit` normally when the export fails. Either way `FAILED.txt` beside
-            `output_dir` says why and how to export again, and an older bundle stays.
+            `output_dir` (or, where nothing can be written, in the `default_root_dir` of the trainer or the temporary
+            directory) says why and how to export again, and an older bundle stays.
 
     Raises:
         ConfigurationError: an argument has a value that cannot work.
@@ -198,7 +199,7 @@ class EspStreamingExport(Callback, UnifiedCallback):
         """Run the pipeline on the weights as they are; False where it has to wait for a batch of training."""
         assert self._directory is not None
         check_versions()
-        check_output_dir(self._directory)
+        probe_output_dir(self._directory)
         check_detector(self.deployment, has_streams(trainer, module))
         if not self.dry_run:
             return True
@@ -224,12 +225,11 @@ class EspStreamingExport(Callback, UnifiedCallback):
         attempt = Attempt(trainer, module, directory)
         try:
             self._write(attempt)
-        except Exception as error:
-            message = attempt.keep(error, self._arguments(directory), self.module)
-            write_failure_note(directory, message)
+        except (Exception, KeyboardInterrupt) as error:
+            message = attempt.keep(error, self._arguments(directory), self.module, write_failure_note)
             for logger in trainer.loggers:
                 logger.log_metrics({"export/failed": 1.0}, step=trainer.global_step)
-            if self.on_error == "raise":
+            if self.on_error == "raise" or isinstance(error, KeyboardInterrupt):
                 _log.error(message)
                 raise
             rank_zero_warn(message)

@@ -11,7 +11,7 @@ from os import PathLike
 from torch import Tensor, nn
 
 from lightning_esp.analysis import analyze, compare_state_calibration, name_worst, rank_modules
-from lightning_esp.bundle import Bundle, check_output_dir, write_bundle
+from lightning_esp.bundle import Bundle, probe_output_dir, write_bundle
 from lightning_esp.calibration import Progress, calibrate
 from lightning_esp.climb import Ground, climb
 from lightning_esp.config import Calibration, Deployment, Quantization, Streaming, check_target
@@ -119,7 +119,7 @@ def check_inputs(
         LightningEspError: something cannot work.
     """
     check_versions()
-    check_output_dir(output_dir)
+    probe_output_dir(output_dir)
     check_kinds(recordings)
     if len(recordings) == 0:
         raise DataError("export got no recordings; give at least one to calibrate and verify the model with.")

@@ -103,6 +103,39 @@ def test_a_failed_export_never_loses_the_run(tmp_path: Path, fake: FakeExport, m
         assert "export/failed" in (Path(logger.log_dir) / "metrics.csv").read_text()
 
 
+def test_ctrl_c_in_the_export_leaves_note_and_weights_and_goes_on_up(tmp_path: Path, fake: FakeExport) -> None:
+    fake.error = KeyboardInterrupt()
+    with pytest.raises((KeyboardInterrupt, SystemExit)):  # Lightning ends the process, or passes it on
+        fit(tmp_path, EspStreamingExport(output_dir=tmp_path / "bundle", on_error="warn"))
+    assert f"the weights are in {tmp_path / 'bundle.failed.ckpt'}" in (tmp_path / "FAILED.txt").read_text()
+    assert (tmp_path / "bundle.failed.ckpt").is_file()
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_where_nothing_can_be_written_the_run_is_kept_elsewhere(
+    tmp_path: Path, fake: FakeExport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.error, save = LightningEspError("no luck"), torch.save
+
+    def fail(content: Any, path: Path) -> None:
+        if path.parent.name == "locked":
+            raise RuntimeError("open file failed")
+        save(content, path)
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.warns(
+        UserWarning, match=r"weights are in .*/root/bundle\.failed\.ckpt(.|\n)*stands in .*/root/FAILED\.txt"
+    ):
+        fit(
+            tmp_path / "root",
+            EspStreamingExport(output_dir=tmp_path / "locked/bundle", on_error="warn", dry_run=False),
+        )
+    assert sorted(path.name for path in (tmp_path / "root").iterdir() if "bundle" in path.name) == [
+        "bundle.failed.ckpt",
+        "bundle.failed.pt",
+    ]
+
+
 class NeedsNet(Spotter):
     """A LightningModule that cannot be built from its checkpoint."""
 

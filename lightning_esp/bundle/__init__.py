@@ -1,6 +1,6 @@
 """Bundles: `idf_project/` with generated models, written atomically and read back."""
 
-from lightning_esp.bundle.directory import check_output_dir
+from lightning_esp.bundle.directory import check_output_dir, probe_output_dir
 from lightning_esp.bundle.failure import write_failure_note
 from lightning_esp.bundle.model import Bundle, Edit
 from lightning_esp.bundle.reader import read_both, read_bundle, read_model
@@ -10,6 +10,7 @@ __all__ = [
     "Bundle",
     "Edit",
     "check_output_dir",
+    "probe_output_dir",
     "read_both",
     "read_bundle",
     "read_model",

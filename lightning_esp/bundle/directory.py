@@ -7,14 +7,19 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from lightning_esp.bundle.disk import clear_beside, locked, make_beside, sync_directory, write_files
 from lightning_esp.bundle.model import MANIFEST, SCHEMA
+from lightning_esp.bundle.places import check_places
 from lightning_esp.bundle.replacement import STAGING, is_interrupted, recover_directory, replace_files
 from lightning_esp.errors import OutputDirectoryError
 
-__all__ = ["check_output_dir", "recover_directory", "replace_directory"]
+__all__ = ["check_output_dir", "probe_output_dir", "recover_directory", "replace_directory"]
+
+# About what a small bundle takes.
+_PROBE_BYTES = 1_000_000
 
 # What a directory may hold that somebody has prepared for a project.
 _PREPARED = {".git", ".gitattributes", ".gitignore", ".DS_Store", "lost+found", STAGING}
@@ -52,6 +57,37 @@ def check_output_dir(path: str | os.PathLike[str]) -> Path:
             f"a project of its own. Name one that does not exist, is empty, or holds a bundle ({MANIFEST} with schema "
             f"{SCHEMA!r})."
         )
+    return directory
+
+
+def probe_output_dir(path: str | os.PathLike[str]) -> Path:
+    """Check `path` as `check_output_dir` does, and by writing there; what is made for that is removed.
+
+    Raises:
+        OutputDirectoryError: nothing can be written there, or it may hold no bundle.
+    """
+    directory = check_output_dir(path)
+    missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    try:
+        if not missing:
+            check_places(directory, [MANIFEST])
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+        probe = make_beside(directory / "probe")
+        try:
+            write_files(probe, {"written": bytes(_PROBE_BYTES)})
+            os.rename(probe / "written", probe / "renamed")
+        finally:
+            shutil.rmtree(probe, ignore_errors=True)
+    except OSError as error:
+        raise OutputDirectoryError(
+            f"output_dir={os.fspath(path)!r} cannot be written ({error.strerror or error}); name a directory that this user "
+            "may write, on a disk that has room."
+        ) from None
+    finally:
+        for folder in missing:
+            with suppress(OSError):  # another process has put something there
+                folder.rmdir()
     return directory
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pytorch_lightning import LightningModule, Trainer
 
@@ -17,6 +19,8 @@ from lightning_esp.training.recovery import Retry, save_material, save_weights
 from lightning_esp.training.settings import fill_deployment, fill_streaming
 from lightning_esp.training.subject import Subject, make_subject
 from lightning_esp.training.weights import Choice, Weights, choose_weights
+
+Note: TypeAlias = Callable[[Path, str, Path], Path]
 
 
 @dataclass
@@ -48,37 +52,48 @@ class Attempt:
             self.captured = capture_recordings(self.subject, streaming, calibration)
         return self.weights, self.subject, self.captured
 
-    def keep(self, error: Exception, arguments: Mapping[str, Any], module: str | None) -> str:
-        """Save what another export needs.
+    def keep(self, error: BaseException, arguments: Mapping[str, Any], module: str | None, note: Note) -> str:
+        """Save what another export needs, and a note: beside the bundle, or else where something can be written.
 
         Args:
             error: what stopped this one.
             arguments: arguments that `EspStreamingExport` and `export` share.
             module: `EspStreamingExport(module=...)`.
+            note: writes a message about a bundle into a folder, and returns the file.
 
         Returns:
             What happened, where the weights are, and code that exports again.
         """
+        *places, last = (self.directory.parent, Path(self.trainer.default_root_dir), Path(tempfile.gettempdir()))
+        for folder in places:
+            # torch tells of a place that it cannot write by a RuntimeError.
+            with suppress(OSError, RuntimeError):
+                return self._note(note, folder, self._keep_in(folder, error, arguments, module))
+        return self._note(note, last, self._keep_in(last, error, arguments, module))
+
+    def _note(self, note: Note, folder: Path, message: str) -> str:
+        written = note(self.directory, message, folder)
+        return message if folder == self.directory.parent else f"{message}\nThis stands in {written}, too.\n"
+
+    def _keep_in(self, folder: Path, error: BaseException, arguments: Mapping[str, Any], module: str | None) -> str:
         datamodule: Any = self.datamodule if self.datamodule is not None else getattr(self.trainer, "datamodule", None)
+        path = folder / self.directory.name[:100]
         checkpoint = None if self.weights is None else self.weights.checkpoint
         if checkpoint is None:
-            checkpoint = save_weights(self.module, datamodule, self._beside("failed.ckpt"))
+            checkpoint = save_weights(self.module, datamodule, path.with_name(f"{path.name}.failed.ckpt"))
         material = None
         complete = arguments
         if self.subject is not None and self.captured is not None:
             listens = self.captured.waveforms is not None
             front_end = find_front_end(self.subject.original) if listens else None
             recordings = self.captured.waveforms or self.captured.recordings
-            material = save_material(self.subject, recordings, front_end, self._beside("failed.pt"))
+            material = save_material(self.subject, recordings, front_end, path.with_name(f"{path.name}.failed.pt"))
             complete = _fill(arguments, self.subject, self.captured)
         retry = Retry(self.trainer, self.module, datamodule, checkpoint, material, arguments, complete, module)
         return (
             f"EspStreamingExport: the export failed. {type(error).__name__}: {error}\n\n"
             f"Nothing of the training is lost: the weights are in {checkpoint}. To export again:\n\n{retry.code()}\n"
         )
-
-    def _beside(self, suffix: str) -> Path:
-        return self.directory.with_name(f"{self.directory.name}.{suffix}")
 
 
 def _fill(arguments: Mapping[str, Any], subject: Subject, captured: Captured) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
@@ -89,7 +90,7 @@ class Retry:
     def _from_material(self) -> list[str]:
         return [
             "import torch",
-            "from lightning_esp import Calibration, Deployment, Quantization, Streaming, export",
+            *import_names(describe_arguments(self.complete), "export"),
             "",
             f"# The network with the weights of {self.checkpoint}, what it heard, and its front end.",
             f"saved = torch.load({str(self.material)!r}, weights_only=False)",
@@ -102,7 +103,7 @@ class Retry:
         options = {"weights": "last", **({} if self.path is None else {"module": self.path}), **self.arguments}
         return [
             f"import {package_of(self.trainer)} as pl",
-            "from lightning_esp import Calibration, Deployment, EspStreamingExport, Quantization, Streaming",
+            *import_names(describe_arguments(options), "EspStreamingExport"),
             *_imports(*held),
             "",
             f"module = {_construct(self.module, self.checkpoint)}",
@@ -110,6 +111,18 @@ class Retry:
             'trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)',
             f"bundle = EspStreamingExport({describe_arguments(options)}).export(trainer, module, datamodule)",
         ]
+
+
+def import_names(arguments: str, *others: str) -> list[str]:
+    """Return imports of what arguments name as code, options of ours and infinity, and of other names of the package."""
+    nodes = ast.walk(ast.parse(f"_({arguments})", mode="eval"))
+    used = {node.id for node in nodes if isinstance(node, ast.Name)} - {"_"}
+    numbers, options = sorted(used & {"inf", "nan"}), sorted(used - {"inf", "nan", "np"} | set(others))
+    return [
+        *([f"from math import {', '.join(numbers)}"] if numbers else []),
+        *(["import numpy as np"] if "np" in used else []),
+        f"from lightning_esp import {', '.join(options)}",
+    ]
 
 
 def _required(cls: type) -> set[str]:

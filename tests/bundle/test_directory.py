@@ -1,8 +1,18 @@
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
-from lightning_esp.bundle import check_output_dir, read_bundle, write_bundle, write_failure_note, writer
+from lightning_esp.bundle import (
+    check_output_dir,
+    probe_output_dir,
+    read_bundle,
+    write_bundle,
+    write_failure_note,
+    writer,
+)
 from lightning_esp.callback import _describe
 from lightning_esp.errors import OutputDirectoryError
 from tests.bundle import handmade
@@ -63,7 +73,38 @@ def test_success_removes_only_the_note_of_its_own_failure(tmp_path):
     assert not note.exists()
 
 
+def test_a_note_overwrites_neither_a_file_of_the_users_nor_the_note_of_another_bundle(tmp_path):
+    (tmp_path / "FAILED.txt").write_text("my exam")
+    assert write_failure_note(tmp_path / "kws", "first").name == "FAILED.2.txt"
+    assert write_failure_note(tmp_path / "other", "its own").name == "FAILED.3.txt"
+    assert write_failure_note(tmp_path / "kws", "second").name == "FAILED.2.txt"
+    write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "other")
+    assert sorted(path.name for path in tmp_path.glob("FAILED*")) == ["FAILED.2.txt", "FAILED.txt"]
+    write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "kws")
+    assert (tmp_path / "FAILED.txt").read_text() == "my exam"
+    assert not (tmp_path / "FAILED.2.txt").exists()
+
+
 # The output directory.
+
+
+def test_a_place_is_tried_and_left_as_it_was(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "kws")
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("empty", "kws", "new", "new/deep/er"):
+        assert probe_output_dir(tmp_path / name) == tmp_path / name
+    with pytest.raises(OutputDirectoryError, match=r"cannot be written \(File name too long\)"):
+        probe_output_dir(tmp_path / "new" / ("x" * 256))
+
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    for name in ("empty", "kws", "new/deep/er"):
+        with pytest.raises(OutputDirectoryError, match=r"cannot be written \(No space left on device\)"):
+            probe_output_dir(tmp_path / name)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_directory_that_may_be_written_is_left_alone(tmp_path):

@@ -41,7 +41,7 @@ class FakeExport:
     def __init__(self, noise: float = 0.0) -> None:
         self.calls: list[Call] = []
         self.noise = noise
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.fail_dry_runs = False
 
     @property
