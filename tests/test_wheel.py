@@ -51,6 +51,18 @@ def test_it_holds_exactly_the_tracked_files_byte_by_byte(wheel: Path) -> None:
         assert [name for name in tracked if archive.read(place(name)) != (checkout / name).read_bytes()] == []
 
 
+def test_an_editable_install_can_be_built(wheel: Path) -> None:
+    """`make install` makes one, and hatchling refuses to where folders move in the wheel."""
+    build = [sys.executable, "-c", "import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])"]
+    folder = wheel.parent / "editable"
+    folder.mkdir()
+    done = subprocess.run([*build, str(folder)], cwd=wheel.parents[1] / "checkout", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(*folder.glob("*.whl")) as archive:
+        (path,) = [name for name in archive.namelist() if name.endswith(".pth")]
+        assert archive.read(path).decode().strip() == str(wheel.parents[1] / "checkout")
+
+
 def test_it_says_who_made_it_for_whom_and_which_it_is(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
