@@ -53,7 +53,11 @@ def test_it_holds_exactly_the_tracked_files_byte_by_byte(wheel: Path) -> None:
 
 def test_an_editable_install_can_be_built(wheel: Path) -> None:
     """`make install` makes one, and hatchling refuses to where folders move in the wheel."""
-    build = [sys.executable, "-c", "import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])"]
+    build = [
+        sys.executable,
+        "-c",
+        "import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])",
+    ]
     folder = wheel.parent / "editable"
     folder.mkdir()
     done = subprocess.run([*build, str(folder)], cwd=wheel.parents[1] / "checkout", capture_output=True, text=True)
