@@ -297,7 +297,9 @@ def test_edited_files_around_the_model_are_named_and_the_model_is_judged(copy: P
     (copy / "main/my_led.cpp").write_text("mine")
     (copy / "partitions.csv").unlink()
     (verification,) = verify_bundle(copy).values()
-    assert verification.notes == ("edited since the export, and not judged: main/app_main.cpp, partitions.csv (deleted)",)
+    assert verification.notes == (
+        "edited since the export, and not judged: main/app_main.cpp, partitions.csv (deleted)",
+    )
     bump(stage_files(copy)[0], 300)
     with pytest.raises(BundleError, match="was changed after the export"):
         verify_bundle(copy)
