@@ -48,6 +48,11 @@ def open_recording(path: Path, sample_rate: int) -> Source:
     return Source(file.frames, file.blocks())
 
 
+def read_recording(path: Path, sample_rate: int) -> Samples:
+    """Return all samples of a recording, `[samples]`, int16; takes and raises what `open_recording` does."""
+    return np.concatenate([np.zeros(0, np.int16), *open_recording(path, sample_rate).blocks])
+
+
 def record_microphone(seconds: float, sample_rate: int) -> Source:
     """Record from the default microphone of this machine.
 
