@@ -38,7 +38,6 @@ REPLACEMENTS: dict[str, str] = {
     "CumSum": "use a convolution whose weights are a triangle of ones, nn.Conv1d(n, n, 1)",
     "Attention": "write it as torch.softmax(q @ k.mT * scale, -1) @ v: ESP-DL has no such operator",
     "Einsum": "use nn.Conv1d(inputs, outputs, 1), or nn.Linear on [batch, time, channels]",
-    "Tile": "use torch.cat([x, x], dim=1)",
     "Expand": "leave the expansion out: operators broadcast axes of size 1",
     "Max": _LARGER,
     "Min": _LARGER,

@@ -19,6 +19,7 @@ from lightning_esp.quantization.rewrites.pools import divide_by_kernel
 from lightning_esp.quantization.rewrites.products import store_second
 from lightning_esp.quantization.rewrites.quotients import spread_operands
 from lightning_esp.quantization.rewrites.reductions import split_reductions
+from lightning_esp.quantization.rewrites.tiles import join_tiles
 from lightning_esp.quantization.rewrites.transposed import settle_transposed
 
 PASSES: tuple[Callable[[Graph], None], ...] = (
@@ -32,6 +33,7 @@ PASSES: tuple[Callable[[Graph], None], ...] = (
     fix_slopes,
     join_groups,
     slice_gathers,
+    join_tiles,
     split_products,
     fold_noops,
     # Behind what drops products with ones.
