@@ -215,7 +215,7 @@ def judge(tally: Tally, count: int) -> None:
     # What `fill` leaves is a constant, and so no layer that could be counted.
     refusing = {*refusals.RULES.values(), RULES["group_norm"], RULES["fill"]} - {RULES["cumsum"]}
     expected = {rule_of(name) for name, rule in RULES.items() if rule not in refusing}
-    rare = {rule: tally.rules[rule] for rule in expected if tally.rules[rule] < count // 50}
+    rare = {rule: tally.rules[rule] for rule in expected if tally.rules[rule] < count // 100}
     assert rare == {}
     assert min(tally.axes[axis] for axis in (1, 2, 3)) >= 0.05 * tally.converted
     assert tally.several >= 0.05 * tally.converted
