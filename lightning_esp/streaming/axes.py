@@ -15,7 +15,7 @@ from lightning_esp.streaming.calling import argument_names
 from lightning_esp.streaming.contract import has_contract
 from lightning_esp.streaming.example import as_example
 from lightning_esp.streaming.geometry import sliced, try_run
-from lightning_esp.streaming.memory import Memory, is_convolved, measure
+from lightning_esp.streaming.memory import Memory, measure, takes_for_time
 from lightning_esp.streaming.model import Recording, Recordings, Values
 
 Sizes: TypeAlias = "Callable[[Values, int, int, set[str]], list[Values]]"
@@ -119,7 +119,7 @@ def _sole(module: nn.Module, inputs: Values, streaming: Streaming, axis: int, me
     """The only axis of which forward takes any length, unless it may as well be the channels of a net over fixed frames."""
     # A layer over all of time goes along the channels as a layer per frame goes along time.
     doubled, *_ = _doubled_or_halved(inputs, axis, 1, _held(inputs, axis, streaming))
-    if memory is not Memory.ALONE or is_convolved(module, inputs, doubled):
+    if memory is not Memory.ALONE or takes_for_time(module, inputs, doubled):
         return axis
     shape = list(_lead(inputs, streaming).shape)
     fixed = " and ".join(f"axis {other}" for other in _fixed(module, inputs, axis, streaming))

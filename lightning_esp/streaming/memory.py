@@ -67,27 +67,33 @@ def look_ahead(module: nn.Module, inputs: Values, streaming: Streaming, geometry
     return max(0, start - allowed)
 
 
-def is_convolved(module: nn.Module, inputs: Values, longer: Values) -> bool:
-    """Whether convolutions of one axis take the one in which two examples differ for theirs, `[batch, channels, time]`."""
+def takes_for_time(module: nn.Module, inputs: Values, longer: Values) -> bool:
+    """Whether the layers of a module take the axis in which two examples differ for time, as torch lays its inputs out.
+
+    Convolutions of one axis run along it, `[batch, channels, time]`; a norm goes over features, so over another.
+    """
     if try_run(module, longer) is None:
         return False
-    lengths = [_Convolved(), _Convolved()]
-    for found, values in zip(lengths, (inputs, longer), strict=True):
+    notes = [_Layers(), _Layers()]
+    for found, values in zip(notes, (inputs, longer), strict=True):
         with found:
             run(module, values)
-    return lengths[0].lengths != lengths[1].lengths
+    return notes[0].normalizes or notes[0].lengths != notes[1].lengths
 
 
-class _Convolved(TorchFunctionMode):
-    """Notes the length of what `conv1d` runs over."""
+class _Layers(TorchFunctionMode):
+    """Notes the length of what `conv1d` runs over, and whether a norm runs over axes whose lengths it knows."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lengths: list[int] = []
+        self.normalizes = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in ("conv1d", "conv_transpose1d"):
+        name = getattr(func, "__name__", "")
+        if name in ("conv1d", "conv_transpose1d"):
             self.lengths.append((args[0] if args else kwargs["input"]).shape[-1])
+        self.normalizes = self.normalizes or name in ("layer_norm", "rms_norm")
         return func(*args, **(kwargs or {}))
 
 

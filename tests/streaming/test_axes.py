@@ -222,10 +222,12 @@ def test_a_layer_over_all_of_time_is_not_taken_for_one_per_frame(name: str) -> N
         (nn.GRU(BINS, 3, batch_first=True), (FRAMES, BINS), 1),
         (nn.Linear(1, 4), (FRAMES, 1), 1),
         (nn.Conv1d(BINS, 4, 2, stride=2), (BINS, FRAMES), 2),
+        (nn.Sequential(nn.Linear(BINS, 4), nn.LayerNorm(4), nn.ReLU()), (FRAMES, BINS), 1),
+        (nn.Sequential(nn.RMSNorm(BINS), nn.Linear(BINS, 4)), (FRAMES, BINS), 1),
     ],
-    ids=["convolution", "turned", "memory", "one channel", "strided"],
+    ids=["convolution", "turned", "memory", "one channel", "strided", "layer norm", "RMS norm"],
 )
-def test_a_convolution_or_a_memory_tells_its_axis(module: nn.Module, shape: tuple[int, ...], axis: int) -> None:
+def test_a_convolution_a_norm_or_a_memory_tells_its_axis(module: nn.Module, shape: tuple[int, ...], axis: int) -> None:
     module = Function(lambda m, x: m.inner(x)[0], inner=module) if isinstance(module, nn.GRU) else module
     assert axis_of(module, 1, *shape) == axis
 
