@@ -22,7 +22,16 @@ from lightning_esp.streaming.model import Cache, Port, Stage, StreamSpec
 
 Result = TypeVar("Result")
 
-_KEYS = ("name", "versions", "streaming", "targets", "metrics", "proofs", "labels", "files")
+_KEYS: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "versions": dict,
+    "streaming": dict,
+    "targets": dict,
+    "metrics": dict,
+    "proofs": list,
+    "labels": (list, type(None)),
+    "files": dict,
+}
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -89,6 +98,16 @@ def read_model(bundle: Bundle, target: str | None = None) -> QuantizedModel:
             f"{bundle.path} holds no model for target={target!r}, only for {', '.join(bundle.targets)}; export it for "
             f"{target!r}, too."
         )
+    try:
+        return _read_model(bundle, target)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(
+            f"{bundle.path / MANIFEST}: 'streaming' or 'targets.{target}' has another form than an export gives it "
+            f"({type(error).__name__}: {error}). Export again."
+        ) from error
+
+
+def _read_model(bundle: Bundle, target: str) -> QuantizedModel:
     entry = bundle.manifest["targets"][target]
     stages = tuple(_stage_file(bundle.path, stage) for stage in entry["stages"])
     order = [values["name"] for stage in entry["stages"] for values in stage["caches"]]
@@ -101,7 +120,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BundleError(f"{path} cannot be read ({error.strerror}); is this the directory of a bundle?") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not valid JSON ({error}); export again.") from None
     if not isinstance(values, dict):
         raise BundleError(f"{path} holds no JSON object; export again.")
@@ -127,6 +146,12 @@ def _read_bundle(directory: Path) -> Bundle:
     missing = [key for key in _KEYS if key not in manifest]
     if missing:
         raise BundleError(f"{directory / MANIFEST} lacks {', '.join(missing)}. Export again.")
+    wrong = [key for key, kind in _KEYS.items() if not isinstance(manifest[key], kind)]
+    wrong += [] if manifest["targets"] else ["targets"]
+    if wrong:
+        raise BundleError(
+            f"{directory / MANIFEST}: {', '.join(wrong)} has another form than an export gives it. Export again."
+        )
     _check_files(directory, manifest["files"])
     return Bundle(directory, manifest, _read_json(directory / REPORT), find_edits(directory, manifest["files"]))
 

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,4 +116,36 @@ def test_a_manifest_without_a_part_is_refused(bundle):
     del manifest["files"]
     (bundle.path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match="lacks files"):
+        read_bundle(bundle.path)
+
+
+FORMS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "no targets": (lambda m: m.update(targets={}), "targets has another form"),
+    "no streaming": (lambda m: m.update(streaming=None), "streaming has another form"),
+    "metrics of nothing": (lambda m: m.update(metrics=None), "metrics has another form"),
+    "labels of a number": (lambda m: m.update(labels=3), "labels has another form"),
+    "a window that is no key": (lambda m: m["streaming"].pop("window"), r"'streaming' or 'targets\.esp32s3' has another form"),
+    "a layout of two axes": (
+        lambda m: m["targets"]["esp32s3"]["stages"][0]["outputs"][0].update(layout=[0, 1]),
+        r"'streaming' or 'targets\.esp32s3' has another form",
+    ),
+    "stages of numbers": (lambda m: m["targets"]["esp32s3"].update(stages=[1]), "has another form .*TypeError"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_manifest_of_another_form_is_refused(name: str, tmp_path: Path) -> None:
+    change, message = FORMS[name]
+    bundle = write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "b")
+    manifest = json.loads((bundle.path / "manifest.json").read_text())
+    change(manifest)
+    (bundle.path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=message):
+        read_both(bundle.path, "esp32s3")
+
+
+def test_a_manifest_of_endless_depth_is_refused(tmp_path: Path) -> None:
+    bundle = write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "b")
+    (bundle.path / "manifest.json").write_text('{"schema":' + "[" * 200_000 + "]" * 200_000 + "}")
+    with pytest.raises(BundleError, match="is not valid JSON"):
         read_bundle(bundle.path)
