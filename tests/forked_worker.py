@@ -15,7 +15,7 @@ import sys
 from contextlib import suppress
 from typing import IO, Any, cast
 
-from lightning_esp.quantization.process import SETTINGS
+from lightning_esp.quantization.process import worker_environment
 
 
 class Nursery:
@@ -23,10 +23,8 @@ class Nursery:
 
     def __init__(self) -> None:
         self._socket, other = socket.socketpair()
-        environment = {**os.environ, **SETTINGS}
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         command = [sys.executable, __file__, str(other.fileno())]
-        self._process = subprocess.Popen(command, pass_fds=[other.fileno()], env=environment)
+        self._process = subprocess.Popen(command, pass_fds=[other.fileno()], env=worker_environment())
         other.close()
 
     def launch(self, complaints: IO[bytes]) -> subprocess.Popen[bytes]:

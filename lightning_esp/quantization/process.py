@@ -62,16 +62,20 @@ def receive(stream: IO[bytes]) -> Any:
     return pickle.loads(stream.read(_SIZE.unpack(header)[0]))
 
 
+def worker_environment() -> dict[str, str]:
+    """Return the environment of a worker: ours, with its settings and the paths that modules are found in."""
+    return {**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
 def launch(complaints: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a worker process that answers on pipes and writes what it has to say beside into a file."""
-    environment = {**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.Popen(
         # Its name is for whoever looks at the list of processes.
         [sys.executable, "-c", _COMMAND, _WORKER, str(Path(__file__).with_name("worker.py"))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=complaints,
-        env=environment,
+        env=worker_environment(),
     )
 
 

@@ -11,6 +11,7 @@ from lightning_esp.errors import ConversionError
 from lightning_esp.streaming.calling import accepts, argument_names
 from lightning_esp.streaming.geometry import run, try_run
 from lightning_esp.streaming.model import Recording, Values
+from lightning_esp.streaming.recordings import fault_of
 
 _Outputs = tuple[Tensor, ...]
 
@@ -27,7 +28,8 @@ def name_example(module: nn.Module, example: Recording) -> Values:
     """
     named = _by_name(module, example)
     for name, value in named.items():
-        _check_kind(name, value)
+        if fault := fault_of(value):
+            raise ConversionError(f"input {name!r} of the example {fault}")
     return _with_batch(module, named)
 
 
@@ -84,19 +86,6 @@ def _by_name(module: nn.Module, example: Recording) -> Values:
     if unknown:
         raise ConversionError(f"example has the inputs {unknown}, but forward takes {list(names)}; rename them.")
     return {name: example[name] for name in dict.fromkeys((*names, *example)) if name in example}
-
-
-def _check_kind(name: str, value: object) -> None:
-    if not isinstance(value, Tensor):
-        raise ConversionError(
-            f"input {name!r} of the example is a {type(value).__name__}; give a tensor, or a mapping from argument name to "
-            "tensor, torch.as_tensor(value) say."
-        )
-    if value.is_complex():
-        raise ConversionError(
-            f"input {name!r} of the example is {value.dtype}, and the chip has no complex numbers; give the real and the "
-            "imaginary part as channels of their own, and let forward take these."
-        )
 
 
 def _with_batch(module: nn.Module, named: Values) -> Values:

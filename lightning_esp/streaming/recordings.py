@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -17,6 +18,12 @@ def check_kinds(recordings: object) -> None:
     Raises:
         DataError: they are something else; the message names the first and its type.
     """
+    given = _as_sequence(recordings)
+    for index in range(len(given)):
+        check_kind(given[index], f"recording {index}")
+
+
+def _as_sequence(recordings: object) -> Sequence[Recording]:
     if not isinstance(recordings, Sequence) and not hasattr(recordings, "__getitem__"):
         raise DataError(
             f"the recordings are a {type(recordings).__name__}, which can be read once; they are read several times, so give a list, "
@@ -26,8 +33,8 @@ def check_kinds(recordings: object) -> None:
         raise DataError(
             f"the recordings are a {type(recordings).__name__}; give a list with one tensor for each recording, [recording] say."
         )
-    for index in range(len(recordings)):
-        check_kind(recordings[index], f"recording {index}")
+    # What has a length and items counts as one, a dataset without a base class, too.
+    return cast("Sequence[Recording]", recordings)
 
 
 def check_kind(recording: object, what: str) -> None:
@@ -42,16 +49,23 @@ def check_kind(recording: object, what: str) -> None:
     """
     named = recording.items() if isinstance(recording, Mapping) else [("", recording)]
     for name, value in named:
-        told = f"{what}: input {name!r}" if name else what
-        if not isinstance(value, Tensor):
-            raise DataError(
-                f"{told} is a {type(value).__name__}; give a tensor, torch.as_tensor(value, dtype=torch.float32) say, or a mapping "
-                "from argument name to tensor."
-            )
-        if value.is_complex():
-            raise DataError(
-                f"{told} is {value.dtype}, and the chip has no complex numbers; give the real and the imaginary part as channels."
-            )
+        if fault := fault_of(value):
+            raise DataError(f"{what}: input {name!r} {fault}" if name else f"{what} {fault}")
+
+
+def fault_of(value: object) -> str:
+    """Say why an input is no tensor of real numbers, and what to give instead; empty where it is one."""
+    if not isinstance(value, Tensor):
+        return (
+            f"is a {type(value).__name__}; give a tensor, torch.as_tensor(value, dtype=torch.float32) say, or a mapping from "
+            "argument name to tensor."
+        )
+    if value.is_complex():
+        return (
+            f"is {value.dtype}, and the chip has no complex numbers; give the real and the imaginary part as channels of their "
+            "own, and let forward take these."
+        )
+    return ""
 
 
 def check_recordings(spec: StreamSpec, recordings: Recordings) -> list[tuple[Values, int]]:
@@ -60,11 +74,11 @@ def check_recordings(spec: StreamSpec, recordings: Recordings) -> list[tuple[Val
     Raises:
         DataError: there are none, a shape does not fit the model, or a value is NaN or infinite.
     """
-    check_kinds(recordings)
-    if len(recordings) == 0:
+    if len(_as_sequence(recordings)) == 0:
         raise DataError("there are no recordings; give at least one to calibrate and verify the model with.")
     checked = []
     for index, recording in enumerate(recordings):
+        check_kind(recording, f"recording {index}")
         _check_names(spec, recording, index)
         values = {name: value.unsqueeze(0) for name, value in as_named(spec, recording).items()}
         _check_values(spec, values, index)
