@@ -8,6 +8,7 @@
 #include "esp_timer.h"
 #include "model_files.hpp"
 #include "sdkconfig.h"
+#include "streaming/version.hpp"
 
 static bool has_psram()
 {
@@ -111,8 +112,24 @@ static void explain(esp_err_t error)
     mention_psram();
 }
 
+// Values may be others with another ESP-DL, which only the self-test can tell.
+static void mention_version()
+{
+    const std::string_view version = streaming::esp_dl_version();
+    if (!version.empty() && version != streaming::kProvedEspDl) {
+        std::printf(
+            "This firmware has ESP-DL %.*s; the model was proved with %.*s. Whether all values are the same, the "
+            "self-test tells: idf.py menuconfig, Streaming model -> Where the frames come from -> Replay.\n",
+            static_cast<int>(version.size()),
+            version.data(),
+            static_cast<int>(streaming::kProvedEspDl.size()),
+            streaming::kProvedEspDl.data());
+    }
+}
+
 esp_err_t start(streaming::Pipeline &pipeline)
 {
+    mention_version();
     if (bundled::kConfig.target != std::string_view(CONFIG_IDF_TARGET)) {
         std::printf("The model is for %.*s, this is a firmware for " CONFIG_IDF_TARGET ". Export it for this chip.\n",
                     static_cast<int>(bundled::kConfig.target.size()),

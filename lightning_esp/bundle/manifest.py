@@ -22,7 +22,7 @@ from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFil
 from lightning_esp.streaming.model import Port, StreamSpec
 from lightning_esp.verification.model import Proof, Verification
 
-# Pinned in idf_project/components/streaming/idf_component.yml.
+# Pinned in idf_project/main/idf_component.yml.
 ESP_DL_VERSION = "3.3.9"
 ESP_IDF_VERSION = ">=5.3"
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from lightning_esp.bundle import read_bundle, read_model, write_bundle
-from lightning_esp.bundle.manifest import ESP_DL_VERSION, ESP_IDF_VERSION
 from lightning_esp.config import Deployment
 from lightning_esp.errors import BundleError, ConfigurationError, ProofError
 from lightning_esp.verification.model import Proof
@@ -217,12 +216,6 @@ def test_files_of_the_model_have_partitions_of_their_own(tmp_path):
         for (name, _, size, crc), stage in zip(entries, model.stages, strict=True):
             data = (folder / name).read_bytes()
             assert (data, len(data), zlib.crc32(data)) == (stage.data, int(size), int(crc, 16))
-
-
-def test_versions_are_those_of_the_component():
-    text = (PROJECT / "components/streaming/idf_component.yml").read_text()
-    assert f'version: "{ESP_DL_VERSION}"' in text
-    assert f'idf: "{ESP_IDF_VERSION}"' in text
 
 
 # What cannot be a bundle.

@@ -18,7 +18,7 @@ from tests.cpp.host_build import PROJECT, SOURCE
 CHIPS = ("esp32", "esp32c2", "esp32c3", "esp32c5", "esp32c6", "esp32p4", "esp32s2", "esp32s3", "esp32s31")
 SOURCES = ("REPLAY", "WAV", "MICROPHONE", "FRAMES")
 LOCATIONS = ("APP", "PARTITION", "SDCARD")
-CHIPS_OF = {"esp32_p4_function_ev": ("esp32p4",), "pins": CHIPS}  # all others: ESP32-S3
+CHIPS_OF = {"esp32_p4_function_ev": ("esp32p4",), "m5_atom_echo": ("esp32",), "pins": CHIPS}  # all others: ESP32-S3
 BOARDS = tuple(sorted(path.parent.parent.name for path in PROJECT.glob("boards/*/board/CMakeLists.txt")))
 
 STANDARD = ("algorithm", "atomic", "cstdint", "cstdio", "cstring", "limits", "memory", "span", "string_view")

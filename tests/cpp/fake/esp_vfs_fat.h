@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "driver/sdmmc_host.h"
+#include "driver/sdspi_host.h"
 #include "esp_err.h"
 
 typedef struct {
@@ -19,6 +20,11 @@ extern "C" {
 esp_err_t esp_vfs_fat_sdmmc_mount(const char *base_path,
                                   const sdmmc_host_t *host_config,
                                   const void *slot_config,
+                                  const esp_vfs_fat_sdmmc_mount_config_t *mount_config,
+                                  sdmmc_card_t **out_card);
+esp_err_t esp_vfs_fat_sdspi_mount(const char *base_path,
+                                  const sdmmc_host_t *host_config,
+                                  const sdspi_device_config_t *slot_config,
                                   const esp_vfs_fat_sdmmc_mount_config_t *mount_config,
                                   sdmmc_card_t **out_card);
 #ifdef __cplusplus
