@@ -33,7 +33,7 @@ from lightning_esp.verification.model import Array, Golden
 MAGIC = b"LEA1"
 
 # C++ wants the fields in the order of `streaming::FrontEndConfig`, and a manifest that was read has lost it.
-_FIELDS = (
+FIELDS = (
     "sample_rate",
     "frame_length",
     "frame_shift",
@@ -52,7 +52,7 @@ _FIELDS = (
     "remove_dc_offset",
 )
 
-_KINDS = {"Fbank": "kFbank", "MFCC": "kMfcc", "Spectrogram": "kSpectrogram"}
+KINDS = {"Fbank": "kFbank", "MFCC": "kMfcc", "Spectrogram": "kSpectrogram"}
 
 
 def find_detector(quantized: QuantizedModel, deployment: Deployment) -> DetectorSettings | None:
@@ -161,8 +161,8 @@ def _render_front_end(description: Mapping[str, Any] | None) -> str:
     if description is None:
         return "inline constexpr streaming::FrontEndConfig kFrontEnd = {};"
     config = description["config"]
-    fields = {"kind": f"streaming::FrontEndKind::{_KINDS[description['kind']]}"}
-    for name in sorted(config, key=_FIELDS.index):
+    fields = {"kind": f"streaming::FrontEndKind::{KINDS[description['kind']]}"}
+    for name in sorted(config, key=FIELDS.index):
         value = config[name]
         fields[name] = (
             f"streaming::WindowFunction::k{str(value).capitalize()}" if name == "window_type" else _literal(value)

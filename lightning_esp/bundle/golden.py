@@ -50,6 +50,19 @@ def pack_golden(quantized: QuantizedModel, golden: Golden) -> bytes:
     return MAGIC_WITH_STATES + header + struct.pack(f"<{len(steps)}I", *steps) + b"".join(records)
 
 
+def take_windows(data: bytes, windows: int) -> bytes:
+    """Return golden windows as `pack_golden` packs them, cut to the first ones.
+
+    Args:
+        data: what `pack_golden` returned.
+        windows: how many stay, at most.
+    """
+    count, record = struct.unpack_from("<II", data, len(MAGIC))
+    records = len(data) - count * record
+    kept = min(windows, count)
+    return data[: len(MAGIC)] + struct.pack("<I", kept) + data[len(MAGIC) + 4 : records + kept * record]
+
+
 def result_names(quantized: QuantizedModel) -> list[str]:
     """Return the names of what the golden data hold of each stage, in order: its outputs, then its explicit caches."""
     return [

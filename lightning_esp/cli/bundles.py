@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_esp.cli.arguments import cannot_write, make_place
-from lightning_esp.errors import EspdlFormatError
+from lightning_esp.errors import BundleError, EspdlFormatError
 
 if TYPE_CHECKING:
     from lightning_esp.bundle import Bundle
@@ -23,6 +23,7 @@ def add_commands(commands: Any) -> None:
         "Exits with 1 where something does not fit.",
     )
     verify.add_argument("bundle", type=Path, help="directory of a bundle")
+    verify.add_argument("--image", type=Path, metavar="FILE", help="a file of `pack`, which must hold the same model")
     verify.set_defaults(run=run_verify)
 
     report = commands.add_parser(
@@ -69,7 +70,24 @@ def run_verify(options: argparse.Namespace) -> int:
     print(f"The model in {options.bundle} is what was exported{amber}{edited}.")
     if bundle.doubts:
         print("    Amber: a proof held at the export, with the doubt that its note tells; look at it before you flash.")
+    if options.image is not None:
+        _verify_image(bundle, options.image)
     return 0
+
+
+def _verify_image(bundle: Bundle, path: Path) -> None:
+    from lightning_esp.bundle import pack_image, read_image
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}); `lightning-esp pack` makes it.") from None
+    image = read_image(data)
+    if image.target not in bundle.targets or pack_image(bundle, image.target) != data:
+        raise BundleError(
+            f"{path} holds {image.name} for {image.target}, which is not the model of {bundle.path}. Pack the bundle again."
+        )
+    print(f"{path} holds the model for {image.target}.")
 
 
 def run_report(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 import lightning_esp
-from lightning_esp.cli import bundles, creating, exporting, simulating
+from lightning_esp.cli import bundles, creating, exporting, packing, simulating
 from lightning_esp.errors import ConfigurationError, LightningEspError
 
 # What a shell reports of a command that Ctrl-C ended.
@@ -71,7 +71,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser("lightning-esp", description="Streaming models on ESP32, seen from the host.")
     parser.add_argument("--version", action="version", version=f"lightning-esp {lightning_esp.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for part in (creating, simulating, bundles, exporting):
+    for part in (creating, simulating, bundles, packing, exporting):
         part.add_commands(commands)
     return parser
 

@@ -1,4 +1,5 @@
-"""Inputs that nobody wrote, under the sanitizers: WAV files, golden samples, and what the buffers are told to do.
+"""Inputs that nobody wrote, under the sanitizers: WAV files, golden samples, containers of models, and what the buffers are
+told to do.
 
 The driver needs no libFuzzer and makes the same inputs every time; `fuzz/run.sh` runs the same targets under libFuzzer.
 """
@@ -35,7 +36,29 @@ SEEDS = {
 }  # fmt: skip
 
 
+def _text(name: bytes) -> bytes:
+    return struct.pack("<I", len(name)) + name + bytes(4 - len(name) % 4)
+
+
+def _tensor(name: bytes) -> bytes:
+    """One int8 value."""
+    return _text(name) + struct.pack("<7i", 0, -4, 1, 1, 0, 0, 1)
+
+
+# The smallest model: one stage, one cache, a class, no front end, one golden window.
+_X, _Y = struct.pack("<I", 1) + _tensor(b"x"), struct.pack("<I", 1) + _tensor(b"y")
+_STAGE = _text(b"s") + _X + _Y + struct.pack("<I", 1) + _tensor(b"c") + _text(b"n") + struct.pack("<i", 0)
+_CONFIG = (
+    struct.pack("<4I", 4, 1, 1, 1) + _text(b"m") + _text(b"t") + struct.pack("<5i", 1, 1, 0, 0, 0) + _X + _Y + _STAGE
+    + _text(b"f") + _text(b"p") + struct.pack("<2I", 16, 0xECBB4B55) + _text(b"l") + struct.pack("<I", 0)
+    + struct.pack("<If5i", 1, 0.5, 1, 1, 0, 0, 0) + struct.pack("<2I", 9, 9)
+)  # fmt: skip
+# The first byte is an even number: the configuration alone; an odd one: all behind the header.
+SEEDS["image"] = [b"\0" + _CONFIG]
+
+
 SOURCES_OF = {
+    "image": ["streaming/src/golden.cpp", "streaming/src/model_image.cpp"],
     "wav": ["audio/src/byte_source.cpp", "audio/src/wav_reader.cpp"],
     "golden": SOURCES,
     "buffers": ["audio/src/sample_ring.cpp", "streaming/src/frame_buffer.cpp"],

@@ -8,7 +8,7 @@ compiler=${CXX:-clang++}
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
 components=idf_project/components
-sources=("$components"/audio/src/*.cpp "$components"/streaming/src/{frame_buffer,quantization}.cpp tests/cpp/src/fake_{audio,heap}.cpp)
+sources=("$components"/audio/src/*.cpp "$components"/streaming/src/{frame_buffer,golden,model_image,quantization}.cpp tests/cpp/src/fake_{audio,heap}.cpp)
 for target in tests/cpp/fuzz/fuzz_*.cpp; do
     name=$(basename "$target" .cpp)
     "$compiler" -std=c++20 -O1 -g -fno-exceptions -fno-rtti -fsanitize=fuzzer,address,undefined \

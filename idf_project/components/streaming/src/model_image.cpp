@@ -1,0 +1,412 @@
+#include "streaming/model_image.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "esp_log.h"
+#include "streaming/golden.hpp"
+
+namespace streaming {
+
+static const char *const TAG = "streaming";
+
+static constexpr std::uint32_t kMagic = 0x494d454c; // "LEMI"
+static constexpr std::size_t kWordBytes = 4;
+static constexpr std::size_t kEntryBytes = 3 * kWordBytes;
+static constexpr std::uint32_t kConfigKind = 1;
+static constexpr std::uint32_t kGoldenKind = 2;
+static constexpr std::uint32_t kFirstFileKind = 16;
+
+// More than any model has, so that sums and products of such numbers overflow nothing.
+static constexpr int kMostBytes = 1 << 24; // of all tensors together
+static constexpr int kMostFrames = 1 << 20;
+static constexpr int kMostBands = 1 << 12;
+static constexpr int kMostRate = 192000; // samples a second
+static constexpr int kMostMilliseconds = 1000;
+
+static_assert(std::endian::native == std::endian::little);
+
+static std::uint32_t read_word(const std::uint8_t *bytes)
+{
+    std::uint32_t word = 0;
+    std::memcpy(&word, bytes, sizeof(word));
+    return word;
+}
+
+static std::size_t padded(std::size_t bytes)
+{
+    return (bytes + kWordBytes - 1) / kWordBytes * kWordBytes;
+}
+
+static std::size_t element_bytes(DataType type)
+{
+    constexpr std::size_t kBytes[] = {1, 2, 4};
+    return kBytes[static_cast<int>(type)];
+}
+
+// Takes an array of `count` elements from a larger one.
+template <typename T>
+static std::span<T> take(HeapArray<T> &array, std::size_t *taken, std::size_t count)
+{
+    if (count > array.size() - *taken) {
+        return {};
+    }
+    *taken += count;
+    return {array.data() + (*taken - count), count};
+}
+
+// Field after field of the configuration. The first one that is wrong makes it fail, and all further ones are zeros.
+class ModelImage::Reader {
+public:
+    explicit Reader(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
+
+    bool has_failed() const { return has_failed_; }
+    bool is_complete() const { return !has_failed_ && position_ == bytes_.size(); }
+    std::size_t position() const { return position_; }
+    std::size_t left() const { return bytes_.size() - position_; }
+
+    void require(bool statement) { has_failed_ = has_failed_ || !statement; }
+
+    std::uint32_t word()
+    {
+        const std::uint8_t *const found = take_bytes(kWordBytes);
+        return found == nullptr ? 0 : read_word(found);
+    }
+
+    int number(int least, int most)
+    {
+        const auto value = static_cast<std::int32_t>(word());
+        require(value >= least && value <= most);
+        return has_failed_ ? least : value;
+    }
+
+    template <typename Enumeration>
+    Enumeration choice(Enumeration last)
+    {
+        return static_cast<Enumeration>(number(0, static_cast<int>(last)));
+    }
+
+    bool flag() { return number(0, 1) == 1; }
+
+    // How many elements follow, each of at least `bytes`.
+    std::size_t count(std::size_t bytes)
+    {
+        const std::size_t value = word();
+        require(value <= left() / bytes);
+        return has_failed_ ? 0 : value;
+    }
+
+    float real()
+    {
+        const auto value = std::bit_cast<float>(word());
+        require(std::isfinite(value));
+        return has_failed_ ? 0 : value;
+    }
+
+    std::span<const float> reals()
+    {
+        const std::size_t size = count(sizeof(float));
+        const std::uint8_t *const found = take_bytes(size * sizeof(float));
+        return found == nullptr ? std::span<const float>() : std::span(reinterpret_cast<const float *>(found), size);
+    }
+
+    // A zero byte follows it, so that it is a C string as well.
+    std::string_view text()
+    {
+        const std::size_t size = count(1);
+        const std::uint8_t *const found = take_bytes(padded(size + 1));
+        if (found == nullptr) {
+            return {};
+        }
+        const auto *const characters = reinterpret_cast<const char *>(found);
+        require(std::memchr(characters, 0, size + 1) == characters + size);
+        return has_failed_ ? std::string_view() : std::string_view(characters, size);
+    }
+
+    TensorConfig tensor();
+    void read(std::span<TensorConfig> tensors)
+    {
+        for (TensorConfig &each : tensors) {
+            each = tensor();
+        }
+    }
+    FrontEndConfig front_end();
+    DetectorConfig detector();
+
+private:
+    const std::uint8_t *take_bytes(std::size_t count)
+    {
+        require(count <= left());
+        if (has_failed_) {
+            return nullptr;
+        }
+        position_ += count;
+        return bytes_.data() + (position_ - count);
+    }
+
+    std::span<const std::uint8_t> bytes_;
+    std::size_t position_ = 0;
+    std::int64_t tensor_bytes_ = 0; // of all tensors so far
+    bool has_failed_ = false;
+};
+
+TensorConfig ModelImage::Reader::tensor()
+{
+    TensorConfig tensor;
+    tensor.name = text();
+    tensor.type = choice(DataType::kFloat32);
+    tensor.exponent = number(-128, 127);
+    tensor.rank = number(1, kMaxRank);
+    std::int64_t bytes = static_cast<std::int64_t>(element_bytes(tensor.type));
+    for (int axis = 0; axis < tensor.rank; ++axis) {
+        tensor.shape[axis] = number(1, axis == 0 ? 1 : kMostBytes);
+        bytes *= tensor.shape[axis];
+        require(bytes <= kMostBytes);
+        bytes = has_failed_ ? 0 : bytes;
+    }
+    unsigned axes = 0;
+    for (int axis = 0; axis < tensor.rank; ++axis) {
+        tensor.layout[axis] = number(0, tensor.rank - 1);
+        axes |= 1U << tensor.layout[axis];
+    }
+    require(axes + 1 == 1U << tensor.rank);
+    tensor.time_axis = number(-1, tensor.rank - 1);
+    tensor.bytes = word();
+    tensor_bytes_ += bytes;
+    require(tensor.bytes == static_cast<std::size_t>(bytes) && tensor_bytes_ <= kMostBytes && !tensor.name.empty());
+    return tensor;
+}
+
+FrontEndConfig ModelImage::Reader::front_end()
+{
+    FrontEndConfig found;
+    found.kind = choice(FrontEndKind::kSpectrogram);
+    if (found.kind == FrontEndKind::kNone) {
+        return found;
+    }
+    found.sample_rate = number(1, kMostRate);
+    found.frame_length = number(1, kMostMilliseconds);
+    found.frame_shift = number(1, kMostMilliseconds);
+    found.num_mel_bins = number(1, kMostBands);
+    found.num_ceps = number(0, kMostBands);
+    found.preemphasis = real();
+    found.cepstral_lifter = real();
+    found.window_type = choice(WindowFunction::kRectangular);
+    found.low_freq = real();
+    found.high_freq = real();
+    found.log_epsilon = real();
+    found.use_log_fbank = number(0, 2);
+    found.raw_energy = flag();
+    found.use_power = flag();
+    found.use_energy = flag();
+    found.remove_dc_offset = flag();
+    found.bands = number(1, kMostBands);
+    found.frame_samples = number(1, kMostRate);
+    found.hop_samples = number(1, kMostRate);
+    found.mean = reals();
+    found.scale = reals();
+    const auto bands = static_cast<std::size_t>(found.bands);
+    for (const std::span<const float> values : {found.mean, found.scale}) {
+        require(std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); }));
+    }
+    require(found.mean.size() == bands && found.scale.size() == bands);
+    return found;
+}
+
+DetectorConfig ModelImage::Reader::detector()
+{
+    DetectorConfig found;
+    found.thresholds = reals();
+    require(
+        std::none_of(found.thresholds.begin(), found.thresholds.end(), [](float value) { return std::isnan(value); }));
+    found.average = number(1, kMostFrames);
+    found.minimum = number(1, kMostFrames);
+    found.refractory = number(0, kMostFrames);
+    found.activation = choice(Activation::kNone);
+    found.retrigger = flag();
+    require(found.thresholds.size() <= static_cast<std::size_t>(kMostFrames / found.average));
+    return found;
+}
+
+std::size_t ModelImage::measure(std::span<const std::uint8_t, kHeaderBytes> header)
+{
+    const bool is_known = read_word(header.data()) == kMagic && read_word(header.data() + kWordBytes) == kVersion;
+    return is_known ? read_word(header.data() + 2 * kWordBytes) : 0;
+}
+
+esp_err_t ModelImage::open(std::span<const std::uint8_t> bytes)
+{
+    model_ = {};
+    bytes_ = 0;
+    crc_ = 0;
+    const esp_err_t error = read(bytes);
+    if (error != ESP_OK) {
+        model_ = {};
+    }
+    return error;
+}
+
+esp_err_t ModelImage::read(std::span<const std::uint8_t> bytes)
+{
+    if (reinterpret_cast<std::uintptr_t>(bytes.data()) % kAlignment != 0) {
+        return ESP_ERR_INVALID_ARG;
+    }
+    if (bytes.size() < kHeaderBytes || read_word(bytes.data()) != kMagic) {
+        return ESP_ERR_NOT_FOUND;
+    }
+    const std::size_t size = measure(bytes.first<kHeaderBytes>());
+    if (size == 0) {
+        ESP_LOGE(TAG, "the container has form %u, this firmware reads %u", read_word(bytes.data() + 4), kVersion);
+        return ESP_ERR_INVALID_VERSION;
+    }
+    if (size < kHeaderBytes + kWordBytes || size > bytes.size()) {
+        return ESP_ERR_INVALID_SIZE;
+    }
+    const std::uint32_t crc = read_word(bytes.data() + 3 * kWordBytes);
+    if (crc32(bytes.data() + kHeaderBytes, size - kHeaderBytes) != crc) {
+        return ESP_ERR_INVALID_CRC;
+    }
+    if (const esp_err_t error = find_files(bytes.first(size)); error != ESP_OK) {
+        return error;
+    }
+    bytes_ = size;
+    crc_ = crc;
+    return ESP_OK;
+}
+
+// Finds a section; the table was checked.
+static std::span<const std::uint8_t> find_section(std::span<const std::uint8_t> bytes, std::uint32_t kind)
+{
+    const std::uint8_t *entry = bytes.data() + ModelImage::kHeaderBytes + kWordBytes;
+    for (std::uint32_t left = read_word(entry - kWordBytes); left > 0; --left, entry += kEntryBytes) {
+        if (read_word(entry) == kind) {
+            return bytes.subspan(read_word(entry + kWordBytes), read_word(entry + 2 * kWordBytes));
+        }
+    }
+    return {};
+}
+
+static bool has_table(std::span<const std::uint8_t> bytes)
+{
+    const std::uint8_t *entry = bytes.data() + ModelImage::kHeaderBytes + kWordBytes;
+    const std::uint32_t sections = read_word(entry - kWordBytes);
+    if (sections > (bytes.size() - ModelImage::kHeaderBytes - kWordBytes) / kEntryBytes) {
+        return false;
+    }
+    for (std::uint32_t i = 0; i < sections; ++i, entry += kEntryBytes) {
+        const std::size_t offset = read_word(entry + kWordBytes);
+        if (offset % ModelImage::kAlignment != 0 || offset > bytes.size() ||
+            read_word(entry + 2 * kWordBytes) > bytes.size() - offset) {
+            return false;
+        }
+    }
+    return true;
+}
+
+esp_err_t ModelImage::find_files(std::span<const std::uint8_t> bytes)
+{
+    if (!has_table(bytes)) {
+        return ESP_ERR_INVALID_SIZE;
+    }
+    if (const esp_err_t error = read_config(find_section(bytes, kConfigKind)); error != ESP_OK) {
+        return error;
+    }
+    if (!files_.allocate(stages_.size())) {
+        return ESP_ERR_NO_MEM;
+    }
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+        const auto file = find_section(bytes, kFirstFileKind + static_cast<std::uint32_t>(i));
+        if (file.empty() || file.size() != model_files_[i].bytes) {
+            return ESP_ERR_INVALID_SIZE;
+        }
+        if (crc32(file.data(), file.size()) != model_files_[i].crc) {
+            return ESP_ERR_INVALID_CRC;
+        }
+        files_[i] = reinterpret_cast<const char *>(file.data());
+    }
+    model_.files = {files_.data(), files_.size()};
+    const auto windows = find_section(bytes, kGoldenKind);
+    model_.golden = {reinterpret_cast<const char *>(windows.data()), windows.size()};
+    Golden golden;
+    const esp_err_t error = golden.init(model_.config, model_.golden);
+    return error == ESP_ERR_NOT_FOUND ? ESP_OK : error;
+}
+
+esp_err_t ModelImage::read_config(std::span<const std::uint8_t> section)
+{
+    constexpr std::size_t kLeastText = 2 * kWordBytes;
+    constexpr std::size_t kLeastTensor = kLeastText + 7 * kWordBytes;
+    Reader reader(section);
+    ModelConfig &config = model_.config;
+    const std::size_t tensors = reader.count(kLeastTensor);
+    const std::size_t caches = reader.count(kLeastTensor + kLeastText + kWordBytes);
+    const std::size_t stages = reader.count(kLeastText + 3 * kWordBytes);
+    const std::size_t labels = reader.count(kLeastText);
+    if (!tensors_.allocate(tensors) || !caches_.allocate(caches) || !stages_.allocate(stages) ||
+        !labels_.allocate(labels) || !model_files_.allocate(stages)) {
+        return ESP_ERR_NO_MEM;
+    }
+    std::size_t taken = 0;
+    std::size_t taken_caches = 0;
+    const auto read_tensors = [&] {
+        const std::size_t count = reader.count(kLeastTensor);
+        const std::span<TensorConfig> found = take(tensors_, &taken, count);
+        reader.require(found.size() == count);
+        reader.read(found);
+        return found;
+    };
+    config.name = reader.text();
+    config.target = reader.text();
+    config.window = reader.number(1, kMostFrames);
+    config.stride = reader.number(1, kMostFrames);
+    config.delay = reader.number(0, kMostFrames);
+    config.frame_period_us = reader.number(0, INT32_MAX);
+    config.rounding = reader.choice(Rounding::kHalfToEven);
+    config.inputs = read_tensors();
+    config.outputs = read_tensors();
+    for (std::size_t i = 0; i < stages; ++i) {
+        StageConfig &stage = stages_[i];
+        stage.name = reader.text();
+        stage.inputs = read_tensors();
+        stage.outputs = read_tensors();
+        const std::size_t count = reader.count(kLeastTensor);
+        const std::span<CacheConfig> found = take(caches_, &taken_caches, count);
+        reader.require(found.size() == count);
+        for (CacheConfig &cache : found) {
+            cache.tensor = reader.tensor();
+            cache.next = reader.text();
+            cache.initial = reader.number(INT16_MIN, INT16_MAX);
+        }
+        stage.caches = found;
+        ModelFile &file = model_files_[i];
+        file.name = reader.text().data();
+        file.partition = reader.text().data();
+        file.bytes = reader.word();
+        file.crc = reader.word();
+    }
+    for (std::string_view &label : labels_) {
+        label = reader.text();
+    }
+    config.stages = {stages_.data(), stages};
+    config.labels = {labels_.data(), labels};
+    model_.model_files = {model_files_.data(), stages};
+    model_.front_end = reader.front_end();
+    model_.detector = reader.detector();
+    model_.estimated_ram = reader.word();
+    model_.estimated_parameters = reader.word();
+    reader.require(taken == tensors && taken_caches == caches && stages > 0 && !config.inputs.empty() &&
+                   !config.outputs.empty() && config.window % config.stride == 0 &&
+                   static_cast<std::size_t>(config.window) >= stages);
+    if (!reader.is_complete()) {
+        ESP_LOGE(TAG,
+                 "the container's configuration is wrong at byte %u of %u",
+                 static_cast<unsigned>(reader.position()),
+                 static_cast<unsigned>(section.size()));
+        return ESP_ERR_NOT_SUPPORTED;
+    }
+    return ESP_OK;
+}
+
+} // namespace streaming

@@ -1,0 +1,195 @@
+"""One model in one container file: what `model_config.hpp` holds in binary form, the `.espdl` files, and a few golden windows.
+
+A firmware reads it at start (`components/streaming/include/streaming/model_image.hpp`), so another model needs no other
+app. All numbers are little-endian and of 4 bytes. The file starts with the magic `LEMI`, the version of the form, the bytes
+in all and the CRC32 of all that follows: the number of sections, for each its kind, offset and bytes, and the sections, each
+at a multiple of 16 bytes. Kind 1 is the configuration, kind 2 the golden windows (`golden.py`), kind 16 + i the file of stage
+i.
+
+The configuration is one field after the other. A text is its bytes without the end, then these, a zero, and zeros up to a
+multiple of 4; an array is the number of its elements, then these.
+
+- numbers of tensors, caches, stages and labels in all, to make room for;
+- name, target, window, stride, delay, frame period in us, rounding (0 half up, 1 half to even);
+- inputs and outputs, two arrays of tensors. A tensor: name, type (0 int8, 1 int16, 2 float32), exponent, rank, shape, layout,
+  time axis or -1, bytes;
+- each stage: name, inputs, outputs, its array of caches (tensor, name of the new value, initial value), and its file (name,
+  partition, bytes, CRC32);
+- each label;
+- front end: kind (0 none, and nothing follows), the fields of `FIELDS`, bands, samples of a frame and of a hop, mean, scale;
+- detector: thresholds (none: no detector; infinite: never), average, minimum, refractory, activation, retrigger;
+- estimated bytes of RAM, and of parameters where they are copied.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from lightning_esp.bundle.audio import FIELDS, KINDS, read_detector
+from lightning_esp.bundle.golden import take_windows
+from lightning_esp.bundle.header import is_half_even, name_parts
+from lightning_esp.bundle.model import MANIFEST, Bundle
+from lightning_esp.bundle.naming import golden_path, partition_label, stage_path
+from lightning_esp.bundle.reader import read_model
+from lightning_esp.bundle.tensors import ELEMENT_BYTES, input_tensors, output_tensors, tensor_bytes
+from lightning_esp.errors import BundleError
+from lightning_esp.quantization.model import QuantizedModel, StageFile, TensorInfo
+
+MAGIC, VERSION, ALIGNMENT = b"LEMI", 1, 16
+HEADER_BYTES = 16
+CONFIG, GOLDEN, FIRST_FILE = 1, 2, 16
+WINDOWS = 16
+
+DTYPES = tuple(ELEMENT_BYTES)
+WINDOW_FUNCTIONS = ("hanning", "hann", "sine", "hamming", "povey", "blackman", "rectangular")
+ACTIVATIONS = ("softmax", "sigmoid", "none")
+REALS = ("preemphasis", "cepstral_lifter", "low_freq", "high_freq", "log_epsilon")
+
+
+def pack_image(bundle: Bundle, target: str | None = None, windows: int = WINDOWS) -> bytes:
+    """Return the container of one chip's model; the same bytes each time.
+
+    Args:
+        bundle: from `read_bundle` or `write_bundle`.
+        target: which chip; None: the only one, or the first.
+        windows: how many golden windows it takes along, for the self-test after an update.
+
+    Raises:
+        BundleError: the bundle holds no model for `target`, or no golden windows (`Deployment(golden=False)`): the chip
+            could not tell then whether an update computes what it should.
+    """
+    model = read_model(bundle, target)
+    if windows < 1:
+        raise BundleError(f"pack_image(windows={windows}) must be at least 1; the chip tests an update with them.")
+    path = bundle.path / golden_path(model.target, bundle.name)
+    if not path.exists():
+        raise BundleError(
+            f"{bundle.path} holds no golden windows, by which the chip tests an update; export with Deployment(golden=True)."
+        )
+    sections = {CONFIG: _try_config(bundle, model), GOLDEN: take_windows(path.read_bytes(), windows)}
+    sections |= {FIRST_FILE + index: stage.data for index, stage in enumerate(model.stages)}
+    return _join(sections)
+
+
+def _join(sections: Mapping[int, bytes]) -> bytes:
+    """Return a container with these sections by kind."""
+    offset = _align(HEADER_BYTES + 4 + 12 * len(sections))
+    table, parts = struct.pack("<I", len(sections)), []
+    for kind, data in sections.items():
+        table += struct.pack("<3I", kind, offset, len(data))
+        parts.append(data + bytes(-len(data) % ALIGNMENT))
+        offset += len(parts[-1])
+    body = table + bytes(-(HEADER_BYTES + len(table)) % ALIGNMENT) + b"".join(parts)
+    return struct.pack("<4s3I", MAGIC, VERSION, HEADER_BYTES + len(body), zlib.crc32(body)) + body
+
+
+def _align(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT
+
+
+def _try_config(bundle: Bundle, model: QuantizedModel) -> bytes:
+    try:
+        return _pack_config(bundle.manifest, model)
+    except (KeyError, TypeError, ValueError, struct.error) as error:
+        raise BundleError(
+            f"{bundle.path / MANIFEST} has another form than an export gives it ({type(error).__name__}: {error}). Export again."
+        ) from error
+
+
+def _pack_config(manifest: Mapping[str, Any], model: QuantizedModel) -> bytes:
+    spec, name = model.spec, manifest["name"]
+    period = 0 if spec.frame_period is None else round(spec.frame_period * 1e6)
+    inputs, outputs = input_tensors(model), output_tensors(model)
+    caches = sum(len(stage.caches) for stage in model.stages)
+    ends = sum(len(stage.inputs) + len(stage.outputs) for stage in model.stages)
+    counts = _words(len(inputs) + len(outputs) + ends, caches, len(model.stages), len(manifest["labels"]))
+    estimate = manifest["targets"][model.target].get("estimate", {})
+    return b"".join(
+        [
+            counts,
+            _text(name) + _text(model.target),
+            _words(spec.window, spec.stride, spec.delay, period, is_half_even(model.target)),
+            _tensors(inputs) + _tensors(outputs),
+            *(_stage(model, name, index) for index in range(len(model.stages))),
+            *(_text(label) for label in manifest["labels"]),
+            _front_end(manifest.get("frontend")),
+            _detector(manifest.get("detector")),
+            _words(estimate.get("ram", 0), estimate.get("psram", 0)),
+        ]
+    )
+
+
+def _stage(model: QuantizedModel, name: str, index: int) -> bytes:
+    stage: StageFile = model.stages[index]
+    path = stage_path(model.target, name, name_parts(model, name).stages[stage.name])
+    caches = [_tensor(cache.tensor) + _text(cache.next) + _words(cache.initial) for cache in stage.caches]
+    return b"".join(
+        [
+            _text(stage.name),
+            _tensors(stage.inputs) + _tensors(stage.outputs),
+            _words(len(caches)) + b"".join(caches),
+            _text(PurePosixPath(path).name) + _text(partition_label(name, index)),
+            struct.pack("<2I", len(stage.data), zlib.crc32(stage.data)),
+        ]
+    )
+
+
+def _tensors(tensors: Sequence[TensorInfo]) -> bytes:
+    return _words(len(tensors)) + b"".join(_tensor(tensor) for tensor in tensors)
+
+
+def _tensor(tensor: TensorInfo) -> bytes:
+    time_axis = -1 if tensor.time_axis is None else tensor.time_axis
+    return _text(tensor.name) + _words(
+        DTYPES.index(tensor.dtype),
+        tensor.exponent,
+        len(tensor.shape),
+        *tensor.shape,
+        *tensor.layout,
+        time_axis,
+        tensor_bytes(tensor),
+    )
+
+
+def _front_end(description: Mapping[str, Any] | None) -> bytes:
+    if description is None:
+        return _words(0)
+    config = {**description["config"], "window_type": WINDOW_FUNCTIONS.index(description["config"]["window_type"])}
+    return b"".join(
+        [
+            _words(1 + list(KINDS).index(description["kind"])),
+            *(struct.pack("<f" if name in REALS else "<i", config[name]) for name in FIELDS),
+            _words(*(description[name] for name in ("bands", "frame_samples", "hop_samples"))),
+            _reals(description["mean"]) + _reals(description["scale"]),
+        ]
+    )
+
+
+def _detector(values: Mapping[str, Any] | None) -> bytes:
+    detector = read_detector(values)
+    if detector is None:
+        return _reals(()) + _words(1, 1, 0, 0, False)
+    activation = ACTIVATIONS.index(detector.activation)
+    counts = _words(detector.average, detector.minimum, detector.refractory, activation, detector.retrigger)
+    return _reals(detector.thresholds) + counts
+
+
+def _words(*values: int) -> bytes:
+    return struct.pack(f"<{len(values)}i", *values)
+
+
+def _reals(values: Sequence[float]) -> bytes:
+    return _words(len(values)) + np.asarray(values, "<f4").tobytes()
+
+
+def _text(text: str) -> bytes:
+    data = text.encode() + b"\0"
+    if b"\0" in data[:-1]:
+        raise BundleError(f"{text!r} holds a zero character, which no name on the chip can; rename it.")
+    return _words(len(data) - 1) + data + bytes(-len(data) % 4)
