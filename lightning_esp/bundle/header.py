@@ -60,6 +60,7 @@ def render_header(
         _config(quantized, names.model, bool(labels)),
         _array("const char *", "kFiles", [f"files::{names.stages[s.name]}_espdl" for s in quantized.stages]),
         _array("streaming::ModelFile", "kModelFiles", list(_model_files(quantized, names))),
+        _operators(quantized),
         f"inline constexpr streaming::GoldenData kGolden = {_golden_literal(golden_bytes)};",
         *listening,
     ]
@@ -132,6 +133,15 @@ def _model_files(quantized: QuantizedModel, names: Names) -> Iterator[str]:
             f"{{.name = {_text(file)}, .partition = {_text(label)}, .bytes = {len(stage.data)}, "
             f".crc = {zlib.crc32(stage.data):#010x}}}"
         )
+
+
+def _operators(quantized: QuantizedModel) -> str:
+    names = sorted({name for stage in quantized.stages for name in stage.operators})
+    if not names:
+        return ""
+    # components/model/CMakeLists.txt reads this line.
+    listed = ", ".join(_text(name) for name in names)
+    return f"// What ESP-DL must have.\ninline constexpr std::string_view kOperators[] = {{{listed}}};"
 
 
 def _tensor_array(name: str, tensors: Iterable[TensorInfo]) -> str:

@@ -55,6 +55,7 @@ class StageFile:
         outputs: its outputs.
         caches: explicit caches, which the loop feeds back.
         native_caches: what the file's StreamingCache operators keep themselves, by the name of the float model's cache.
+        operators: types of its operators, in alphabetical order.
     """
 
     name: str
@@ -63,6 +64,7 @@ class StageFile:
     outputs: tuple[TensorInfo, ...]
     caches: tuple[CacheInfo, ...]
     native_caches: tuple[TensorInfo, ...] = ()
+    operators: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

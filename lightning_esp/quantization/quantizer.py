@@ -137,6 +137,7 @@ def _stage_file(stage: Stage, exported: ExportedStage) -> StageFile:
         outputs=tuple(_tensor(file, port.name, layouts, port.time_axis) for port in stage.outputs),
         caches=tuple(_cache(stage, cache, file, layouts) for cache in stage.caches if cache.name not in native),
         native_caches=tuple(native.values()),
+        operators=tuple(sorted({operator.type for operator in file.operators})),
     )
 
 

@@ -41,6 +41,7 @@ choice SPIRAM_MODE
 endchoice
 source "{main}"
 source "{board}"
+source "{streaming}"
 """
 _CHIP = """config IDF_TARGET_{upper}
     bool
@@ -81,9 +82,8 @@ def _parse(board: str, directory: Path) -> Kconfig:
     chips = "\n".join(_CHIP.format(upper=chip.upper(), chip=chip) for chip in CHIPS)
     folder = PROJECT / "boards" / board / "board"
     root = directory / f"Kconfig.{board}"
-    root.write_text(
-        _ROOT.format(chips=chips, main=PROJECT / "main/Kconfig.projbuild", board=folder / "Kconfig.projbuild")
-    )
+    paths = {"main": PROJECT / "main/Kconfig.projbuild", "board": folder / "Kconfig.projbuild"}
+    root.write_text(_ROOT.format(chips=chips, streaming=PROJECT / "components/streaming/Kconfig", **paths))
     return Kconfig(str(root), print_report=False)
 
 

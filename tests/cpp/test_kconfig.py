@@ -84,6 +84,20 @@ def test_the_psram_of_the_board_is_chosen(headers, kind, expected):
     assert {name for name in found if name.startswith("CONFIG_SPIRAM")} == {f"CONFIG_{name}" for name in expected}
 
 
+@pytest.mark.parametrize("chip", CHIPS)
+def test_chips_without_vectors_get_kernels_of_their_own(headers, chip):
+    found = options(headers[Choice("pins", chip, "REPLAY", "APP")])
+    has_vectors = chip in ("esp32s3", "esp32p4", "esp32s31")
+    assert ("CONFIG_STREAMING_UNROLL_CONVOLUTIONS" in found) != has_vectors
+    assert ("CONFIG_STREAMING_INTEGER_REQUANTIZE" in found) != has_vectors
+
+
+def test_the_project_links_the_operators_of_its_model_alone(headers):
+    """And leaves <iostream> out; a firmware that takes the component alone chooses itself."""
+    for header in headers.values():
+        assert {"CONFIG_STREAMING_ONLY_MODEL_OPERATORS", "CONFIG_STREAMING_NO_IOSTREAM"} <= {*options(header)}
+
+
 @needs_cmake
 def test_only_what_the_source_needs_is_built(headers):
     """And the ESP32-C2, which has no I2S, gets no driver for it."""

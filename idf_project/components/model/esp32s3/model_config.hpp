@@ -68,6 +68,9 @@ inline constexpr streaming::ModelFile kModelFiles[] = {
     {.name = "model_stage_0.espdl", .partition = "model_0", .bytes = 6816, .crc = 0xa4f3d10a},
 };
 
+// What ESP-DL must have.
+inline constexpr std::string_view kOperators[] = {"Add", "Concat", "Conv", "Slice"};
+
 inline constexpr streaming::GoldenData kGolden = {.data = files::golden_bin, .bytes = 12072};
 
 // As estimated, to tell early that memory is short: tensors, state and ESP-DL itself, and what weights take where

@@ -148,6 +148,11 @@ esp_err_t Stage::load(const char *file, const Options &options)
     // A file that cannot be loaded leaves a model without tensors.
     if (model_->get_inputs().empty() || model_->get_outputs().empty()) {
         ESP_LOGE(TAG, "stage %.*s: ESP-DL cannot load its file; is it for another chip?", TEXT(config_.name));
+#if CONFIG_STREAMING_ONLY_MODEL_OPERATORS
+        ESP_LOGE(TAG,
+                 "If ESP-DL does not support an operator: this firmware links those of the models that it was built "
+                 "with; name it in CONFIG_STREAMING_MORE_OPERATORS (idf.py menuconfig)");
+#endif
         if (options.location == Location::kPartition) {
             // FbsLoader of ESP-DL 3.3.9 unmaps a partition that it has never found, through a null pointer; so this
             // model is never deleted.
