@@ -18,7 +18,16 @@ from lightning_esp.bundle.manifest import build_manifest, build_report, hash_fil
 from lightning_esp.bundle.model import COMPONENT, MANIFEST, PAGE, REPORT, Bundle, Results
 from lightning_esp.bundle.naming import audio_path, golden_path, partition_label, stage_path, target_dir
 from lightning_esp.bundle.ownership import find_edits
-from lightning_esp.bundle.partitions import MODEL_TABLE, TABLE, render_model_partitions, render_partitions
+from lightning_esp.bundle.partitions import (
+    MODEL_TABLE,
+    OTA_TABLE,
+    TABLE,
+    UPDATE_TABLE,
+    render_model_partitions,
+    render_ota_partitions,
+    render_partitions,
+    render_update_partitions,
+)
 from lightning_esp.bundle.tensors import check_wiring
 from lightning_esp.config import TARGETS, Deployment, check_target
 from lightning_esp.cost import check_budget
@@ -81,8 +90,12 @@ def write_bundle(
         files.update(made)
     report = json.loads(to_json(build_report(results, deployment, golden_bytes)))
     files |= {REPORT: to_json(report), PAGE: render_page(manifest, report)}
-    files[TABLE] = render_partitions(files)
-    files[MODEL_TABLE] = render_model_partitions(files, _label_files(next(iter(names.values()))))
+    files |= {
+        TABLE: render_partitions(files),
+        MODEL_TABLE: render_model_partitions(files, _label_files(next(iter(names.values())))),
+        UPDATE_TABLE: render_update_partitions(files),
+        OTA_TABLE: render_ota_partitions(files),
+    }
     text = to_json({**manifest, "files": hash_files(files)})
     for notice in replace_directory(directory, {**files, MANIFEST: text}):
         _log.warning("%s: %s", directory, notice)

@@ -21,7 +21,7 @@ from lightning_esp import Deployment, Streaming, export
 
 PROJECT = Path(__file__).parents[2] / "idf_project"
 TARGET = "esp32s3"
-TABLES = ("partitions.csv", "partitions_model.csv")
+TABLES = ("partitions.csv", "partitions_model.csv", "partitions_update.csv", "partitions_ota.csv")
 
 
 class Block(nn.Module):

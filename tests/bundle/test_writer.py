@@ -5,12 +5,13 @@ import re
 import struct
 import zlib
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lightning_esp.bundle import read_bundle, read_model, write_bundle
+from lightning_esp.bundle import pack_image, read_bundle, read_model, write_bundle
 from lightning_esp.config import Deployment
 from lightning_esp.errors import BundleError, ConfigurationError, ProofError
 from lightning_esp.verification.model import Proof
@@ -52,6 +53,8 @@ def test_a_bundle_is_the_project_with_generated_models(tmp_path):
         "manifest.json",
         "partitions.csv",
         "partitions_model.csv",
+        "partitions_ota.csv",
+        "partitions_update.csv",
         "report.json",
         "report.html",
     }
@@ -60,7 +63,7 @@ def test_a_bundle_is_the_project_with_generated_models(tmp_path):
         for name, data in handmade.read_files(PROJECT).items()
         if not name.startswith("components/model/esp32")
     }
-    for name in ("partitions.csv", "partitions_model.csv"):
+    for name in ("partitions.csv", "partitions_model.csv", "partitions_ota.csv", "partitions_update.csv"):
         shared.pop(name)
     assert set(found) == set(shared) | generated
     assert all(found[name] == data for name, data in shared.items())
@@ -182,6 +185,30 @@ def test_partitions_grow_with_the_model(tmp_path):
     sizes = [int((tmp_path / name / "partitions.csv").read_text().split(",")[-1], 16) for name in ("small", "big")]
     assert sizes[1] - sizes[0] in range(3 << 20, (3 << 20) + 0x10001)
     assert all(size % 0x10000 == 0 for size in sizes)
+
+
+@pytest.mark.parametrize(
+    ("table", "apps"), [("partitions_update.csv", ["factory"]), ("partitions_ota.csv", ["ota_0", "ota_1"])]
+)
+def test_two_slots_hold_the_container_of_the_largest_chip(tmp_path, table, apps):
+    """Nothing overlaps, apps begin where the bootloader asks it, and there is room for a model that is a tenth larger."""
+    quantized, verification = handmade.three_stages()
+    head = replace(quantized.stages[2], data=b"EDL2" + bytes(700000))
+    wide = replace(quantized, stages=(*quantized.stages[:2], head), target="esp32p4")
+    bundle = write_bundle({"esp32s3": (quantized, verification), "esp32p4": (wide, verification)}, tmp_path / "kws")
+    rows = [
+        [cell.strip() for cell in line.split(",")]
+        for line in (bundle.path / table).read_text().splitlines()
+        if not line.startswith("#")
+    ]
+    placed = [(row[0], int(row[3], 16), int(row[4], 16)) for row in rows if row[3]]
+    assert [name for name, *_ in placed if name in apps] == apps
+    assert all(start + size == following for (_, start, size), (_, following, _) in pairwise(placed))
+    assert all(start % 0x10000 == 0 for name, start, _ in placed if name in apps)
+    assert [row[:4] for row in rows[-2:]] == [[name, "data", "undefined", ""] for name in ("model_a", "model_b")]
+    (size,) = {int(row[4], 16) for row in rows[-2:]}
+    assert size % 0x10000 == 0
+    assert size > 1.1 * len(pack_image(bundle, "esp32p4"))
 
 
 def test_files_of_the_model_have_partitions_of_their_own(tmp_path):

@@ -126,6 +126,7 @@ message("${SDKCONFIG_DEFAULTS}")
     [
         ([], ["sdkconfig.defaults"]),
         (["PSRAM=quad"], ["sdkconfig.defaults", "sdkconfig.psram_quad"]),
+        (["MODEL=update", "OTA=on"], ["sdkconfig.defaults", "sdkconfig.model_update", "sdkconfig.ota"]),
         (
             ["BOARD=esp_box_3", "MODEL=partition", "PSRAM=none"],
             [
@@ -142,6 +143,13 @@ def test_what_is_said_to_idf_py_chooses_defaults(tmp_path, options, files):
     assert done.returncode == 0, done.stderr
     assert done.stderr.strip().split(";") == files
     assert all((PROJECT / name).exists() for name in files)
+
+
+@needs_cmake
+def test_apps_over_the_air_have_no_partitions_for_files_of_the_model(tmp_path):
+    done = run_project(tmp_path, ["MODEL=partition", "OTA=on"])
+    assert done.returncode != 0
+    assert "choose MODEL=update" in " ".join(done.stderr.split())
 
 
 @needs_cmake
