@@ -258,7 +258,10 @@ esp_err_t ModelImage::read(std::span<const std::uint8_t> bytes)
     }
     const std::size_t size = measure(bytes.first<kHeaderBytes>());
     if (size == 0) {
-        ESP_LOGE(TAG, "the container has form %u, this firmware reads %u", read_word(bytes.data() + 4), kVersion);
+        ESP_LOGE(TAG,
+                 "the container has form %u, this firmware reads %u",
+                 static_cast<unsigned>(read_word(bytes.data() + 4)),
+                 static_cast<unsigned>(kVersion));
         return ESP_ERR_INVALID_VERSION;
     }
     if (size < kHeaderBytes + kWordBytes || size > bytes.size()) {
