@@ -10,6 +10,7 @@
 #include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "sdkconfig.h"
+#include "streaming/requantize.hpp"
 
 // For "%.*s".
 #define TEXT(view) static_cast<int>((view).size()), (view).data()
@@ -135,6 +136,9 @@ esp_err_t Stage::load(const char *file, const Options &options)
         ESP_LOGE(TAG, "ESP-DL puts its operators into PSRAM (CONFIG_SPIRAM), and this board shows none");
         return ESP_ERR_NOT_SUPPORTED;
     }
+#if CONFIG_STREAMING_INTEGER_REQUANTIZE
+    use_integer_requantize();
+#endif
     model_ = make_on_heap<dl::Model>(file,
                                      to_fbs(options.location),
                                      whole_blocks(options.max_internal_bytes),
