@@ -3,6 +3,7 @@
 from lightning_esp.frontend.config import FeatureConfig, WindowType
 from lightning_esp.frontend.features import FrontEnd, LogMel, Mfcc, Spectrogram
 from lightning_esp.frontend.files import read_audio
+from lightning_esp.frontend.fixed_point import FixedPointFrontEnd
 from lightning_esp.frontend.recordings import Heard, hear
 from lightning_esp.frontend.restore import restore_front_end
 from lightning_esp.frontend.stream import FeatureStream
@@ -10,6 +11,7 @@ from lightning_esp.frontend.stream import FeatureStream
 __all__ = [
     "FeatureConfig",
     "FeatureStream",
+    "FixedPointFrontEnd",
     "FrontEnd",
     "Heard",
     "LogMel",

@@ -99,17 +99,27 @@ FeatureExtractor::~FeatureExtractor() = default;
 esp_err_t FeatureExtractor::init(const FrontEndConfig &config)
 {
     features_of_frame_.reset();
+    fixed_point_.reset();
     if (!fits_together(config)) {
         ESP_LOGE(TAG, "the model has no front end, or one whose sizes do not fit each other; export it again");
         return ESP_ERR_INVALID_ARG;
     }
-    if (!has_memory(config) || !frame_.allocate(static_cast<std::size_t>(config.frame_samples)) ||
+    const bool is_float = config.arithmetic == streaming::Arithmetic::kFloat;
+    if ((is_float && !has_memory(config)) || !frame_.allocate(static_cast<std::size_t>(config.frame_samples)) ||
         !features_.allocate(static_cast<std::size_t>(config.bands))) {
         return ESP_ERR_NO_MEM;
     }
     config_ = config;
     reset();
-    return make(config);
+    if (is_float) {
+        return make(config);
+    }
+    fixed_point_ = streaming::make_on_heap<FixedPointFeatures>();
+    const esp_err_t error = fixed_point_ ? fixed_point_->init(config) : ESP_ERR_NO_MEM;
+    if (error != ESP_OK) {
+        fixed_point_.reset();
+    }
+    return error;
 }
 
 esp_err_t FeatureExtractor::make(const FrontEndConfig &config)
@@ -134,9 +144,24 @@ esp_err_t FeatureExtractor::make(const FrontEndConfig &config)
     return ESP_OK;
 }
 
+void FeatureExtractor::compute()
+{
+    if (fixed_point_) {
+        fixed_point_->compute({frame_.data(), frame_.size()}, {features_.data(), features_.size()});
+        return;
+    }
+    const auto length = static_cast<int>(frame_.size());
+    if (features_of_frame_->process_frame(frame_.data(), length, features_.data(), frame_[0]) != ESP_OK) {
+        std::fill(features_.begin(), features_.end(), 0.0f);
+    }
+    for (std::size_t band = 0; band < features_.size(); ++band) {
+        features_[band] = (features_[band] - config_.mean[band]) * config_.scale[band];
+    }
+}
+
 bool FeatureExtractor::take(std::span<const std::int16_t> *samples)
 {
-    if (!features_of_frame_) {
+    if (!features_of_frame_ && !fixed_point_) {
         *samples = {};
         return false;
     }
@@ -150,13 +175,7 @@ bool FeatureExtractor::take(std::span<const std::int16_t> *samples)
     if (filled_ < frame_.size()) {
         return false;
     }
-    const auto length = static_cast<int>(frame_.size());
-    if (features_of_frame_->process_frame(frame_.data(), length, features_.data(), frame_[0]) != ESP_OK) {
-        std::fill(features_.begin(), features_.end(), 0.0f);
-    }
-    for (std::size_t band = 0; band < features_.size(); ++band) {
-        features_[band] = (features_[band] - config_.mean[band]) * config_.scale[band];
-    }
+    compute();
     const std::size_t hop = std::min(frame_.size(), static_cast<std::size_t>(config_.hop_samples));
     std::memmove(frame_.data(), frame_.data() + hop, (frame_.size() - hop) * sizeof(std::int16_t));
     filled_ = frame_.size() - hop;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "audio/fixed_point_features.hpp"
 #include "esp_err.h"
 #include "streaming/front_end.hpp"
 #include "streaming/heap_array.hpp"
@@ -14,7 +15,8 @@ class SpeechFeatureBase;
 
 namespace audio {
 
-// Samples of 16 bits become frames of features by ESP-DL's `dl::audio`, minus mean, times scale.
+// Samples of 16 bits become frames of features by ESP-DL's `dl::audio`, or in integers where
+// `config.arithmetic` says so, minus mean, times scale.
 //
 // Any number of samples at a time gives the same frames:
 //
@@ -29,7 +31,7 @@ public:
     FeatureExtractor &operator=(const FeatureExtractor &) = delete;
 
     // `config.mean` and `config.scale` must outlive the extractor. On an error the log says more:
-    // ESP_ERR_INVALID_ARG: no front end, or its sizes do not fit each other.
+    // ESP_ERR_INVALID_ARG: no front end, or its sizes do not fit each other, or fixed point cannot compute it.
     // ESP_ERR_NO_MEM: no memory; the log says how much there is and how much it takes.
     esp_err_t init(const streaming::FrontEndConfig &config);
 
@@ -46,10 +48,12 @@ public:
     const streaming::FrontEndConfig &config() const { return config_; }
 
 private:
+    void compute();
     esp_err_t make(const streaming::FrontEndConfig &config);
 
     streaming::FrontEndConfig config_;
     streaming::HeapPointer<dl::audio::SpeechFeatureBase> features_of_frame_;
+    streaming::HeapPointer<FixedPointFeatures> fixed_point_;
     streaming::HeapArray<std::int16_t> frame_;
     streaming::HeapArray<float> features_;
     std::size_t filled_ = 0; // samples in `frame_`

@@ -1,5 +1,5 @@
 // How audio becomes the model's input, as constants. Exports generate them (`model_config.hpp`); `components/audio`
-// builds ESP-DL's `dl::audio` from them. Nothing here depends on ESP-DL.
+// builds ESP-DL's `dl::audio`, or its own integer form of it, from them. Nothing here depends on ESP-DL.
 #pragma once
 
 #include <cstddef>
@@ -10,6 +10,10 @@ namespace streaming {
 
 // Class of `dl::audio`; kNone: the model takes frames of something else.
 enum class FrontEndKind : std::uint8_t { kNone, kFbank, kMfcc, kSpectrogram };
+
+// How features are computed: by `dl::audio` in float32, or by `audio::FixedPointFeatures` in integers, which takes a chip
+// without a floating-point unit a thirtieth of the instructions.
+enum class Arithmetic : std::uint8_t { kFloat, kFixedPoint };
 
 enum class WindowFunction : std::uint8_t { kHanning, kHann, kSine, kHamming, kPovey, kBlackman, kRectangular };
 
@@ -33,6 +37,7 @@ struct FrontEndConfig {
     bool use_energy = false;
     bool remove_dc_offset = true;
 
+    Arithmetic arithmetic = Arithmetic::kFloat;
     int bands = 0;         // features in one frame
     int frame_samples = 0; // samples in one frame
     int hop_samples = 0;   // samples from one frame to the next
