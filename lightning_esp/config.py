@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +25,12 @@ TARGETS: tuple[str, ...] = (
     "esp32c5",
     "esp32c6",
 )
+
+# They compute floats in software, which takes some fifty instructions for each.
+SOFT_FLOAT_TARGETS = ("esp32c2", "esp32c3", "esp32c5", "esp32c6", "esp32s2")
+
+# How features are computed: by `dl::audio` in float32, or by `audio::FixedPointFeatures` in integers.
+ARITHMETICS = ("float", "fixed_point")
 
 _TAKEN_NAMES = frozenset({"audio", "bundled", "dl", "esp", "fbs", "main", "replay", "start", "std", "streaming"})
 # Functions of the C library that a header of the firmware may declare, and that a name may well be meant as.
@@ -55,6 +62,20 @@ def check_target(target: str) -> str:
             f"target={target!r} is not a chip that ESP-DL supports; use one of {', '.join(TARGETS)}."
         )
     return target
+
+
+def choose_arithmetic(config: Mapping[str, Any], target: str) -> str:
+    """Return how a chip computes features: `"float"` or `"fixed_point"`.
+
+    Args:
+        config: the fields of a `FeatureConfig`; without the field `arithmetic`, of an older export: `"float"`.
+        target: the chip; for `"auto"` it decides.
+    """
+    wanted = str(config.get("arithmetic", "float"))
+    if wanted != "auto":
+        return wanted
+    # Powers without a logarithm span more than integers hold.
+    return "fixed_point" if target in SOFT_FLOAT_TARGETS and config["use_log_fbank"] > 0 else "float"
 
 
 def _require(condition: bool, message: str) -> None:

@@ -24,7 +24,7 @@ from lightning_esp.evaluation.accuracy import decide
 from lightning_esp.evaluation.contract import Item, read_item
 from lightning_esp.evaluation.detector import NEVER
 from lightning_esp.evaluation.judgement import excerpt, judge
-from lightning_esp.frontend import FrontEnd, hear
+from lightning_esp.frontend import FixedPointFrontEnd, FrontEnd, hear
 from lightning_esp.streaming import Recording, convert
 from lightning_esp.streaming.geometry import as_tuple
 from lightning_esp.streaming.model import StreamingModel, Values, count_frames
@@ -112,7 +112,7 @@ class Listener:
         streams: Iterable[Item],
         deployment: Deployment,
         *,
-        front_end: FrontEnd | None = None,
+        front_end: FrontEnd | FixedPointFrontEnd | None = None,
         streaming: Streaming | None = None,
     ) -> None:
         self._model = model
@@ -236,7 +236,7 @@ class Listener:
         return tuple(notes)
 
     def _read(
-        self, streams: Iterable[Item], front_end: FrontEnd | None
+        self, streams: Iterable[Item], front_end: FrontEnd | FixedPointFrontEnd | None
     ) -> tuple[list[Values], list[tuple[Any, ...]], float | None]:
         front_end = None if front_end is None else copy.deepcopy(front_end).float().cpu()
         values, keywords, repeated = list[Values](), list[tuple[Any, ...]](), list[float]()
@@ -249,7 +249,7 @@ class Listener:
             raise DataError("validation_streams() gave no recording; return at least one of the validation split.")
         return values, keywords, round(sum(repeated) / len(repeated), 4) if repeated else None
 
-    def _prepare(self, recording: Recording, front_end: FrontEnd | None, index: int) -> Values:
+    def _prepare(self, recording: Recording, front_end: FrontEnd | FixedPointFrontEnd | None, index: int) -> Values:
         if front_end is not None:
             if not isinstance(recording, Tensor):
                 raise DataError(
@@ -280,7 +280,7 @@ def make_listener(
     model: StreamingModel,
     streams: Iterable[Item],
     deployment: Deployment,
-    front_end: FrontEnd | None,
+    front_end: FrontEnd | FixedPointFrontEnd | None,
     streaming: Streaming | None,
 ) -> Listener | None:
     """Return a `Listener`; None where there is no detector to judge by."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from os import PathLike
 
 from torch import Tensor, nn
@@ -14,10 +14,11 @@ from lightning_esp.analysis import analyze, compare_state_calibration, name_wors
 from lightning_esp.bundle import Bundle, probe_output_dir, write_bundle
 from lightning_esp.calibration import Progress, calibrate
 from lightning_esp.climb import Ground, climb
-from lightning_esp.config import Calibration, Deployment, Quantization, Streaming, check_target
+from lightning_esp.config import Calibration, Deployment, Quantization, Streaming, check_target, choose_arithmetic
+from lightning_esp.cost import FrontEndLoad
 from lightning_esp.errors import ConfigurationError, DataError, EnvironmentMismatchError
 from lightning_esp.evaluation.contract import Item
-from lightning_esp.frontend import FrontEnd, Heard, hear
+from lightning_esp.frontend import DIFFERENCE_LIMITS, FrontEnd, Heard, as_on_chip, compare_with_float, hear
 from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.listening import Judged, check_detector, make_listener
 from lightning_esp.quantization import QuantizedModel, Worker, check_environment, quantize
@@ -28,7 +29,7 @@ from lightning_esp.streaming.example import as_example, check_takes_floats
 from lightning_esp.streaming.recordings import check_kinds
 from lightning_esp.verification import TaskResult, Verification
 from lightning_esp.verification.model import Golden, GoldenAudio
-from lightning_esp.verification.pace import keeps_up
+from lightning_esp.verification.pace import hears_alike, keeps_up
 from lightning_esp.verification.signal import run_offline
 from lightning_esp.verification.verify import MAX_RECORDINGS, prove_float, require
 
@@ -80,13 +81,13 @@ def export(
         LightningEspError: the export failed; an older bundle is still there.
     """
     targets, wanted = check_targets(target), quantization or Quantization()
-    deployment, heard = deployment or Deployment(), list[Heard]()
+    deployment, heard = deployment or Deployment(), dict[str, list[Heard]]()
     check_inputs(recordings, output_dir, deployment, streams is not None)
     notify = progress or (lambda phase, done, total: None)
     module = admit(module).float().cpu()
     if front_end is not None:
-        heard, deployment = listen(front_end, recordings, deployment)
-        recordings = [each.features for each in heard]
+        heard, deployment = listen(front_end, recordings, deployment, targets)
+        recordings = [each.features for each in heard[targets[0]]]
     recordings = _plain_of(module, recordings)
     # The worker imports esp-ppq while the model is converted and calibrated.
     with Worker() as worker:
@@ -94,13 +95,15 @@ def export(
         proofs, notes = prove_float(module, model, recordings)
         samples = calibrate(model, recordings, calibration, progress=progress)
         offline = None if rehearsal else run_offline(module, model, recordings, MAX_RECORDINGS, wanted.min_snr_db)
-        listener = None if streams is None else make_listener(module, model, streams, deployment, front_end, streaming)
+        ear = None if front_end is None else as_on_chip(front_end, targets[0])
+        listener = None if streams is None else make_listener(module, model, streams, deployment, ear, streaming)
         results: dict[str, tuple[QuantizedModel, Verification]] = {}
         for index, chip in enumerate(targets):
-            given = (model, samples, recordings, worker, chip, wanted, deployment.budget, proofs, notes)
+            own = [each.features for each in heard[chip]] if heard else recordings
+            given = (model, samples, own, worker, chip, wanted, deployment.budget, proofs, notes)
             ground = Ground(*given, evaluate, offline, rehearsal, notify)
             quantized, verification, task = make_integers(ground, index, len(targets))
-            verification = add_sound(verification, quantized, heard, front_end)
+            verification = add_sound(verification, quantized, heard.get(chip, ()), front_end)
             if listener is not None:
                 judged = listener.judge(QuantizedStreaming(quantized), deployment, notify)
                 deployment, verification = judged.deployment, add_listening(verification, judged)
@@ -156,10 +159,15 @@ def make_integers(ground: Ground, index: int, count: int) -> tuple[QuantizedMode
     return quantized, replace(verification, analysis=found), climbed.task if climbed is not None else None
 
 
-def listen(front_end: FrontEnd, recordings: Recordings, deployment: Deployment) -> tuple[list[Heard], Deployment]:
-    """Compute the features of waveforms, and add the front end to the deployment."""
+def listen(
+    front_end: FrontEnd, recordings: Recordings, deployment: Deployment, targets: Sequence[str]
+) -> tuple[dict[str, list[Heard]], Deployment]:
+    """Compute the features of waveforms as each of the chips does, and add the front end to the deployment."""
     front_end = copy.deepcopy(front_end).float().cpu()
-    heard = hear(front_end, [_waveform(recording) for recording in recordings])
+    waveforms = [_waveform(recording) for recording in recordings]
+    ears = {chip: as_on_chip(front_end, chip) for chip in targets}
+    found = {type(ear): hear(ear, waveforms) for ear in ears.values()}
+    heard = {chip: found[type(ear)] for chip, ear in ears.items()}
     return heard, replace(deployment, frontend=front_end.describe())
 
 
@@ -225,13 +233,20 @@ def add_sound(
     """Add the golden recordings as samples, and whether the chip keeps up with them; nothing without a front end."""
     if front_end is None or quantized.estimate is None:
         return verification
-    verification = replace(verification, golden=add_audio(verification.golden, heard))
-    config = front_end.config
-    proof = keeps_up(quantized.estimate, quantized.spec.window, config.frame_period * 1e6, config.fft_size)
-    if proof is None:
-        return verification
-    notes = (f"{proof.name}: {proof.doubt}",) if proof.doubt else ()
-    return replace(verification, proofs=(*verification.proofs, proof), notes=(*verification.notes, *notes))
+    config, chip = front_end.config, quantized.target
+    arithmetic = choose_arithmetic(asdict(config), chip)
+    load = FrontEndLoad(config.fft_size, front_end.logarithms, arithmetic)
+    proofs = [keeps_up(quantized.estimate, quantized.spec.window, config.frame_period * 1e6, load)]
+    if arithmetic == "fixed_point":
+        differences = [compare_with_float(front_end, each.samples) for each in heard]
+        proofs.append(hears_alike(differences, DIFFERENCE_LIMITS[front_end.kind]))
+    notes = [f"{proof.name}: {proof.doubt}" for proof in proofs if proof.doubt]
+    return replace(
+        verification,
+        golden=add_audio(verification.golden, heard),
+        proofs=(*verification.proofs, *proofs),
+        notes=(*verification.notes, *notes),
+    )
 
 
 def add_audio(golden: Golden, heard: Sequence[Heard]) -> Golden:

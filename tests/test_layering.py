@@ -56,6 +56,7 @@ MAY_KNOW: dict[str, set[str]] = {
         "training",
     },
     "pipeline": {
+        "cost",
         "analysis",
         "bundle",
         "calibration",

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lightning_esp.bundle.tensors import input_tensors, output_tensors
-from lightning_esp.config import Deployment
+from lightning_esp.config import Deployment, choose_arithmetic
 from lightning_esp.errors import ConfigurationError
 from lightning_esp.evaluation.detector import (
     NEVER,
@@ -53,6 +53,8 @@ FIELDS = (
 )
 
 KINDS = {"Fbank": "kFbank", "MFCC": "kMfcc", "Spectrogram": "kSpectrogram"}
+
+_ARITHMETICS = {"float": "kFloat", "fixed_point": "kFixedPoint"}
 
 
 def find_detector(quantized: QuantizedModel, deployment: Deployment) -> DetectorSettings | None:
@@ -150,23 +152,24 @@ def render_audio(manifest: Mapping[str, Any], target: str, audio_bytes: int) -> 
         "// they are copied; 0: not known.\n"
         f"inline constexpr std::size_t kEstimatedRam = {estimate.get('ram', 0)};\n"
         f"inline constexpr std::size_t kEstimatedParameters = {estimate.get('psram', 0)};",
-        _render_front_end(manifest.get("frontend")),
+        _render_front_end(manifest.get("frontend"), target),
         _render_detector(read_detector(manifest.get("detector"))),
         f"inline constexpr streaming::GoldenData kGoldenAudio = {data};",
         f"{array}inline constexpr std::span<const streaming::GoldenEvent> kGoldenEvents = {span};",
     ]
 
 
-def _render_front_end(description: Mapping[str, Any] | None) -> str:
+def _render_front_end(description: Mapping[str, Any] | None, target: str) -> str:
     if description is None:
         return "inline constexpr streaming::FrontEndConfig kFrontEnd = {};"
     config = description["config"]
     fields = {"kind": f"streaming::FrontEndKind::{KINDS[description['kind']]}"}
-    for name in sorted(config, key=FIELDS.index):
+    for name in FIELDS:
         value = config[name]
         fields[name] = (
             f"streaming::WindowFunction::k{str(value).capitalize()}" if name == "window_type" else _literal(value)
         )
+    fields["arithmetic"] = f"streaming::Arithmetic::{_ARITHMETICS[choose_arithmetic(config, target)]}"
     fields |= {name: str(description[name]) for name in ("bands", "frame_samples", "hop_samples")}
     fields |= {"mean": "kMean", "scale": "kScale"}
     ordered = "".join(f"    .{name} = {value},\n" for name, value in fields.items())

@@ -16,7 +16,8 @@ multiple of 4; an array is the number of its elements, then these.
 - each stage: name, inputs, outputs, its array of caches (tensor, name of the new value, initial value), and its file (name,
   partition, bytes, CRC32);
 - each label;
-- front end: kind (0 none, and nothing follows), the fields of `FIELDS`, bands, samples of a frame and of a hop, mean, scale;
+- front end: kind (0 none, and nothing follows), the fields of `FIELDS`, arithmetic (0 float, 1 fixed point), bands,
+  samples of a frame and of a hop, mean, scale;
 - detector: thresholds (none: no detector; infinite: never), average, minimum, refractory, activation, retrigger;
 - estimated bytes of RAM, and of parameters where they are copied.
 """
@@ -38,6 +39,7 @@ from lightning_esp.bundle.model import MANIFEST, Bundle
 from lightning_esp.bundle.naming import golden_path, partition_label, stage_path
 from lightning_esp.bundle.reader import read_model
 from lightning_esp.bundle.tensors import ELEMENT_BYTES, input_tensors, output_tensors, tensor_bytes
+from lightning_esp.config import ARITHMETICS, choose_arithmetic
 from lightning_esp.errors import BundleError
 from lightning_esp.quantization.model import QuantizedModel, StageFile, TensorInfo
 
@@ -118,7 +120,7 @@ def _pack_config(manifest: Mapping[str, Any], model: QuantizedModel) -> bytes:
             _tensors(inputs) + _tensors(outputs),
             *(_stage(model, name, index) for index in range(len(model.stages))),
             *(_text(label) for label in manifest["labels"]),
-            _front_end(manifest.get("frontend")),
+            _front_end(manifest.get("frontend"), model.target),
             _detector(manifest.get("detector")),
             _words(estimate.get("ram", 0), estimate.get("psram", 0)),
         ]
@@ -157,7 +159,7 @@ def _tensor(tensor: TensorInfo) -> bytes:
     )
 
 
-def _front_end(description: Mapping[str, Any] | None) -> bytes:
+def _front_end(description: Mapping[str, Any] | None, target: str) -> bytes:
     if description is None:
         return _words(0)
     config = {**description["config"], "window_type": WINDOW_FUNCTIONS.index(description["config"]["window_type"])}
@@ -165,6 +167,7 @@ def _front_end(description: Mapping[str, Any] | None) -> bytes:
         [
             _words(1 + list(KINDS).index(description["kind"])),
             *(struct.pack("<f" if name in REALS else "<i", config[name]) for name in FIELDS),
+            _words(ARITHMETICS.index(choose_arithmetic(config, target))),
             _words(*(description[name] for name in ("bands", "frame_samples", "hop_samples"))),
             _reals(description["mean"]) + _reals(description["scale"]),
         ]

@@ -22,6 +22,7 @@ from lightning_esp.bundle.image import (
     VERSION,
     WINDOW_FUNCTIONS,
 )
+from lightning_esp.config import ARITHMETICS
 from lightning_esp.errors import BundleError
 from lightning_esp.evaluation.detector import DetectorSettings
 from lightning_esp.quantization.model import CacheInfo, StageFile, TensorInfo
@@ -153,6 +154,7 @@ class _Fields:
             return None
         config: dict[str, Any] = {name: self._real() if name in REALS else self._word() for name in FIELDS}
         config["window_type"] = _pick(WINDOW_FUNCTIONS, config["window_type"])
+        config["arithmetic"] = _pick(ARITHMETICS, self._word())
         sizes = {name: self._word() for name in ("bands", "frame_samples", "hop_samples")}
         return {
             "kind": _pick(list(KINDS), kind - 1),

@@ -17,7 +17,7 @@ from lightning_esp.bundle.model import Bundle
 from lightning_esp.config import Detector
 from lightning_esp.errors import ConfigurationError, DataError
 from lightning_esp.evaluation import ContinuousDetector, DetectorSettings, Event, compute_scores, resolve_settings
-from lightning_esp.frontend import FrontEnd, restore_front_end
+from lightning_esp.frontend import FixedPointFrontEnd, FrontEnd, as_on_chip, restore_front_end
 from lightning_esp.integers import ContinuousRun
 
 Samples = NDArray[np.int16]
@@ -57,7 +57,7 @@ class Audition:
         self, path: str | PathLike[str], target: str | None = None, changes: Mapping[str, Any] | None = None
     ) -> None:
         bundle, quantized = read_both(path, target)
-        self._front_end = _front_end(bundle)
+        self._front_end = _front_end(bundle, quantized.target)
         self._run = ContinuousRun(quantized)
         self.labels = bundle.labels
         self.classes = self._run.output_values
@@ -128,14 +128,14 @@ class Audition:
         return Heard(samples, scores, events)
 
 
-def _front_end(bundle: Bundle) -> FrontEnd:
+def _front_end(bundle: Bundle, target: str) -> FrontEnd | FixedPointFrontEnd:
     description = bundle.manifest.get("frontend")
     if description is None:
         raise DataError(
             f"{bundle.path} has no front end, so it cannot hear samples. Export with a LogMel, Mfcc or Spectrogram in the "
             "LightningModule, or with export(front_end=...); `simulate` of the package takes features."
         )
-    return restore_front_end(description)
+    return as_on_chip(restore_front_end(description), target)
 
 
 def _settings(bundle: Bundle, changes: Mapping[str, Any], classes: int) -> DetectorSettings | None:

@@ -10,15 +10,16 @@ from lightning_esp.cost.estimate import (
     estimate_stage,
 )
 from lightning_esp.cost.operators import Traffic, traffic_of, work_of
-from lightning_esp.cost.pace import SOFT_FLOAT_MHZ, front_end_us, share_of_time
+from lightning_esp.cost.pace import MEGAHERTZ, FrontEndLoad, front_end_us, share_of_time
 from lightning_esp.cost.work import Work, convolution
 
 __all__ = [
-    "SOFT_FLOAT_MHZ",
+    "MEGAHERTZ",
     "TIMED_CHIPS",
     "Chip",
     "Estimate",
     "FitError",
+    "FrontEndLoad",
     "LayerEstimate",
     "StageEstimate",
     "Traffic",

@@ -2,47 +2,88 @@
 
 from __future__ import annotations
 
+import csv
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from math import log2
 
+from lightning_esp.config import SOFT_FLOAT_TARGETS
 from lightning_esp.cost.estimate import Estimate
 
-# Megahertz at which ESP-IDF lets them run at most, of the chips that compute floats in software.
-SOFT_FLOAT_MHZ = {"esp32c2": 120, "esp32c3": 160, "esp32c5": 240, "esp32c6": 160, "esp32s2": 240}
+# Megahertz at which ESP-IDF lets them run at most.
+MEGAHERTZ = {
+    "esp32": 240,
+    "esp32c2": 120,
+    "esp32c3": 160,
+    "esp32c5": 240,
+    "esp32c6": 160,
+    "esp32p4": 360,
+    "esp32s2": 240,
+    "esp32s3": 240,
+    "esp32s31": 320,
+}
 
-# Instructions of dl::audio's log-mel for one frame of 512 points, compiled for an ESP32-C3 and counted under qemu: those
-# of its float FFT, and the rest (window, powers, bands, logarithms).
-FFT_INSTRUCTIONS, OTHER_INSTRUCTIONS, POINTS = 1_055_000, 385_000, 512
+POINTS = 512
 
 
-def front_end_us(target: str, points: int) -> float | None:
-    """Return the least microseconds that a front end takes for one frame; None for a chip that computes floats itself.
+@dataclass(frozen=True)
+class FrontEndLoad:
+    """What a front end computes for one frame.
 
-    No instruction takes less than a clock, so the figure is a lower bound.
+    Args:
+        points: of the Fourier transform.
+        values: whose logarithm is taken: bands or bins; cepstral coefficients count beside their bands.
+        arithmetic: `"float"` or `"fixed_point"`.
+    """
+
+    points: int
+    values: int
+    arithmetic: str = "float"
+
+
+@cache
+def _read() -> dict[tuple[str, str], tuple[float, float]]:
+    text = (files(__package__) / "front_ends.csv").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return {
+        (row["name"], row["arithmetic"]): (float(row["transform"]), float(row["value"]))
+        for row in csv.DictReader(lines)
+    }
+
+
+def front_end_us(target: str, load: FrontEndLoad) -> float:
+    """Return the microseconds that a front end takes for one frame.
+
+    On a chip without a floating-point unit, and in fixed point on each, they are instructions at one a clock, counted for
+    rv32imc: a lower bound. In float32 on the others they are those of an ESP32-S3, in the ratio of the clocks.
 
     Args:
         target: the chip.
-        points: of the Fourier transform.
+        load: what it computes.
 
     Example:
-        >>> front_end_us("esp32c3", 512)
+        >>> front_end_us("esp32c3", FrontEndLoad(512, 40, "float"))
         9000.0
+        >>> round(front_end_us("esp32c3", FrontEndLoad(512, 40, "fixed_point")))
+        425
     """
-    if target not in SOFT_FLOAT_MHZ:
-        return None
-    size = points / POINTS
-    instructions = FFT_INSTRUCTIONS * size * log2(points) / log2(POINTS) + OTHER_INSTRUCTIONS * size
-    return instructions / SOFT_FLOAT_MHZ[target]
+    if target in SOFT_FLOAT_TARGETS or load.arithmetic == "fixed_point":
+        transform, value = (amount / MEGAHERTZ[target] for amount in _read()["rv32imc", load.arithmetic])
+    else:
+        ratio = MEGAHERTZ["esp32s3"] / MEGAHERTZ[target]
+        transform, value = (amount * ratio for amount in _read()["esp32s3", "float"])
+    return transform * load.points * log2(load.points) / (POINTS * log2(POINTS)) + value * load.values
 
 
-def share_of_time(estimate: Estimate, window: int, period_us: float, points: int) -> float | None:
-    """Return which part of the time from frame to frame the known costs take; None where no cost is known.
+def share_of_time(estimate: Estimate, window: int, period_us: float, load: FrontEndLoad) -> float:
+    """Return which part of the time from frame to frame the known costs take.
 
     Args:
         estimate: of the network; on a chip without public figures its time is not known and counts as 0.
         window: frames per window.
         period_us: microseconds from frame to frame.
-        points: of the front end's Fourier transform.
+        load: of the front end.
     """
-    costs = [front_end_us(estimate.target, points), None if estimate.window_us is None else estimate.window_us / window]
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) / period_us if known else None
+    network = 0.0 if estimate.window_us is None else estimate.window_us / window
+    return (front_end_us(estimate.target, load) + network) / period_us

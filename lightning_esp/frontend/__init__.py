@@ -3,12 +3,13 @@
 from lightning_esp.frontend.config import FeatureConfig, WindowType
 from lightning_esp.frontend.features import FrontEnd, LogMel, Mfcc, Spectrogram
 from lightning_esp.frontend.files import read_audio
-from lightning_esp.frontend.fixed_point import FixedPointFrontEnd
+from lightning_esp.frontend.fixed_point import DIFFERENCE_LIMITS, FixedPointFrontEnd, as_on_chip, compare_with_float
 from lightning_esp.frontend.recordings import Heard, hear
 from lightning_esp.frontend.restore import restore_front_end
 from lightning_esp.frontend.stream import FeatureStream
 
 __all__ = [
+    "DIFFERENCE_LIMITS",
     "FeatureConfig",
     "FeatureStream",
     "FixedPointFrontEnd",
@@ -18,6 +19,8 @@ __all__ = [
     "Mfcc",
     "Spectrogram",
     "WindowType",
+    "as_on_chip",
+    "compare_with_float",
     "hear",
     "read_audio",
     "restore_front_end",

@@ -16,7 +16,7 @@ class FeatureConfig:
 
     The defaults are ESP-DL's, with one exception: `high_freq` is 7600 Hz instead of the Nyquist frequency, where
     rounding can make ESP-DL lose the upper edge of the last mel band. ESP-DL declares a field `use_int16_fft` too,
-    but reads it nowhere, so it has no place here.
+    but reads it nowhere, so it has no place here; `arithmetic` is ours.
 
     Args:
         sample_rate: samples per second.
@@ -37,6 +37,9 @@ class FeatureConfig:
         use_power: sum powers into bands; False sums magnitudes.
         use_energy: put the log energy of the frame in front of the bands.
         remove_dc_offset: subtract the mean of each frame.
+        arithmetic: how the firmware computes: `"float"` in float32, by ESP-DL; `"fixed_point"` in integers, which takes a
+            chip without a floating-point unit a tenth of the instructions or less (see `FixedPointFrontEnd`); `"auto"` in
+            integers on such chips, else in float32. Training is in float32 always.
 
     Raises:
         ConfigurationError: a value that ESP-DL cannot work with.
@@ -62,6 +65,7 @@ class FeatureConfig:
     use_power: bool = True
     use_energy: bool = False
     remove_dc_offset: bool = True
+    arithmetic: Literal["auto", "float", "fixed_point"] = "auto"
 
     def __post_init__(self) -> None:
         for name in ("sample_rate", "frame_length", "frame_shift", "num_mel_bins", "num_ceps"):
@@ -74,6 +78,11 @@ class FeatureConfig:
         self._require("window_type", self.window_type in get_args(WindowType), f"must be one of {get_args(WindowType)}")
         self._require("log_epsilon", self.log_epsilon > 0, "must be positive")
         self._require("use_log_fbank", self.use_log_fbank in (0, 1, 2), "must be 0, 1 or 2")
+        self._require(
+            "arithmetic",
+            self.arithmetic in ("auto", "float", "fixed_point"),
+            "must be 'auto', 'float' or 'fixed_point'",
+        )
         # ESP-DL passes both edges on as integers.
         for name in ("low_freq", "high_freq"):
             value = getattr(self, name)

@@ -81,6 +81,11 @@ class FrontEnd(nn.Module):
         raise NotImplementedError
 
     @property
+    def logarithms(self) -> int:
+        """Logarithms that are taken for a frame and values computed of them, by which its cost is estimated."""
+        return self.bands
+
+    @property
     def frame_period(self) -> float:
         """Seconds from one frame to the next."""
         return self.config.frame_period
@@ -97,7 +102,7 @@ class FrontEnd(nn.Module):
         Raises:
             DataError: the waveform is neither floating point nor int16.
         """
-        features = (self._compute_features(waveform) - self.mean) * self.scale
+        features = (self.compute_features(waveform) - self.mean) * self.scale
         return features.transpose(-1, -2).contiguous()
 
     def stream(self) -> FeatureStream:
@@ -116,7 +121,7 @@ class FrontEnd(nn.Module):
         """
         count, total, squares = 0, self.mean.double() * 0, self.mean.double() * 0
         for waveform in waveforms:
-            features = self._compute_features(waveform).flatten(0, -2).double()
+            features = self.compute_features(waveform).flatten(0, -2).double()
             count += features.shape[0]
             total = total + features.sum(0)
             squares = squares + features.square().sum(0)
@@ -162,8 +167,8 @@ class FrontEnd(nn.Module):
         # Not in the state dict: tables follow from the config alone.
         self.register_buffer(name, table, persistent=False)
 
-    def _compute_features(self, waveform: Tensor) -> Tensor:
-        """Return `[..., frames, bands]` before normalisation."""
+    def compute_features(self, waveform: Tensor) -> Tensor:
+        """Return the features before mean and scale, `[..., frames, bands]`."""
         if self.window.dtype not in (torch.float32, torch.float64):
             raise ConfigurationError(
                 f"{type(self).__name__} was converted to {self.window.dtype}, too coarse for spectra; "
@@ -307,6 +312,11 @@ class Mfcc(FrontEnd):
     def bands(self) -> int:
         """Features in one frame: the coefficients, and the energy if it is used."""
         return self.config.num_ceps + int(self._has_energy)
+
+    @property
+    def logarithms(self) -> int:
+        """Those of the bands, and the coefficients."""
+        return self.config.num_mel_bins + self.bands
 
     def _check_config(self) -> None:
         super()._check_config()

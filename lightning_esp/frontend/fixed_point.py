@@ -11,6 +11,7 @@ would save no time, and 90 dB below a tone they would have lost what the logarit
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import cast
 
 import numpy as np
@@ -18,17 +19,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lightning_esp.config import choose_arithmetic
 from lightning_esp.errors import ConfigurationError, DataError
 from lightning_esp.frontend import functional as steps
 from lightning_esp.frontend.config import FeatureConfig
 from lightning_esp.frontend.features import FrontEnd, LogMel, Mfcc
-from lightning_esp.frontend.fixed_point_tables import LOG_BITS, Integers, Tables, logarithm, make_tables, to_fixed, to_saturated
+from lightning_esp.frontend.fixed_point_tables import (
+    LOG_BITS,
+    Integers,
+    Tables,
+    logarithm,
+    make_tables,
+    to_fixed,
+    to_saturated,
+)
 from lightning_esp.frontend.stream import FeatureStream
 
 Words = NDArray[np.uint64]
 
 POINT = 16
 """Bits of a feature behind the point."""
+
+DIFFERENCE_LIMITS = {"Fbank": 0.05, "MFCC": 0.25, "Spectrogram": 0.5}
+"""How far features in fixed point may be from those in float32, before mean and scale, by the kind of front end."""
 
 _SAMPLE_BITS = 13
 _MAX_SHIFT = 12
@@ -46,7 +59,19 @@ def _high(a: Integers, b: Integers | int) -> Integers:
 class FixedPointFrontEnd(nn.Module):
     """A front end as a chip without a floating-point unit computes it.
 
-    Its features differ from those of the float front end as `DIFFERENCE_LIMIT` says.
+    Differences to the float front end, before mean and scale, of 289 recordings of words, speech and noise, and limits, which an
+    export checks on the user's recordings:
+
+    | | `LogMel`, 40 bands | `Mfcc`, 13 of 40 bands | `Spectrogram` |
+    | --- | --- | --- | --- |
+    | mean | 2e-5 | 3.4e-4 | 3e-5 |
+    | largest of a recording, median | 6e-4 | 2.3e-3 | 0.012 |
+    | largest of all | 0.019 | 0.076 | 0.13 |
+    | largest of silence, full scale, tones, noise of one bit | 0.014 | 0.086 | 0.04 |
+    | `DIFFERENCE_LIMITS` | 0.05 | 0.25 | 0.5 |
+
+    The largest lie in frames whose loudest and quietest bins are more than 90 dB apart, where float32 is half as far from
+    the truth itself.
 
     Args:
         front_end: what it computes, with mean and scale.
@@ -209,6 +234,32 @@ class FixedPointFrontEnd(nn.Module):
         return _clip((products + (np.int64(1) << (self._shifts - 1))) >> self._shifts)
 
 
+def as_on_chip(front_end: FrontEnd, target: str) -> FrontEnd | FixedPointFrontEnd:
+    """Return the front end as the firmware of a chip computes it: itself, or in fixed point.
+
+    Args:
+        front_end: of the training.
+        target: the chip.
+
+    Raises:
+        ConfigurationError: it is to be computed in fixed point, and cannot be.
+    """
+    is_float = choose_arithmetic(asdict(front_end.config), target) == "float"
+    return front_end if is_float else FixedPointFrontEnd(front_end)
+
+
+@torch.no_grad()
+def compare_with_float(front_end: FrontEnd, samples: Tensor) -> float:
+    """Return the largest difference between features in fixed point and in float32, before mean and scale.
+
+    Args:
+        front_end: of the training.
+        samples: int16, `[samples]`.
+    """
+    fixed = FixedPointFrontEnd(front_end).compute_features(samples)
+    return float((fixed - front_end.compute_features(samples)).abs().max()) if len(fixed) else 0.0
+
+
 def transform_pairs(real: Integers, imaginary: Integers, sines: Integers) -> tuple[Integers, Integers]:
     """Return the Fourier transform of complex numbers `[frames, points]`.
 
@@ -251,7 +302,12 @@ def split_powers(real: Integers, imaginary: Integers, sines: Integers) -> Words:
     points = real.shape[1]
     bins = np.arange(1, points // 2)
     cos, sin = sines[bins + points // 2], sines[bins]
-    re, im, mirrored_re, mirrored_im = real[:, bins], imaginary[:, bins], real[:, points - bins], imaginary[:, points - bins]
+    re, im, mirrored_re, mirrored_im = (
+        real[:, bins],
+        imaginary[:, bins],
+        real[:, points - bins],
+        imaginary[:, points - bins],
+    )
     even_re, even_im = (re + mirrored_re) >> 1, (im - mirrored_im) >> 1
     odd_re, odd_im = im + mirrored_im, mirrored_re - re
     turned_re = _high(odd_re, cos) + _high(odd_im, sin) + 1

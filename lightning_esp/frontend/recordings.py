@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_esp.errors import DataError
 from lightning_esp.frontend.features import FrontEnd
+from lightning_esp.frontend.fixed_point import FixedPointFrontEnd
 
 # A recording of which more lies beyond -1 to 1 was scaled otherwise; single peaks beyond are clipped, as a microphone does.
 LARGEST_CLIPPED_SHARE = 0.01
@@ -29,11 +30,11 @@ class Heard:
 
 
 @torch.no_grad()
-def hear(front_end: FrontEnd, waveforms: Sequence[Tensor]) -> list[Heard]:
+def hear(front_end: FrontEnd | FixedPointFrontEnd, waveforms: Sequence[Tensor]) -> list[Heard]:
     """Compute the features of recordings from samples of 16 bits, which is what a microphone or a WAV file gives.
 
     Args:
-        front_end: the front end of the training, with its mean and scale.
+        front_end: the front end of the training, with its mean and scale, or as a chip computes it.
         waveforms: `[samples]` each (or `[1, samples]`), floating point in -1 to 1, or int16.
 
     Raises:
@@ -49,7 +50,7 @@ def hear(front_end: FrontEnd, waveforms: Sequence[Tensor]) -> list[Heard]:
     return [_hear(front_end, index, waveform) for index, waveform in enumerate(waveforms)]
 
 
-def _hear(front_end: FrontEnd, index: int, waveform: Tensor) -> Heard:
+def _hear(front_end: FrontEnd | FixedPointFrontEnd, index: int, waveform: Tensor) -> Heard:
     samples = waveform.detach().cpu()
     samples = samples[0] if samples.dim() == 2 and samples.shape[0] == 1 else samples
     if samples.dim() != 1:

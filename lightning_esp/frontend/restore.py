@@ -28,7 +28,8 @@ def restore_front_end(description: Mapping[str, Any]) -> FrontEnd:
         40
     """
     try:
-        front_end = _CLASSES[description["kind"]](FeatureConfig(**description["config"]))
+        # Before there was a choice, it was float.
+        front_end = _CLASSES[description["kind"]](FeatureConfig(**{"arithmetic": "float", **description["config"]}))
         front_end.mean.copy_(torch.tensor(description["mean"]))
         front_end.scale.copy_(torch.tensor(description["scale"]))
     except (KeyError, TypeError, RuntimeError) as error:

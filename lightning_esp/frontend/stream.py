@@ -12,6 +12,7 @@ from lightning_esp.frontend.functional import count_frames
 
 if TYPE_CHECKING:
     from lightning_esp.frontend.features import FrontEnd
+    from lightning_esp.frontend.fixed_point import FixedPointFrontEnd
 
 
 class FeatureStream:
@@ -28,7 +29,7 @@ class FeatureStream:
         [0, 1, 1, 1]
     """
 
-    def __init__(self, front_end: FrontEnd) -> None:
+    def __init__(self, front_end: FrontEnd | FixedPointFrontEnd) -> None:
         self._front_end = front_end
         self._pending: Tensor | None = None
         self._skip = 0

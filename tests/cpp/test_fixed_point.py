@@ -40,7 +40,13 @@ def pack(front_end: FrontEnd, samples: torch.Tensor) -> bytes:
     config = front_end.config
     numbers = (
         *(KINDS[front_end.kind], config.sample_rate, config.frame_length, config.frame_shift, config.num_mel_bins),
-        *(config.num_ceps, WINDOWS.index(config.window_type), config.use_log_fbank, config.raw_energy, config.use_power),
+        *(
+            config.num_ceps,
+            WINDOWS.index(config.window_type),
+            config.use_log_fbank,
+            config.raw_energy,
+            config.use_power,
+        ),
         *(config.use_energy, config.remove_dc_offset, front_end.bands, config.frame_samples, config.hop_samples),
         len(samples),
     )

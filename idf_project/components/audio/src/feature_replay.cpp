@@ -79,8 +79,10 @@ public:
             const float scale = std::max(std::fabs(front_end.scale[band]), 1e-12f);
             const float difference = std::fabs(got[band] - expected_[band]) / scale;
             const float size = std::fabs(expected_[band] / scale + front_end.mean[band]);
+            const bool is_exact = front_end.arithmetic == streaming::Arithmetic::kFixedPoint;
+            const float allowed = is_exact ? 0.0f : kFeatureTolerance * std::max(1.0f, size);
             // Written so that NaN fails.
-            report_->differing += difference <= kFeatureTolerance * std::max(1.0f, size) ? 0 : 1;
+            report_->differing += difference <= allowed ? 0 : 1;
             report_->largest = std::max(report_->largest, difference);
         }
         compare_quantized(got);

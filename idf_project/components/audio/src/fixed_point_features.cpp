@@ -21,9 +21,9 @@ static constexpr int kEnergyBits = 6;  // of a sample behind the point where its
 static constexpr int kFullScaleBits = 30;
 static constexpr int kMaxShift = 12;
 static constexpr int kLogBits = 7;
-static constexpr int kPoint = 16; // bits of a feature behind the point
+static constexpr int kPoint = 16;                      // bits of a feature behind the point
 static constexpr std::int32_t kLeastPreemphasis = 214; // 1e-7, as ESP-DL has it
-static constexpr std::int64_t kLn2 = 2977044472; // 2^32 ln 2
+static constexpr std::int64_t kLn2 = 2977044472;       // 2^32 ln 2
 static constexpr double kNaturalToBinary = 0.6931471805599453;
 static constexpr int kMostPoints = 8192;
 
@@ -91,7 +91,8 @@ esp_err_t FixedPointFeatures::init(const FrontEndConfig &config)
                       config.mean.size() == static_cast<std::size_t>(config.bands) &&
                       config.scale.size() == config.mean.size();
     if (!fits) {
-        ESP_LOGE(TAG, "this front end cannot be computed in fixed point; export it again, or with arithmetic=\"float\"");
+        ESP_LOGE(TAG,
+                 "this front end cannot be computed in fixed point; export it again, or with arithmetic=\"float\"");
         return ESP_ERR_INVALID_ARG;
     }
     if (!allocate()) {

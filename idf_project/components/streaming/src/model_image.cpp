@@ -202,6 +202,7 @@ FrontEndConfig ModelImage::Reader::front_end()
     found.use_power = flag();
     found.use_energy = flag();
     found.remove_dc_offset = flag();
+    found.arithmetic = choice(Arithmetic::kFixedPoint);
     found.bands = number(1, kMostBands);
     found.frame_samples = number(1, kMostRate);
     found.hop_samples = number(1, kMostRate);

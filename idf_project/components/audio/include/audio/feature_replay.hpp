@@ -32,7 +32,7 @@ struct FeatureReport {
 // How far a feature may be from the host's, times the larger of 1 and its size, before mean and scale. The transforms
 // of the chips round differently from the host's, and from each other's: against the plain C one, LogMel differs by at
 // most 2e-4, Mfcc and Spectrogram by at most 8e-4, of which up to 6.5e-4 lie between two builds of ESP-DL itself, with
-// and without fused multiply-add.
+// and without fused multiply-add. Features in fixed point have no tolerance: they are the host's.
 inline constexpr float kFeatureTolerance = 2e-3f;
 
 // Runs golden samples (`golden/<name>_audio.bin`, see lightning_esp.bundle.audio) through the front end in chunks of
