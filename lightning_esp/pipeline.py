@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from os import PathLike
 
@@ -81,14 +81,12 @@ def export(
         LightningEspError: the export failed; an older bundle is still there.
     """
     targets, wanted = check_targets(target), quantization or Quantization()
-    deployment, heard = deployment or Deployment(), dict[str, list[Heard]]()
+    deployment = deployment or Deployment()
     check_inputs(recordings, output_dir, deployment, streams is not None)
     notify = progress or (lambda phase, done, total: None)
     module = admit(module).float().cpu()
-    if front_end is not None:
-        heard, deployment = listen(front_end, recordings, deployment, targets)
-        recordings = [each.features for each in heard[targets[0]]]
-    recordings = _plain_of(module, recordings)
+    heard, deployment = listen(front_end, recordings, deployment, targets)
+    recordings = _plain_of(module, _own(heard, targets[0]) or recordings)
     # The worker imports esp-ppq while the model is converted and calibrated.
     with Worker() as worker:
         model = convert(module, as_example(module, recordings[0]), tell_time(module, recordings, streaming, front_end))
@@ -99,7 +97,7 @@ def export(
         listener = None if streams is None else make_listener(module, model, streams, deployment, ear, streaming)
         results: dict[str, tuple[QuantizedModel, Verification]] = {}
         for index, chip in enumerate(targets):
-            own = [each.features for each in heard[chip]] if heard else recordings
+            own = _own(heard, chip) or recordings
             given = (model, samples, own, worker, chip, wanted, deployment.budget, proofs, notes)
             ground = Ground(*given, evaluate, offline, rehearsal, notify)
             quantized, verification, task = make_integers(ground, index, len(targets))
@@ -160,9 +158,11 @@ def make_integers(ground: Ground, index: int, count: int) -> tuple[QuantizedMode
 
 
 def listen(
-    front_end: FrontEnd, recordings: Recordings, deployment: Deployment, targets: Sequence[str]
+    front_end: FrontEnd | None, recordings: Recordings, deployment: Deployment, targets: Sequence[str]
 ) -> tuple[dict[str, list[Heard]], Deployment]:
-    """Compute the features of waveforms as each of the chips does, and add the front end to the deployment."""
+    """Compute the features of waveforms as each of the chips does, and add the front end, if any, to the deployment."""
+    if front_end is None:
+        return {}, deployment
     front_end = copy.deepcopy(front_end).float().cpu()
     waveforms = [_waveform(recording) for recording in recordings]
     ears = {chip: as_on_chip(front_end, chip) for chip in targets}
@@ -180,6 +180,11 @@ def tell_time(
         # It gives `[batch, bands, frames]`.
         return replace(streaming, time_axis=2)
     return settle_time(module, recordings, streaming)
+
+
+def _own(heard: Mapping[str, Sequence[Heard]], chip: str) -> list[Recording]:
+    """What the network hears on one chip; nothing where it does not listen."""
+    return [each.features for each in heard.get(chip, ())]
 
 
 def _waveform(recording: Recording) -> Tensor:
