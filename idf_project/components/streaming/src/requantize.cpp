@@ -58,7 +58,7 @@ public:
         }
     }
 
-    static dl::module::Module *deserialize(fbs::FbsModel *model, std::string name)
+    static dl::module::Module *deserialize(fbs::FbsModel *model, const std::string &name)
     {
         dl::quant_type_t type = dl::QUANT_TYPE_NONE;
         model->get_operation_attribute(name, "quant_type", type);
