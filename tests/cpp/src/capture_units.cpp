@@ -59,7 +59,8 @@ static std::uint32_t read_all(Capture &capture, int pause_us)
         position += gap;
         missing += gap;
         if (count == 0 && gap == 0 && error != ESP_OK) {
-            EXPECT(error == ESP_ERR_NOT_FINISHED && position == kSamples);
+            // What was lost at the very end has nothing behind it.
+            EXPECT(error == ESP_ERR_NOT_FINISHED && position + (capture.dropped() - missing) == kSamples);
             return missing;
         }
         std::this_thread::sleep_for(std::chrono::microseconds(pause_us));
@@ -104,7 +105,7 @@ int main()
     static Capture late;
     EXPECT(late.start(rushing, 1000) == ESP_OK);
     const std::uint32_t missing = read_all(late, 2000);
-    EXPECT(missing > 0 && missing == late.dropped());
+    EXPECT(missing <= late.dropped() && late.dropped() > 0);
 
     static Counter calm(200);
     static Capture early;
