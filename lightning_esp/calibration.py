@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_esp.config import Calibration
 from lightning_esp.errors import DataError
+from lightning_esp.options import check_arguments
 from lightning_esp.streaming.model import Recordings, StreamingModel, StreamSpec, Values, pad_frames
 from lightning_esp.streaming.recordings import check_recordings
 from lightning_esp.streaming.threads import single_thread
@@ -59,6 +60,7 @@ def calibrate(
     Raises:
         DataError: there are no recordings, one has NaN or infinite values, or all are shorter than a window.
     """
+    check_arguments(calibrate, model=model, calibration=calibration, progress=progress)
     calibration = calibration or Calibration()
     spec = model.spec
     chosen = _choose(check_recordings(spec, recordings), calibration)

@@ -17,9 +17,10 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_esp.bundle import Bundle, check_output_dir, probe_output_dir, write_failure_note
 from lightning_esp.config import Calibration, Deployment, Quantization, Streaming
-from lightning_esp.errors import ConfigurationError, LightningEspError
+from lightning_esp.errors import LightningEspError
 from lightning_esp.evaluation.contract import Item
 from lightning_esp.listening import check_detector
+from lightning_esp.options import check_arguments
 from lightning_esp.pipeline import check_targets, check_versions, export
 from lightning_esp.task_metrics import TaskMetrics
 from lightning_esp.training.attempt import Attempt
@@ -85,9 +86,12 @@ class EspStreamingExport(Callback, UnifiedCallback):
         on_error: Literal["raise", "warn"] = "raise",
     ) -> None:
         super().__init__()
+        own = EspStreamingExport.__init__
         check_choice(weights)
-        if on_error not in ("raise", "warn"):
-            raise ConfigurationError(f"EspStreamingExport(on_error={on_error!r}) must be 'raise' or 'warn'.")
+        check_arguments(
+            own, target=target, output_dir=output_dir, module=module, streaming=streaming, calibration=calibration
+        )
+        check_arguments(own, quantization=quantization, deployment=deployment, dry_run=dry_run, on_error=on_error)
         self.target = check_targets(target)
         self.output_dir = output_dir
         self.module = module

@@ -21,6 +21,7 @@ from lightning_esp.evaluation.contract import Item
 from lightning_esp.frontend import DIFFERENCE_LIMITS, FrontEnd, Heard, as_on_chip, compare_with_float, hear
 from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.listening import Judged, check_detector, make_listener
+from lightning_esp.options import check_arguments
 from lightning_esp.quantization import QuantizedModel, Worker, check_environment, quantize
 from lightning_esp.streaming import Recording, Recordings, convert
 from lightning_esp.streaming.admission import admit
@@ -80,10 +81,11 @@ def export(
     Raises:
         LightningEspError: the export failed; an older bundle is still there.
     """
-    targets, wanted = check_targets(target), quantization or Quantization()
-    deployment = deployment or Deployment()
+    check_arguments(export, module=module, output_dir=output_dir, target=target, streaming=streaming)
+    check_arguments(export, quantization=quantization, deployment=deployment, front_end=front_end, evaluate=evaluate)
+    targets, wanted, deployment = check_targets(target), quantization or Quantization(), deployment or Deployment()
     check_inputs(recordings, output_dir, deployment, streams is not None)
-    notify = progress or (lambda phase, done, total: None)
+    heard, notify = list[Heard](), progress or (lambda phase, done, total: None)
     module = admit(module).float().cpu()
     heard, deployment = listen(front_end, recordings, deployment, targets)
     recordings = _plain_of(module, _own(heard, targets[0]) or recordings)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_esp.bundle.model import Bundle
 from lightning_esp.bundle.reader import read_both, read_model
-from lightning_esp.errors import DataError, EspdlError
+from lightning_esp.errors import ConfigurationError, DataError, EspdlError
 from lightning_esp.integers import (
     IntegerPipeline,
     IntegerRecorder,
@@ -23,6 +23,7 @@ from lightning_esp.integers import (
 from lightning_esp.integers.probe import Probe
 from lightning_esp.integers.schedule import StageSchedule
 from lightning_esp.integers.windows import join_windows
+from lightning_esp.options import check_arguments
 from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.streaming.model import Recording, Recordings, Values, as_named, count_frames
@@ -75,6 +76,7 @@ class Simulation:
     def __init__(
         self, bundle: Bundle | QuantizedModel | str | PathLike[str], target: str | None = None, batch: int = 1
     ) -> None:
+        check_arguments(Simulation.__init__, bundle=bundle, target=target, batch=batch)
         self.quantized = _read(bundle, target)
         self._module = QuantizedStreaming(self.quantized)
         self._pipeline = interpret(self.quantized)
@@ -97,7 +99,10 @@ class Simulation:
         Args:
             batch: how many recordings run side by side from now on; None: as many as before.
         """
+        check_arguments(Simulation.reset, batch=batch)
         if batch is not None:
+            if batch < 1:
+                raise ConfigurationError(f"Simulation(batch={batch}) must be at least 1 recording.")
             self.batch = batch
             self._held: Values = {}
         self._schedule = StageSchedule(self._pipeline, self.batch)
@@ -207,9 +212,10 @@ class Simulation:
         spec = self.quantized.spec
         values = {spec.inputs[0].name: frames} if isinstance(frames, Tensor) else dict(frames)
         values = self._held | values
-        if any(len(value) != self.batch for value in values.values()):
+        sizes = {len(value) if value.dim() else 0 for value in values.values()}
+        if sizes - {self.batch}:
             raise DataError(
-                f"step was given batches of {sorted({len(value) for value in values.values()})}, but runs {self.batch} "
+                f"step was given batches of {sorted(sizes)}, but runs {self.batch} "
                 "recording(s) side by side; call reset(batch=...) first, or give [batch, ...]."
             )
         rows = [{name: value[index] for name, value in values.items()} for index in range(self.batch)]

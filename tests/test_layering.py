@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # Rooms that hold frozen results, known by type alone.
 RESULTS = {"quantization.model", "streaming.model", "verification.model"}
 
-# Every room may also know these two.
-EVERYWHERE = {"config", "errors"}
+# Every room may also know these.
+EVERYWHERE = {"config", "errors", "options"}
 
 # Rooms that the design has and the package may not have yet.
 PLANNED: set[str] = set()
@@ -73,7 +73,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "simulation": {"bundle", "frontend", "integers", "quantization.job", "quantization.model", "streaming"},
     "report": set(),
     "resources": set(),
-    "bundle": {*RESULTS, "cost", "evaluation", "report", "resources"},
+    "bundle": {*RESULTS, "cost", "evaluation", "frontend", "report", "resources"},
     "verification": {"cost", "espdl", "integers", "quantization", "streaming"},
     "integers": {"espdl", "quantization.job", "quantization.model", "quantization.values", "streaming"},
     "quantization": {"calibration", "cost", "espdl", "streaming"},

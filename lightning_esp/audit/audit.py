@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 
 from lightning_esp.audit.golden import StoredGolden, unpack_golden
-from lightning_esp.audit.lists import check_lists, check_page, is_own, refuse_form
+from lightning_esp.audit.lists import check_lists, check_page, is_own
 from lightning_esp.bundle.audio import render_audio
 from lightning_esp.bundle.header import name_parts, render_header
 from lightning_esp.bundle.model import Bundle
@@ -17,6 +17,7 @@ from lightning_esp.bundle.reader import read_bundle, read_model, unless_replaced
 from lightning_esp.bundle.tensors import check_wiring
 from lightning_esp.espdl.seal import is_sealed
 from lightning_esp.integers import IntegerPipeline, interpret
+from lightning_esp.options import check_arguments
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.verification.integers import boundaries
 from lightning_esp.verification.memory import memory
@@ -52,6 +53,7 @@ def verify_bundle(bundle: Bundle | str | os.PathLike[str]) -> dict[str, Verifica
         Traceback (most recent call last):
         lightning_esp.errors.BundleError: ...manifest.json cannot be read (No such file or directory); ...
     """
+    check_arguments(verify_bundle, bundle=bundle)
     path = bundle.path if isinstance(bundle, Bundle) else bundle
     return unless_replaced(path, lambda: _verify(read_bundle(path)))
 
@@ -64,7 +66,8 @@ def _verify(bundle: Bundle) -> dict[str, Verification]:
 
 
 def _verify_target(bundle: Bundle, target: str) -> Verification:
-    quantized = _read_model(bundle, target)
+    quantized = read_model(bundle, target)
+    check_wiring(quantized)
     proofs = list(require([boundaries(quantized)]))
     files = interpret(quantized)
     proofs += require([memory(files)])
@@ -84,15 +87,6 @@ def _verify_target(bundle: Bundle, target: str) -> Verification:
     proof, caches = _replay(quantized, files, stored)
     golden = Golden(stored.inputs, stored.outputs, caches, stored.resets, tolerances=stored.tolerances)
     return Verification((*proofs, *require([proof, _digests(quantized)])), golden, tuple(notes))
-
-
-def _read_model(bundle: Bundle, target: str) -> QuantizedModel:
-    try:
-        quantized = read_model(bundle, target)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise refuse_form(bundle, error) from None
-    check_wiring(quantized)
-    return quantized
 
 
 def _header(bundle: Bundle, quantized: QuantizedModel, golden_bytes: int) -> Proof:

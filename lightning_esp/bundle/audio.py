@@ -27,6 +27,7 @@ from lightning_esp.evaluation.detector import (
     detect,
     resolve_settings,
 )
+from lightning_esp.frontend.restore import restore_front_end
 from lightning_esp.quantization.model import QuantizedModel, TensorInfo
 from lightning_esp.verification.model import Array, Golden
 
@@ -82,6 +83,7 @@ def check_front_end(quantized: QuantizedModel, deployment: Deployment) -> None:
         raise ConfigurationError(
             f"Deployment(frontend=...) lacks {', '.join(sorted(missing))}; pass what FrontEnd.describe() returns."
         )
+    restore_front_end(deployment.frontend)  # checks every value, before one of them becomes C++
     first = input_tensors(quantized)[0]
     bands = deployment.frontend["bands"]
     if first.time_axis is None or _frame_size(first) != bands:

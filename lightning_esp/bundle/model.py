@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.verification.model import Verification
 
-Results: TypeAlias = "Mapping[str, tuple[QuantizedModel, Verification]]"
+Results: TypeAlias = Mapping[str, tuple[QuantizedModel, Verification]]
 
 SCHEMA = "lightning_esp.bundle/1"
 MANIFEST = "manifest.json"

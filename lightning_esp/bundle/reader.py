@@ -16,22 +16,14 @@ from lightning_esp.bundle.manifest import sha256
 from lightning_esp.bundle.model import MANIFEST, PAGE, REPORT, SCHEMA, Bundle
 from lightning_esp.bundle.ownership import find_edits, is_generated
 from lightning_esp.bundle.replacement import is_being_replaced, recover_directory
+from lightning_esp.bundle.schema import Manifest, Report, expecting, find_fault
+from lightning_esp.bundle.tensors import check_axes
 from lightning_esp.errors import BundleError, LightningEspError
+from lightning_esp.options import check_arguments
 from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
 from lightning_esp.streaming.model import Cache, Port, Stage, StreamSpec
 
 Result = TypeVar("Result")
-
-_KEYS: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "versions": dict,
-    "streaming": dict,
-    "targets": dict,
-    "metrics": dict,
-    "proofs": list,
-    "labels": (list, type(None)),
-    "files": dict,
-}
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -50,6 +42,7 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         BundleError: there is no bundle, it has another schema, or a file of the model is missing or was changed; the
             message names the file.
     """
+    check_arguments(read_bundle, path=path)
     directory = Path(path).resolve()
     _finish_replacement(directory)
     return unless_replaced(directory, lambda: _read_bundle(directory))
@@ -98,13 +91,8 @@ def read_model(bundle: Bundle, target: str | None = None) -> QuantizedModel:
             f"{bundle.path} holds no model for target={target!r}, only for {', '.join(bundle.targets)}; export it for "
             f"{target!r}, too."
         )
-    try:
+    with expecting(bundle.path / MANIFEST):
         return _read_model(bundle, target)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise BundleError(
-            f"{bundle.path / MANIFEST}: 'streaming' or 'targets.{target}' has another form than an export gives it "
-            f"({type(error).__name__}: {error}). Export again."
-        ) from error
 
 
 def _read_model(bundle: Bundle, target: str) -> QuantizedModel:
@@ -143,17 +131,19 @@ def _read_bundle(directory: Path) -> Bundle:
         raise BundleError(
             f"{directory / MANIFEST} has schema {manifest.get('schema')!r}; this version reads {SCHEMA!r}. Export again."
         )
-    missing = [key for key in _KEYS if key not in manifest]
-    if missing:
-        raise BundleError(f"{directory / MANIFEST} lacks {', '.join(missing)}. Export again.")
-    wrong = [key for key, kind in _KEYS.items() if not isinstance(manifest[key], kind)]
-    wrong += [] if manifest["targets"] else ["targets"]
-    if wrong:
-        raise BundleError(
-            f"{directory / MANIFEST}: {', '.join(wrong)} has another form than an export gives it. Export again."
-        )
+    _check_form(directory / MANIFEST, manifest, Manifest)
     _check_files(directory, manifest["files"])
-    return Bundle(directory, manifest, _read_json(directory / REPORT), find_edits(directory, manifest["files"]))
+    report = _read_json(directory / REPORT)
+    _check_form(directory / REPORT, report, Report)
+    if not manifest["targets"]:
+        raise BundleError(f"{directory / MANIFEST} holds a model for no chip: 'targets' is empty. Export again.")
+    return Bundle(directory, manifest, report, find_edits(directory, manifest["files"]))
+
+
+def _check_form(path: Path, values: dict[str, Any], form: Any) -> None:
+    fault = find_fault(values, form)
+    if fault:
+        raise BundleError(f"{path} has another form than an export gives it: {fault}. Export again.")
 
 
 def _stamp(path: str | os.PathLike[str]) -> bytes | None:
@@ -163,9 +153,7 @@ def _stamp(path: str | os.PathLike[str]) -> bytes | None:
         return None
 
 
-def _check_files(directory: Path, hashes: Any) -> None:
-    if not isinstance(hashes, dict) or not all(isinstance(value, str) for value in hashes.values()):
-        raise BundleError(f"{directory / MANIFEST}: 'files' holds no SHA-256 by path. Export again.")
+def _check_files(directory: Path, hashes: dict[str, str]) -> None:
     for name, expected in hashes.items():
         _check_inside(directory, name)
         if not is_generated(name) or name == PAGE:
@@ -229,7 +217,7 @@ def _stage_file(directory: Path, entry: dict[str, Any]) -> StageFile:
 
 
 def _tensor(values: dict[str, Any]) -> TensorInfo:
-    return TensorInfo(
+    tensor = TensorInfo(
         values["name"],
         tuple(values["shape"]),
         values["dtype"],
@@ -237,6 +225,8 @@ def _tensor(values: dict[str, Any]) -> TensorInfo:
         tuple(values["layout"]),
         values["time_axis"],
     )
+    check_axes(tensor)
+    return tensor
 
 
 def _spec(streaming: dict[str, Any], files: tuple[StageFile, ...], order: Sequence[str]) -> StreamSpec:

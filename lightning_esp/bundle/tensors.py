@@ -76,6 +76,21 @@ def _check_form(stage: str, tensor: TensorInfo) -> None:
             f"stage {stage!r}: tensor {tensor.name!r} is {tensor.dtype}{list(tensor.shape)}; the firmware handles "
             f"{', '.join(ELEMENT_BYTES)} with 1 to {MAX_RANK} axes."
         )
+    check_axes(tensor)
+
+
+def check_axes(tensor: TensorInfo) -> None:
+    """Check that shape, layout and time axis of a tensor speak of the same axes.
+
+    Raises:
+        BundleError: they do not.
+    """
+    axes = range(len(tensor.shape))
+    if min(tensor.shape, default=0) < 1 or sorted(tensor.layout) != [*axes] or tensor.time_axis not in (None, *axes):
+        raise BundleError(
+            f"tensor {tensor.name!r} has the shape {list(tensor.shape)}, the layout {list(tensor.layout)} and "
+            f"time on axis {tensor.time_axis}; lengths are at least 1, and the layout and the axis number the axes."
+        )
 
 
 def _get(found: dict[str, TensorInfo], name: str, role: str) -> TensorInfo:

@@ -28,10 +28,12 @@ from lightning_esp.bundle.partitions import (
     render_partitions,
     render_update_partitions,
 )
+from lightning_esp.bundle.schema import expecting
 from lightning_esp.bundle.tensors import check_wiring
 from lightning_esp.config import TARGETS, Deployment, check_target
 from lightning_esp.cost import check_budget
 from lightning_esp.errors import BundleError, ProofError
+from lightning_esp.options import check_arguments
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.report import render_report
 from lightning_esp.resources import find_resource
@@ -72,6 +74,7 @@ def write_bundle(
         BundleError: the results belong to different models, or their tensors do not fit together.
         BudgetError: a model is estimated over a limit of `deployment.budget`.
     """
+    check_arguments(write_bundle, results=results, output_dir=output_dir, deployment=deployment)
     directory = check_output_dir(output_dir)
     deployment = deployment or Deployment()
     _check_results(results)
@@ -105,8 +108,13 @@ def write_bundle(
 
 
 def render_page(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> bytes:
-    """Return the page of a manifest and a report, the same bytes before they were written and when they are read back."""
-    return render_report(json.loads(to_json({**manifest, "files": {}})), json.loads(to_json(report)))
+    """Return the page of a manifest and a report, the same bytes before they were written and when they are read back.
+
+    Raises:
+        BundleError: one of them has another form than an export gives it.
+    """
+    with expecting(f"{MANIFEST} or {REPORT}"):
+        return render_report(json.loads(to_json({**manifest, "files": {}})), json.loads(to_json(report)))
 
 
 def render_target(

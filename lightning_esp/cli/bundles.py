@@ -93,11 +93,11 @@ def _verify_image(bundle: Bundle, path: Path) -> None:
 def run_report(options: argparse.Namespace) -> int:
     """Write the page."""
     from lightning_esp.bundle import read_bundle
-    from lightning_esp.report import render_report
+    from lightning_esp.bundle.writer import render_page
 
     bundle = read_bundle(options.bundle)
     path = make_place("--output", options.output or bundle.path.with_name(f"{bundle.path.name}.html"))
-    page = render_report(bundle.manifest, bundle.report)
+    page = render_page(bundle.manifest, bundle.report)
     try:
         path.write_bytes(page)
     except OSError as error:
@@ -120,11 +120,14 @@ def run_inspect(options: argparse.Namespace) -> int:
 def run_compare(options: argparse.Namespace) -> int:
     """Print two bundles side by side."""
     from lightning_esp.bundle import read_bundle
+    from lightning_esp.bundle.schema import expecting
 
     first, second = read_bundle(options.first), read_bundle(options.second)
     shared = [target for target in first.targets if target in second.targets]
     for target in shared:
-        _print_table(target, dict(_figures(first, target)), dict(_figures(second, target)))
+        with expecting(f"a report.json of {first.path} and {second.path}"):
+            columns = [dict(_figures(bundle, target)) for bundle in (first, second)]
+        _print_table(target, *columns)
     if not shared:
         print(f"No chip in common: {', '.join(first.targets)} against {', '.join(second.targets)}.")
     return 0

@@ -10,6 +10,7 @@ import numpy as np
 
 from lightning_esp.errors import EspdlError
 from lightning_esp.espdl.arithmetic import ChipRules, chip_rules
+from lightning_esp.espdl.damage import check_order, computing
 from lightning_esp.espdl.kernels import Kernel, Node, accumulator_peak, build_kernel, make_node
 from lightning_esp.espdl.kernels.cache import StreamingCache, make_cache
 from lightning_esp.espdl.model import Array, EspdlModel, Tensor
@@ -69,7 +70,8 @@ class EspdlInterpreter:
 
     Raises:
         UnknownTargetError: ESP-DL does not know the chip.
-        EspdlOperatorError: An operator is unknown, or ESP-DL gets it wrong.
+        EspdlOperatorError: An operator is unknown, ESP-DL gets it wrong, or its tensors do not fit each other.
+        EspdlError: The file is damaged in another way.
 
     Attributes:
         model: The model.
@@ -247,17 +249,20 @@ class EspdlInterpreter:
 
 def _prepare(model: EspdlModel, rules: ChipRules) -> tuple[tuple[Instruction, ...], dict[str, tuple[int, ...]]]:
     """Build every kernel in order, and find the shapes by running each on zeros."""
+    check_order(model)
     last = {name: index for index, item in enumerate(model.operators) for name in (*item.inputs, *item.outputs) if name}
     shapes = {name: model.tensors[name].shape for name in model.inputs}
     shapes.update({name: tensor.shape for name, tensor in model.tensors.items() if tensor.data is not None})
     instructions = []
     for index, operator in enumerate(model.operators):
-        node = make_node(model, operator, rules, shapes)
-        cache = make_cache(node) if operator.type == "StreamingCache" else None
-        kernel = None if cache is not None else build_kernel(node)
+        with computing(operator):
+            node = make_node(model, operator, rules, shapes)
+            cache = make_cache(node) if operator.type == "StreamingCache" else None
+            kernel = None if cache is not None else build_kernel(node)
         released = tuple(name for name in last if last[name] == index and not model_keeps(model, name))
         instructions.append(Instruction(node, kernel, cache, released))
-        shapes.update(_probe(instructions[-1]))
+        with computing(operator):
+            shapes.update(_probe(instructions[-1]))
     return tuple(instructions), shapes
 
 
@@ -301,7 +306,8 @@ def compute(item: Instruction, values: Mapping[str, Array]) -> dict[str, Array]:
         EspdlOperatorError: An output has another type than the file says.
     """
     assert item.run is not None
-    results = item.run([values[name] if name else _ABSENT for name in item.node.operator.inputs])
+    with computing(item.node.operator):
+        results = item.run([values[name] if name else _ABSENT for name in item.node.operator.inputs])
     for tensor, result in zip(item.node.outputs, results, strict=False):
         if tensor is not None and result.dtype != tensor.dtype:
             raise item.node.refuse(f"it makes {result.dtype} for {tensor.name}, but the file says {tensor.dtype}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -13,9 +14,11 @@ import numpy as np
 
 from lightning_esp.errors import EspdlFormatError
 from lightning_esp.espdl.container import unpack_container
+from lightning_esp.espdl.damage import check_tensors
 from lightning_esp.espdl.model import Array, EspdlModel, Operator, Tensor
 from lightning_esp.espdl.schema import schema_class
 from lightning_esp.espdl.weights import unpack_conv, unpack_depthwise, unpack_matrix
+from lightning_esp.options import check_arguments
 
 _DTYPES = {
     1: "float32",
@@ -54,6 +57,7 @@ def read_espdl(source: str | PathLike[str] | bytes, model: str | int = 0) -> Esp
         Traceback (most recent call last):
         lightning_esp.errors.EspdlFormatError: <bytes>: not an .espdl file: it begins with b'not ', ...
     """
+    check_arguments(read_espdl, source=source, model=model)
     data, origin = _load(source)
     models = unpack_container(data, origin)
     names = list(models)
@@ -104,6 +108,7 @@ def _read_model(data: bytes, origin: str) -> EspdlModel:
     parameters = [_read_tensor(item, origin) for item in _each(graph.Initializer, graph.InitializerLength())]
     tensors = {tensor.name: tensor for tensor in (*infos, *inputs, *outputs)}
     tensors.update({tensor.name: tensor for tensor in _unpack_weights(parameters, operators, origin)})
+    check_tensors(tensors, origin)
     return EspdlModel(
         name=_text(graph.Name()),
         version=int(root.ModelVersion()),
@@ -170,7 +175,7 @@ def _read_tensor(table: Any, origin: str) -> Tensor:
 
 
 def _read_data(table: Any, dtype: np.dtype[Any], dims: tuple[int, ...], what: str) -> Array:
-    count = int(np.prod(dims, dtype=np.int64))
+    count = math.prod(dims)
     if count == 0:
         return np.zeros(dims, dtype)
     if table.RawDataIsNone() or 16 * table.RawDataLength() < count * dtype.itemsize:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lightning_esp.config import Detector
 from lightning_esp.errors import ConfigurationError, DataError
+from lightning_esp.options import check_arguments
 
 Scores = NDArray[np.float32]
 
@@ -97,6 +98,7 @@ def resolve_settings(detector: Detector, labels: Sequence[str], classes: int) ->
         >>> resolve_settings(Detector(threshold={"yes": 0.8}), ["yes", "no"], 2).thresholds
         (0.8, inf)
     """
+    check_arguments(resolve_settings, detector=detector, labels=labels, classes=classes)
     if labels and len(labels) != classes:
         raise ConfigurationError(
             f"Deployment(labels=...) names {len(labels)} classes, but the model has {classes} outputs per frame."
@@ -158,13 +160,15 @@ def compute_scores(outputs: ArrayLike, activation: str) -> Scores:
         >>> compute_scores([[0.0, 0.0]], "softmax").tolist()
         [[0.5, 0.5]]
     """
-    values = np.asarray(outputs, np.float32)
+    values = _as_scores(outputs)
     if activation == "softmax":
         powers = np.exp(values - values.max(-1, keepdims=True))
         return np.asarray(powers / powers.sum(-1, keepdims=True), np.float32)
     if activation == "sigmoid":
         with np.errstate(over="ignore"):
             return np.asarray(np.float32(1) / (np.float32(1) + np.exp(-values)), np.float32)
+    if activation != "none":
+        raise ConfigurationError(f"compute_scores(activation={activation!r}) must be 'softmax', 'sigmoid' or 'none'.")
     return values
 
 
@@ -222,11 +226,26 @@ def detect(settings: DetectorSettings, scores: ArrayLike) -> list[Event]:
         [2]
     """
     state, events = initial_state(settings), []
-    for frame in np.asarray(scores, np.float32):
+    frames = _as_scores(scores)
+    if np.isnan(frames).any():
+        raise DataError("scores hold NaN, which reaches no threshold; look for what the model was given there.")
+    for frame in frames:
         event, state = step(settings, state, frame)
         if event is not None:
             events.append(event)
     return events
+
+
+def _as_scores(values: ArrayLike) -> Scores:
+    try:
+        scores = np.asarray(values, np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"scores are numbers, [frames, classes]; {type(values).__name__} holds others ({error})."
+        ) from None
+    if scores.ndim == 0:
+        raise DataError(f"scores are numbers, [frames, classes]; got {values!r} alone.")
+    return scores
 
 
 def _add_up(recent: Scores) -> Scores:

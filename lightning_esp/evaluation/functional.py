@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_esp.errors import ConfigurationError
+from lightning_esp.options import check_arguments
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,16 @@ def false_accepts_per_hour(count: int, hours: float, confidence: float = 0.95) -
     """Return the rate of false accepts beside its hours and bound.
 
     Raises:
-        ConfigurationError: the hours are not positive.
+        ConfigurationError: the hours are not positive, or the count is no whole number from 0 on.
 
     Example:
         >>> print(false_accepts_per_hour(2, 4.0))
         0.50 per hour (2 in 4.00 h; 95 % bound 1.57)
     """
-    if not hours > 0:
+    check_arguments(false_accepts_per_hour, count=count, hours=hours, confidence=confidence)
+    if count < 0:
+        raise ConfigurationError(f"false_accepts_per_hour(count={count}) must be 0 or more.")
+    if not 0 < hours < math.inf:
         raise ConfigurationError(f"false_accepts_per_hour(hours={hours}) must be positive.")
     return Rate(count, hours, poisson_bound(count, confidence) / hours, confidence)
 

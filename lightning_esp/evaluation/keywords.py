@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from lightning_esp.errors import DataError
 from lightning_esp.evaluation.detector import Event
+from lightning_esp.options import check_types
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,11 @@ class Keyword:
     start: float
     end: float
     label: str
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if not (0 <= self.start <= self.end < math.inf and self.label):
+            raise DataError(f"{self} must have a label, and end, at a finite time, after it starts, at 0 or later.")
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ def read_keywords(path: str | PathLike[str]) -> list[Keyword]:
 def _read_row(name: str, line: int, row: dict[str, str]) -> Keyword:
     try:
         keyword = Keyword(float(row["start"]), float(row["end"]), row["label"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, DataError) as error:
         raise DataError(
             f"{name}, line {line}: {row} is no keyword; give the columns start, end (seconds) and label."
         ) from error

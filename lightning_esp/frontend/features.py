@@ -100,8 +100,12 @@ class FrontEnd(nn.Module):
             `[batch, bands, frames]`; a frame for every `frame_shift` that has a whole `frame_length` of samples.
 
         Raises:
-            DataError: the waveform is neither floating point nor int16.
+            DataError: the waveform is no tensor, or neither floating point nor int16.
         """
+        if not isinstance(waveform, Tensor):
+            raise DataError(
+                f"The waveform is a {type(waveform).__name__}; pass a tensor, torch.as_tensor(waveform) say."
+            )
         features = (self.compute_features(waveform) - self.mean) * self.scale
         return features.transpose(-1, -2).contiguous()
 

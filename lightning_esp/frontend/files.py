@@ -12,6 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from lightning_esp.errors import DataError
+from lightning_esp.options import check_arguments
 
 Samples = NDArray[np.int16]
 
@@ -39,6 +40,7 @@ class AudioFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        check_arguments(AudioFile.__init__, path=path)
         self.path = Path(path)
         # A pipe or a device would wait for ever.
         if not self.path.is_file():

@@ -51,6 +51,10 @@ def hear(front_end: FrontEnd | FixedPointFrontEnd, waveforms: Sequence[Tensor]) 
 
 
 def _hear(front_end: FrontEnd | FixedPointFrontEnd, index: int, waveform: Tensor) -> Heard:
+    if not isinstance(waveform, Tensor):
+        raise DataError(
+            f"recording {index} is a {type(waveform).__name__}; give a tensor of samples, torch.as_tensor(...) say."
+        )
     samples = waveform.detach().cpu()
     samples = samples[0] if samples.dim() == 2 and samples.shape[0] == 1 else samples
     if samples.dim() != 1:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import onnx
 import torch
@@ -65,15 +64,15 @@ def to_onnx(model: StreamingModel) -> bytes:
     spec = model.spec
     examples = tuple(torch.zeros(shape) for shape in graph_inputs(spec).values())
     # The TorchScript exporter keeps names and module paths; the newer one renames both.
-    with warnings.catch_warnings(), torch.no_grad(), tempfile.TemporaryDirectory() as folder, logged() as graphs:
+    with warnings.catch_warnings(), torch.no_grad(), logged() as graphs:
         warnings.simplefilter("ignore")
-        file, pipeline = Path(folder) / "model.onnx", Pipeline(model).float().eval()
+        file, pipeline = io.BytesIO(), Pipeline(model).float().eval()
         try:
             with known(OPSET):
                 torch.onnx.export(
                     pipeline,
                     examples,
-                    file,
+                    file,  # type: ignore[arg-type]  # takes any file, whatever its annotation says
                     input_names=list(graph_inputs(spec)),
                     output_names=list(graph_outputs(spec)),
                     opset_version=OPSET,
@@ -81,7 +80,7 @@ def to_onnx(model: StreamingModel) -> bytes:
                 )
         except Exception as error:  # torch's exporter raises whatever one of its operators raises
             raise _refusal(error, "\n".join(graphs), spec) from error
-        model_file = join_stages(onnx.load(file))
+        model_file = join_stages(onnx.load_from_string(file.getvalue()))
         _declare_shapes(model_file, dict(zip(graph_outputs(spec), pipeline(*examples), strict=True)))
         written: bytes = model_file.SerializeToString(deterministic=True)
         return written

@@ -11,6 +11,7 @@ from lightning_esp.config import Quantization, check_target
 from lightning_esp.errors import ConfigurationError, EnvironmentMismatchError, QuantizationError
 from lightning_esp.espdl.model import EspdlModel
 from lightning_esp.espdl.reader import read_espdl
+from lightning_esp.options import check_arguments
 from lightning_esp.quantization.estimation import estimate
 from lightning_esp.quantization.job import ExportedStage, Job, StageNames
 from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
@@ -62,6 +63,7 @@ def quantize(
         UnknownTargetError: no such chip.
         ConfigurationError: the precision is `"auto"`, which `export` alone can choose.
     """
+    check_arguments(quantize, model=model, calibration_set=calibration_set, quantization=quantization, worker=worker)
     check_target(target)
     check_environment()
     quantization = quantization or Quantization()

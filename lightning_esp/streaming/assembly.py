@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_esp.config import Streaming
 from lightning_esp.errors import ConfigurationError, ConversionError, NotCausalError, WindowError
+from lightning_esp.options import check_arguments
 from lightning_esp.streaming.admission import admit
 from lightning_esp.streaming.axes import name_axis, resolve_time
 from lightning_esp.streaming.boundary import own_errors
@@ -41,6 +42,7 @@ def convert(module: nn.Module, example: Recording, streaming: Streaming | None =
         ConversionError: the module has no streaming form; the message names the layer and what to change.
         WindowError: the window does not fit the stride or the number of stages.
     """
+    check_arguments(convert, streaming=streaming)
     with own_errors(module):
         module = refresh(admit(module))
         inputs = name_example(module, example)

@@ -12,13 +12,14 @@ from torch import nn
 
 from lightning_esp.errors import EspdlOperatorError, ProofError
 from lightning_esp.integers import IntegerPipeline, integer_windows, interpret
+from lightning_esp.options import check_arguments
 from lightning_esp.quantization.executor import ExecutorStream
 from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.quantization.process import Worker
 from lightning_esp.quantization.quantizer import with_modules
 from lightning_esp.streaming.model import Recordings, StreamingModel
-from lightning_esp.streaming.recordings import pad_recordings
+from lightning_esp.streaming.recordings import check_kinds, pad_recordings
 from lightning_esp.verification.accumulators import accumulators
 from lightning_esp.verification.device import int16_steps, mac_shifts
 from lightning_esp.verification.graph import graph_parity
@@ -60,6 +61,8 @@ def verify(
         ProofError: one does not hold; the message says which, by how much, where, and what to try.
         DataError: the recordings do not fit the model.
     """
+    check_arguments(verify, module=module, model=model, quantized=quantized, min_snr_db=min_snr_db, worker=worker)
+    check_kinds(recordings)
     proofs, notes = prove_float(module, model, recordings)
     offline = run_offline(module, model, recordings, MAX_RECORDINGS, min_snr_db)
     with nullcontext(worker) if worker is not None else Worker() as running:

@@ -335,7 +335,7 @@ def test_a_changed_figure_is_found_by_the_page(copy: Path) -> None:
         rehash(copy, change)
         with pytest.raises(
             BundleError,
-            match=r"report\.html is not what|are not those in report|is not one that|metrics has another form",
+            match=r"report\.html is not what|are not those in report|metrics is None; it must be an object",
         ):
             verify_bundle(copy)
         (copy / "manifest.json").write_bytes(whole)

@@ -364,5 +364,5 @@ class TestRefusals:
         broken = EspdlModel(
             **{**vars(model), "tensors": {name: model.tensors[name] for name in "ay"}, "inputs": ("a",)}
         )
-        with pytest.raises(EspdlOperatorError, match="does not describe its tensor 'b'"):
+        with pytest.raises(EspdlOperatorError, match="nothing before it makes its input 'b'"):
             EspdlInterpreter(broken, "esp32s3")
