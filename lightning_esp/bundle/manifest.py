@@ -135,6 +135,7 @@ def _stage(stage: StageFile, path: str, order: Sequence[str]) -> dict[str, Any]:
         "name": stage.name,
         "file": path,
         "sha256": sha256(stage.data),
+        "operators": list(stage.operators),
         "inputs": [_tensor(tensor) for tensor in stage.inputs],
         "outputs": [_tensor(tensor) for tensor in stage.outputs],
         "caches": sorted(caches, key=lambda values: order.index(values["name"])),

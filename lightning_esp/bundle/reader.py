@@ -213,6 +213,7 @@ def _stage_file(directory: Path, entry: dict[str, Any]) -> StageFile:
             if values["form"] == "explicit"
         ),
         native_caches=tuple(_tensor(values) for values in entry["caches"] if values["form"] == "native"),
+        operators=tuple(entry["operators"]),
     )
 
 

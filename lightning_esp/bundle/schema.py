@@ -42,6 +42,7 @@ class StageEntry(TypedDict):
     name: str
     file: str
     sha256: str
+    operators: list[str]
     inputs: list[TensorEntry]
     outputs: list[TensorEntry]
     caches: list[CacheEntry]

@@ -53,6 +53,9 @@ def _file_mismatches(quantized: QuantizedModel) -> list[str]:
         for kind, found, expected in (("inputs", file.inputs, inputs), ("outputs", file.outputs, outputs)):
             if set(found) != expected:
                 wrong.append(f"stage {stage.name!r} has the {kind} {sorted(found)}, not {sorted(expected)}")
+        types = tuple(sorted({operator.type for operator in file.operators}))
+        if types != stage.operators:
+            wrong.append(f"stage {stage.name!r} has the operators {types}, not {stage.operators}")
         for tensor in stage.inputs:
             before = written.get(tensor.name, tensor)
             if before != tensor:

@@ -238,6 +238,12 @@ def test_a_model_of_another_chip_is_found(copy: Path) -> None:
         verify_bundle(copy)
 
 
+def test_an_operator_that_the_firmware_would_lack_is_found(copy: Path) -> None:
+    rehash(copy, lambda manifest: manifest["targets"][TARGET]["stages"][0]["operators"].remove("Conv"))
+    with pytest.raises(ProofError, match=r"has the operators .*'Conv'"):
+        verify_bundle(copy)
+
+
 def test_changed_golden_windows_are_found(copy: Path) -> None:
     (path,) = copy.glob("components/model/*/golden/*.bin")
     whole = path.read_bytes()
