@@ -51,7 +51,16 @@ def test_every_call_exists_in_esp_dl(tmp_path, source):
     system = [
         argument for folder in (tmp_path, *(Path(ESP_DL) / i for i in INCLUDES)) for argument in ("-isystem", folder)
     ]
-    flags = ["-fsyntax-only", "-fpermissive", "-std=gnu++20", "-Wall", "-Wextra", "-Werror", "-fno-exceptions", "-fno-rtti"]
+    flags = [
+        "-fsyntax-only",
+        "-fpermissive",
+        "-std=gnu++20",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-fno-exceptions",
+        "-fno-rtti",
+    ]
     component = PROJECT / "components/streaming"
     command = ["c++", *flags, *system, "-I", component / "include", component / "src" / source]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
