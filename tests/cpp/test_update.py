@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from dataclasses import replace
+
+import pytest
 
 from lightning_esp.bundle import pack_image, write_bundle
 from lightning_esp.config import Deployment
 from tests.bundle import handmade
-from tests.cpp.compile import compile_program, needs_compiler, run_program
+from tests.cpp.compile import COMPONENTS, SOURCE, compile_program, needs_compiler, run_program
+from tests.cpp.host_build import PROJECT
 from tests.cpp.script import with_scripts, write_script
 
 STREAMING = ["frame_buffer", "golden", "model_image", "pipeline", "quantization", "replay", "stage"]
@@ -55,3 +60,38 @@ def test_updates_come_through_power_cuts(tmp_path):
     assert max(path.stat().st_size for path in models) < 32 * 1024
     program = compile_program(tmp_path / "program", SOURCES, ["model_update", "streaming"], "-O1")
     assert run_program(program, *models).endswith("PASS update\n")
+
+
+def read_blocks(language):
+    text = (PROJECT / "README.md").read_text()
+    return re.findall(rf"```{re.escape(language)}\n(.*?)```", text, re.DOTALL)
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("status", "stop", "expected"),
+    [
+        (200, 10**6, "begin end 5000 0, 0 open\n"),
+        (404, 10**6, "abort 0x105, 0 open\n"),
+        (0, 10**6, "abort 0xffffffff, 0 open\n"),
+        (200, 3000, "begin abort 0xffffffff, 0 open\n"),
+    ],
+)
+def test_the_update_over_http_of_the_readme(tmp_path, status, stop, expected):
+    """It ends an update only when all bytes have come."""
+    (block,) = [text for text in read_blocks("c") if "esp_http_client" in text]
+    (tmp_path / "update.c").write_text(block)
+    (tmp_path / "file").write_bytes(bytes(5000))
+    flags = ["-std=gnu17", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined", "-isystem", SOURCE / "fake"]
+    sources = [tmp_path / "update.c", SOURCE / "src/http_server.c", f"-I{COMPONENTS / 'model_update/include'}"]
+    subprocess.run(["cc", *flags, *sources, "-o", tmp_path / "program"], check=True)
+    assert run_program(tmp_path / "program", tmp_path / "file", str(status), str(stop)) == expected
+
+
+@needs_compiler
+def test_the_cpp_of_the_readme_compiles(tmp_path):
+    (block,) = [text for text in read_blocks("c++") if "model_update" in text]
+    (tmp_path / "main.cpp").write_text(block)
+    includes = [f"-I{COMPONENTS / name / 'include'}" for name in ("model_update", "streaming")]
+    command = ["c++", "-std=c++20", "-Wall", "-Werror", "-fno-exceptions", "-fsyntax-only", "-isystem", SOURCE / "fake"]
+    subprocess.run([*command, *includes, tmp_path / "main.cpp"], check=True)

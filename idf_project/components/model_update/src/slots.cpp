@@ -88,7 +88,7 @@ void Slots::Mapping::unmap()
     }
 }
 
-// The version, state and slots in the upper half, the CRC32 in the lower.
+// The version, tests, state and slots in the upper half, the CRC32 in the lower.
 esp_err_t Slots::load(Record *record)
 {
     *record = {};
@@ -104,6 +104,7 @@ esp_err_t Slots::load(Record *record)
         return ESP_OK;
     }
     if (error == ESP_OK) {
+        record->tries = static_cast<unsigned>(packed >> 50 & 3);
         record->state = static_cast<State>(packed >> 48 & 3);
         record->chosen = static_cast<Slot>(packed >> 40 & 3);
         record->before = static_cast<Slot>(packed >> 32 & 3);
@@ -114,7 +115,8 @@ esp_err_t Slots::load(Record *record)
 
 esp_err_t Slots::store(const Record &record)
 {
-    const std::uint64_t packed = kRecordVersion << 56 | static_cast<std::uint64_t>(record.state) << 48 |
+    const std::uint64_t packed = kRecordVersion << 56 | static_cast<std::uint64_t>(record.tries) << 50 |
+                                 static_cast<std::uint64_t>(record.state) << 48 |
                                  static_cast<std::uint64_t>(record.chosen) << 40 |
                                  static_cast<std::uint64_t>(record.before) << 32 | record.crc;
     nvs_handle_t handle = 0;
@@ -188,7 +190,7 @@ esp_err_t Slots::start(const streaming::Options &options, Test test)
 
 esp_err_t Slots::try_chosen(const Record &record, const streaming::Options &options, Test test)
 {
-    if (record.state == State::kTesting) {
+    if (record.state == State::kTesting && record.tries >= kMostTries) {
         ESP_LOGW(TAG, "the chip did not come through the test of the model in %s", name_of(record.chosen));
         return ESP_ERR_INVALID_STATE;
     }
@@ -203,6 +205,7 @@ esp_err_t Slots::try_chosen(const Record &record, const streaming::Options &opti
     }
     Record tested = record;
     tested.state = State::kTesting;
+    ++tested.tries;
     esp_err_t error = store(tested);
     if (error == ESP_OK) {
         error = test(image_.model(), options);

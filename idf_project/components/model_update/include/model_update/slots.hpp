@@ -52,8 +52,11 @@ private:
         Slot chosen = Slot::kNone;
         Slot before = Slot::kNone;
         State state = State::kConfirmed;
+        unsigned tries = 0; // tests that have begun
         std::uint32_t crc = 0;
     };
+
+    static constexpr unsigned kMostTries = 2;
 
     // A slot in the address space, as long as it lives.
     class Mapping {
