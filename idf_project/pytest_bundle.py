@@ -1,8 +1,15 @@
-"""The self-test of this bundle on a board, by pytest-embedded.
+r"""The self-test of this bundle on a board, by pytest-embedded.
 
     pip install pytest-embedded-idf pytest-embedded-serial-esp
     idf.py set-target esp32s3 && idf.py build
     pytest --embedded-services esp,idf --target esp32s3 pytest_bundle.py
+
+Or without a board, in Espressif's QEMU, of chips without vector instructions (pip install pytest-embedded-idf
+pytest-embedded-qemu; python $IDF_PATH/tools/idf_tools.py install qemu-riscv32 qemu-xtensa):
+
+    idf.py set-target esp32c3 && idf.py build
+    pytest --embedded-services idf,qemu --target esp32c3 --qemu-prog-path qemu-system-riscv32 \
+        --qemu-cli-args="-nographic -machine esp32c3" pytest_bundle.py
 
 The firmware must be built with the source "replay", as it is by default.
 """

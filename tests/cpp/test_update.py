@@ -15,14 +15,13 @@ from tests.cpp.compile import COMPONENTS, SOURCE, compile_program, needs_compile
 from tests.cpp.host_build import PROJECT
 from tests.cpp.script import with_scripts, write_script
 
-STREAMING = ["frame_buffer", "golden", "model_image", "pipeline", "quantization", "replay", "stage"]
 SOURCES = [
     "update_units.cpp",
     "fake_flash.cpp",
     "fake_dl.cpp",
     "model_update/src/slots.cpp",
     "model_update/src/update.cpp",
-    *(f"streaming/src/{name}.cpp" for name in STREAMING),
+    *(f"streaming/src/{path.name}" for path in sorted(COMPONENTS.glob("streaming/src/*.cpp"))),
 ]
 
 
