@@ -89,7 +89,8 @@ class Streaming:
 
     Args:
         window: frames that one inference consumes; a multiple of the model's stride and at least the number of
-            stages. None: the smallest such.
+            stages. None: the smallest such. `"auto"`: the one that is estimated to cost least per frame among those that
+            keep to `latency`.
         stages: submodule paths, in the order of data flow, each exported as a model of its own; or a number of stages
             to cut the model into. None: one stage.
         time_axis: axis of time in the inputs, batch being axis 0. None: found from the model.
@@ -99,25 +100,47 @@ class Streaming:
         caches: `"explicit"` (graph inputs and outputs that the C++ loop feeds back), `"native"` (ESP-DL's
             StreamingCache operator) or `"auto"` (native where it can be).
         frame_period: seconds from one input frame to the next. None: taken from the front end, where it has one.
+        latency: for `window="auto"`: seconds from the start of a sound to the output that answers it, at most.
     """
 
-    window: int | None = None
+    window: int | Literal["auto"] | None = None
     stages: list[str] | int | None = None
     time_axis: int | None = None
     inputs: dict[str, Literal["stream", "held"]] | None = None
     lookahead: int = 0
     caches: Literal["auto", "native", "explicit"] = "auto"
     frame_period: float | None = None
+    latency: float | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
-        _require(self.window is None or self.window >= 1, f"Streaming(window={self.window}) must be at least 1 frame.")
+        _require(
+            not isinstance(self.window, int) or self.window >= 1,
+            f"Streaming(window={self.window}) must be at least 1 frame.",
+        )
+        self._check_latency()
         _require(self.lookahead >= 0, f"Streaming(lookahead={self.lookahead}) must be 0 frames or more.")
         _require(
             self.frame_period is None or 0 < self.frame_period < math.inf,
             f"Streaming(frame_period={self.frame_period}) must be a positive number of seconds.",
         )
         self._check_stages()
+
+    def _check_latency(self) -> None:
+        is_auto = self.window == "auto"
+        _require(
+            self.latency is None or 0 < self.latency < math.inf,
+            f"Streaming(latency={self.latency}) must be a positive number of seconds.",
+        )
+        _require(
+            not is_auto or self.latency is not None,
+            "Streaming(window='auto') chooses by a latency; give one in seconds, Streaming(window='auto', latency=0.05).",
+        )
+        _require(
+            is_auto or self.latency is None,
+            f"Streaming(window={self.window}, latency={self.latency}): a latency chooses the window; give window='auto' with "
+            "it, or leave it out.",
+        )
 
     def _check_stages(self) -> None:
         if isinstance(self.stages, int):

@@ -91,7 +91,8 @@ def export(
     recordings = _plain_of(module, _own(heard, targets[0]) or recordings)
     # The worker imports esp-ppq while the model is converted and calibrated.
     with Worker() as worker:
-        model = convert(module, as_example(module, recordings[0]), tell_time(module, recordings, streaming, front_end))
+        options = tell_time(module, recordings, streaming, front_end)
+        model = convert(module, as_example(module, recordings[0]), options, targets=targets)
         proofs, notes = prove_float(module, model, recordings)
         samples = calibrate(model, recordings, calibration, progress=progress)
         offline = None if rehearsal else run_offline(module, model, recordings, MAX_RECORDINGS, wanted.min_snr_db)
@@ -178,6 +179,8 @@ def tell_time(
 ) -> Streaming:
     """Name the axis of time where the user named none, and the front end or the lengths of the recordings tell it."""
     streaming = streaming or Streaming()
+    if front_end is not None and streaming.latency is not None and streaming.frame_period is None:
+        streaming = replace(streaming, frame_period=front_end.config.frame_period)
     if front_end is not None and streaming.time_axis is None:
         # It gives `[batch, bands, frames]`.
         return replace(streaming, time_axis=2)

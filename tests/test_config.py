@@ -83,9 +83,9 @@ def test_a_wrong_option_is_a_value_error_and_ours() -> None:
 
 
 WRONG_TYPES: list[tuple[type, dict[str, object], str]] = [
-    (Streaming, {"window": "4"}, "Streaming(window='4') must be a whole number or None. YAML takes what stands in quotes"),
-    (Streaming, {"window": 2.5}, "Streaming(window=2.5) must be a whole number or None."),
-    (Streaming, {"window": True}, "Streaming(window=True) must be a whole number or None. YAML takes yes, no"),
+    (Streaming, {"window": "4"}, "Streaming(window='4') must be a whole number, 'auto' or None. YAML takes what stands in quotes"),
+    (Streaming, {"window": 2.5}, "Streaming(window=2.5) must be a whole number, 'auto' or None."),
+    (Streaming, {"window": True}, "Streaming(window=True) must be a whole number, 'auto' or None. YAML takes yes, no"),
     (Streaming, {"stages": "ab"}, "Streaming(stages='ab') must be a list of which each is a text, a whole number or None."),
     (Streaming, {"inputs": {"x": "strem"}}, "Streaming(inputs={'x': 'strem'}) must be a dict from a text to 'stream' or 'held'"),
     (Streaming, {"frame_period": math.inf}, "Streaming(frame_period=inf) must be a positive number of seconds."),

@@ -21,7 +21,7 @@ from lightning_esp.bundle.tensors import check_axes
 from lightning_esp.errors import BundleError, LightningEspError
 from lightning_esp.options import check_arguments
 from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
-from lightning_esp.streaming.model import Cache, Port, Stage, StreamSpec
+from lightning_esp.streaming.model import Cache, Port, Stage, StreamSpec, WindowChoice, WindowOption
 
 Result = TypeVar("Result")
 
@@ -253,7 +253,13 @@ def _spec(streaming: dict[str, Any], files: tuple[StageFile, ...], order: Sequen
         receptive_field=streaming["receptive_field"],
         frame_period=streaming["frame_period"],
         cache_form=streaming["caches"],
+        choice=_choice(streaming["choice"]) if "choice" in streaming else None,
     )
+
+
+def _choice(values: dict[str, Any]) -> WindowChoice:
+    options = tuple(WindowOption(each["window"], each["latency"], each["frame_us"]) for each in values["options"])
+    return WindowChoice(values["latency"], values["chip"], options)
 
 
 def _port(tensor: TensorInfo) -> Port:

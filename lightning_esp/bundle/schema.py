@@ -75,9 +75,23 @@ class InputEntry(TypedDict):
     kind: Literal["stream", "held"]
 
 
-class StreamEntry(TypedDict):
-    """How the model is cut into windows and stages."""
+class WindowEntry(TypedDict):
+    """A window that keeps to a latency, in seconds, and what it costs per frame."""
 
+    window: int
+    latency: float
+    frame_us: float | None
+
+
+class ChoiceEntry(TypedDict):
+    """How the window was chosen."""
+
+    latency: float
+    chip: str
+    options: list[WindowEntry]
+
+
+class _Stream(TypedDict):
     window: int
     stride: int
     stages: int
@@ -89,6 +103,12 @@ class StreamEntry(TypedDict):
     inputs: list[InputEntry]
     outputs: list[str]
     paces: dict[str, dict[str, int]]
+
+
+class StreamEntry(_Stream, total=False):
+    """How the model is cut into windows and stages."""
+
+    choice: ChoiceEntry
 
 
 class MetricsEntry(TypedDict):

@@ -137,6 +137,18 @@ def chip_of(target: str) -> Chip | None:
     return Chip(target, per_call, dense, depthwise, written, leave_one_out(figures, target, call))
 
 
+def reference_chip(*targets: str) -> Chip:
+    """The chip to compare parts of a model by: the first of `targets` that figures were published for, else the ESP32-S3,
+    which has the most of them.
+
+    Example:
+        >>> reference_chip("esp32c2", "esp32p4").name
+        'esp32p4'
+    """
+    found = [chip for chip in map(chip_of, (*targets, "esp32s3")) if chip is not None]
+    return found[0]
+
+
 def _call_of_s3() -> float:
     chip = chip_of("esp32s3")
     assert chip is not None

@@ -100,6 +100,23 @@ def _signed(value: float) -> str:
     return "no change" if abs(value) < 5e-5 else f"{value:+.4f}".replace("-", "\u2212")
 
 
+def _choice(streaming: Data) -> list[str]:
+    """How a window was chosen by its latency, and from what."""
+    choice = streaming.get("choice")
+    if choice is None:
+        return []
+    told = [
+        f"{option['window']} ({option['latency'] * 1000:.1f} ms"
+        + ("" if option["frame_us"] is None else f", about {option['frame_us']:.0f} us a frame")
+        + ")"
+        for option in choice["options"]
+    ]
+    allowed = f"{choice['latency'] * 1000:g} ms"
+    return [
+        f"The window was chosen for a latency of {allowed}, by the costs of an {choice['chip']}, among {', '.join(told)}."
+    ]
+
+
 def _model(manifest: Data, report: Data) -> Markup:
     streaming = manifest["streaming"]
     first = next(iter(manifest["targets"]))
@@ -110,6 +127,7 @@ def _model(manifest: Data, report: Data) -> Markup:
         if streaming["receptive_field"]
         else "",
     ]
+    facts += _choice(streaming)
     flow = report["targets"][first].get("analysis", {}).get("flow", [])
     stages = [_stage(index, stage, flow, manifest) for index, stage in enumerate(manifest["targets"][first]["stages"])]
     ends = [", ".join(f"{i['name']} ({i['kind']})" for i in streaming["inputs"]), ", ".join(streaming["outputs"])]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from lightning_esp.config import Streaming
-from lightning_esp.errors import ConfigurationError, ConversionError, NotCausalError, WindowError
+from lightning_esp.config import Streaming, check_target
+from lightning_esp.cost.chip import Chip, reference_chip
+from lightning_esp.errors import ConfigurationError, ConversionError, NotCausalError
 from lightning_esp.options import check_arguments
 from lightning_esp.streaming.admission import admit
 from lightning_esp.streaming.axes import name_axis, resolve_time
@@ -21,9 +23,12 @@ from lightning_esp.streaming.geometry import Geometry, as_tuple, probe
 from lightning_esp.streaming.memory import look_ahead
 from lightning_esp.streaming.model import Port, Recording, Stage, StreamingModel, StreamSpec, Values
 from lightning_esp.streaming.precision import make_exactly, refresh
+from lightning_esp.streaming.window import choose_window, convert_within
 
 
-def convert(module: nn.Module, example: Recording, streaming: Streaming | None = None) -> StreamingModel:
+def convert(
+    module: nn.Module, example: Recording, streaming: Streaming | None = None, *, targets: Sequence[str] = ()
+) -> StreamingModel:
     """Give a module its streaming form.
 
     A module with a hand-written `streaming_forward` keeps it; any other is converted automatically, or refused. The
@@ -34,35 +39,45 @@ def convert(module: nn.Module, example: Recording, streaming: Streaming | None =
         example: one recording as `forward` takes it, with a batch dimension of 1 or without; a mapping from argument
             name to tensor where there are several inputs.
         streaming: window, stages and the rest; None for the defaults.
+        targets: the chips that it is for, by whose costs `Streaming(stages=2)` cuts and `Streaming(window="auto")` chooses:
+            the first that public figures exist for, else the ESP32-S3.
 
     Returns:
         The model that steps window by window.
 
     Raises:
         ConversionError: the module has no streaming form; the message names the layer and what to change.
-        WindowError: the window does not fit the stride or the number of stages.
+        WindowError: the window does not fit the stride or the number of stages, or no window keeps to the latency.
+        UnknownTargetError: a target is not a chip that ESP-DL supports.
     """
     check_arguments(convert, streaming=streaming)
+    chip = reference_chip(*map(check_target, targets))
     with own_errors(module):
         module = refresh(admit(module))
         inputs = name_example(module, example)
         options = resolve_time(module, inputs, streaming or Streaming())
         try:
-            model = _convert(module, inputs, options)
+            model = _convert(module, inputs, options, chip)
         except ConversionError as error:
             raise type(error)(name_axis(str(error), inputs, options)) from error.__cause__
     return replace(model, spec=replace(model.spec, cache_form=options.caches))
 
 
-def _convert(module: nn.Module, inputs: Values, streaming: Streaming) -> StreamingModel:
+def _convert(module: nn.Module, inputs: Values, streaming: Streaming, chip: Chip) -> StreamingModel:
+    if streaming.latency is not None:
+
+        def make(window: int | None) -> StreamingModel:
+            return _convert(module, inputs, replace(streaming, window=window, latency=None), chip)
+
+        return convert_within(streaming.latency, make, streaming.frame_period, chip)
     if isinstance(streaming.stages, list | tuple):
         return _from_paths(module, inputs, streaming, list(streaming.stages))
     if has_contract(module):
         return _from_contract(module, inputs, streaming)
-    return _automatic(module, inputs, streaming)
+    return _automatic(module, inputs, streaming, chip)
 
 
-def _automatic(module: nn.Module, inputs: Values, streaming: Streaming) -> StreamingModel:
+def _automatic(module: nn.Module, inputs: Values, streaming: Streaming, chip: Chip | None = None) -> StreamingModel:
     from lightning_esp.streaming.conversion import convert_offline
     from lightning_esp.streaming.partition import partition
 
@@ -70,31 +85,9 @@ def _automatic(module: nn.Module, inputs: Values, streaming: Streaming) -> Strea
 
     def make(module: nn.Module, inputs: Values) -> StreamingModel:
         model = convert_offline(module, inputs, streaming)
-        return partition(model, stages) if stages > 1 else model
+        return partition(model, stages, chip) if stages > 1 else model
 
     return make_exactly(make, module, inputs)
-
-
-def choose_window(streaming: Streaming, stride: int, stages: int) -> int:
-    """The window, checked: a multiple of the stride and at least the number of stages.
-
-    Raises:
-        WindowError: it is not; the message names the nearest ones that are.
-    """
-    smallest = -(-stages // stride) * stride
-    window = streaming.window or smallest
-    if window % stride:
-        nearest = max(smallest, window // stride * stride)
-        raise WindowError(
-            f"Streaming(window={window}) is not a multiple of the model's stride of {stride} frames; "
-            f"use {nearest} or {-(-window // stride) * stride}."
-        )
-    if window < stages:
-        raise WindowError(
-            f"Streaming(window={window}) is shorter than the {stages} stages: one stage runs per frame step, so a window "
-            f"must last at least {stages} frames; use {smallest}."
-        )
-    return window
 
 
 def _input_ports(inputs: Values, streaming: Streaming, window: int) -> tuple[Port, ...]:

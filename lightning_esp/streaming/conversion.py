@@ -15,7 +15,6 @@ from torch import Tensor, fx, nn
 
 from lightning_esp.config import Streaming
 from lightning_esp.errors import ConversionError, LightningEspError, NotCausalError, UnsupportedOperatorError
-from lightning_esp.streaming.assembly import choose_window
 from lightning_esp.streaming.building import Builder
 from lightning_esp.streaming.edges import count_first, count_last
 from lightning_esp.streaming.flow import Pending, Refused, Stream, reach
@@ -27,6 +26,7 @@ from lightning_esp.streaming.rules.common import Rule
 from lightning_esp.streaming.rules.refusals import BY_HAND, unknown
 from lightning_esp.streaming.trace import Call, Ref, Trace, Varying, flatten, replace_values
 from lightning_esp.streaming.tracing import trace
+from lightning_esp.streaming.window import choose_window
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lightning_esp.streaming.recorder import CONTRACT
 
 if TYPE_CHECKING:
-    from lightning_esp.streaming.model import Cache, Layer, StreamingModel
+    from lightning_esp.streaming.model import Cache, Layer, StreamingModel, WindowChoice
 
 _HEADER = ("layer", "operator", "cache", "rate", "delay", "bytes")
 
@@ -59,14 +59,25 @@ def _totals(model: StreamingModel) -> list[str]:
     reach = _unknown(model) if spec.receptive_field is None else told(spec.receptive_field)
     later = len(spec.stages) - 1
     stages = [f"stages           {later + 1}, the last of which ends {told(later)} after its window"] if later else []
+    choice = [] if spec.choice is None else _chosen(spec.choice)
     return [
         f"window           {told(spec.window)}, a multiple of the stride of {spec.stride}",
+        *choice,
         f"receptive field  {reach}",
         f"delay            {spec.delay} output frame{'' if spec.delay == 1 else 's'}"
         + ("" if period is None else f" ({spec.delay * _step(model) * period * 1000:g} ms)"),
         *stages,
         f"caches           {len(spec.caches)}, {_bytes(spec.caches)} bytes in int8",
     ]
+
+
+def _chosen(choice: WindowChoice) -> list[str]:
+    """The windows that were compared."""
+    lines = [f"                 chosen for a latency of {choice.latency * 1000:g} ms by the costs of an {choice.chip}:"]
+    for option in choice.options:
+        cost = "" if option.frame_us is None else f", about {option.frame_us:.0f} us a frame"
+        lines.append(f"                 {option.window}: {option.latency * 1000:.1f} ms{cost}")
+    return lines
 
 
 def _unknown(model: StreamingModel) -> str:

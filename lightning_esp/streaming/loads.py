@@ -13,6 +13,8 @@ import torch
 from torch import fx, nn
 
 from lightning_esp.cost.work import LANES, Work, convolution, round_up
+from lightning_esp.streaming.contract import ContractStage
+from lightning_esp.streaming.model import Stage
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -91,6 +93,29 @@ def _pool(node: fx.Node, shape: tuple[int, ...]) -> Work:
     taps = kernel if isinstance(kernel, int) else 1
     channels = shape[1] if len(shape) > 1 else 1
     return Work(1, 0, prod(shape) // channels * round_up(channels) * taps, prod(shape))
+
+
+def find_shapes(module: fx.GraphModule, stage: Stage) -> dict[fx.Node, tuple[int, ...]]:
+    """Return the shape of the value of every node of a stage, for one window."""
+    # Weights that stand in forward itself are buffers of the converted model.
+    weights = [*module.parameters(), *module.buffers()]
+    like = next((p for p in weights if p.is_floating_point()), torch.empty(0))
+    runner = Shapes(module)
+    with torch.no_grad():
+        shapes = [*(port.shape for port in stage.inputs), *(cache.shape for cache in stage.caches)]
+        runner.run(*(like.new_zeros(shape) for shape in shapes))
+    return runner.found
+
+
+def work_of_stage(module: nn.Module, stage: Stage) -> Work | None:
+    """Return the work of one window of a stage; None where a part of it is hand-written: its operators are not known yet."""
+    if not isinstance(module, fx.GraphModule):
+        return None
+    shapes = find_shapes(module, stage)
+    calls = {n: module.get_submodule(str(n.target)) for n in module.graph.nodes if n.op == "call_module"}
+    if any(isinstance(called, ContractStage) for called in calls.values()):
+        return None
+    return sum((load_of(node, calls.get(node), shapes) for node in module.graph.nodes), Work())
 
 
 class Shapes(fx.Interpreter):

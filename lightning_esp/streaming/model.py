@@ -97,6 +97,37 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class WindowOption:
+    """A window that keeps to a latency.
+
+    Args:
+        window: frames.
+        latency: seconds from the start of its first frame to the last stage's output, computing included where that is
+            known.
+        frame_us: microseconds per frame that all stages are estimated to take; None where nothing is known of them.
+    """
+
+    window: int
+    latency: float
+    frame_us: float | None
+
+
+@dataclass(frozen=True)
+class WindowChoice:
+    """How `Streaming(window="auto")` came to its window.
+
+    Args:
+        latency: seconds that were allowed.
+        chip: whose figures told the cost.
+        options: the windows that were compared, in ascending order.
+    """
+
+    latency: float
+    chip: str
+    options: tuple[WindowOption, ...]
+
+
+@dataclass(frozen=True)
 class StreamSpec:
     """The outside of a streaming model.
 
@@ -111,6 +142,7 @@ class StreamSpec:
         receptive_field: input frames that one output frame depends on; None where it is not known.
         frame_period: seconds from one input frame to the next, or None.
         cache_form: `"explicit"`, `"native"` or `"auto"`, as in `Streaming.caches`.
+        choice: how the window was chosen, where a latency was given.
     """
 
     window: int
@@ -123,6 +155,7 @@ class StreamSpec:
     receptive_field: int | None = None
     frame_period: float | None = None
     cache_form: Literal["auto", "native", "explicit"] = "explicit"
+    choice: WindowChoice | None = None
 
     @cached_property
     def caches(self) -> tuple[Cache, ...]:

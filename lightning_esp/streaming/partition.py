@@ -9,14 +9,11 @@ from math import prod
 import torch
 from torch import fx, nn
 
-from lightning_esp.cost.chip import chip_of
+from lightning_esp.cost.chip import Chip, reference_chip
 from lightning_esp.errors import ConfigurationError
 from lightning_esp.streaming.balance import Parts, Tensor, balance
-from lightning_esp.streaming.loads import Shapes, load_of, name_of
+from lightning_esp.streaming.loads import find_shapes, load_of, name_of
 from lightning_esp.streaming.model import Port, Stage, StreamingModel
-
-# Costs are compared with each other only, and the S3 is the chip that most figures were published for.
-REFERENCE = "esp32s3"
 
 # What is done to each value alone, or to the order of axes, stays with the operator before it: a cut there would undo a
 # fusion or send the same bytes.
@@ -84,12 +81,13 @@ class _Graph:
         return self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
-def partition(model: StreamingModel, stages: int) -> StreamingModel:
+def partition(model: StreamingModel, stages: int, chip: Chip | None = None) -> StreamingModel:
     """Cut a converted model so that the costliest stage is as cheap as can be, and few bytes cross a cut.
 
     Args:
         model: an automatically converted model of one stage.
         stages: how many stages.
+        chip: by whose costs; None: the ESP32-S3's.
 
     Returns:
         The same model in `stages` stages: `stage_0`, `stage_1`, ...
@@ -99,9 +97,9 @@ def partition(model: StreamingModel, stages: int) -> StreamingModel:
     """
     (module,) = model.stages
     assert isinstance(module, fx.GraphModule)
-    graph = _Graph(model, module, _find_shapes(module, model.spec.stages[0]))
+    graph = _Graph(model, module, find_shapes(module, model.spec.stages[0]))
     groups = _groups(graph)
-    chosen = balance(_parts(graph, groups), stages)
+    chosen = balance(_parts(graph, groups, chip or reference_chip()), stages)
     if chosen is None:
         raise ConfigurationError(
             f"Streaming(stages={stages}) asks for more stages than the model has parts that can be cut ({len(groups)}); use at "
@@ -112,17 +110,6 @@ def partition(model: StreamingModel, stages: int) -> StreamingModel:
     built = [_build(graph, stage_of, names, index) for index in range(stages)]
     spec = replace(model.spec, stages=tuple(stage for stage, _ in built))
     return replace(model, spec=spec, stages=tuple(part for _, part in built))
-
-
-def _find_shapes(module: fx.GraphModule, stage: Stage) -> dict[fx.Node, tuple[int, ...]]:
-    # Weights that stand in forward itself are buffers of the converted model.
-    weights = [*module.parameters(), *module.buffers()]
-    like = next((p for p in weights if p.is_floating_point()), torch.empty(0))
-    runner = Shapes(module)
-    with torch.no_grad():
-        shapes = [*(port.shape for port in stage.inputs), *(cache.shape for cache in stage.caches)]
-        runner.run(*(like.new_zeros(shape) for shape in shapes))
-    return runner.found
 
 
 def _groups(graph: _Graph) -> list[list[fx.Node]]:
@@ -225,9 +212,7 @@ def _circle(left: Sequence[int], needs: Sequence[set[int]], done: set[int]) -> s
         path.append(before)
 
 
-def _parts(graph: _Graph, groups: Sequence[Sequence[fx.Node]]) -> Parts:
-    chip = chip_of(REFERENCE)
-    assert chip is not None
+def _parts(graph: _Graph, groups: Sequence[Sequence[fx.Node]], chip: Chip) -> Parts:
     group_of = {node: index for index, group in enumerate(groups) for node in group}
     costs = [
         sum(chip.microseconds(load_of(node, graph.module_of(node), graph.shapes)) for node in group) for group in groups

@@ -14,6 +14,7 @@ import pytest
 from lightning_esp.bundle import pack_image, read_bundle, read_model, write_bundle
 from lightning_esp.config import Deployment
 from lightning_esp.errors import BundleError, ConfigurationError, ProofError
+from lightning_esp.streaming.model import WindowChoice, WindowOption
 from lightning_esp.verification.model import Proof
 from tests.bundle import handmade
 
@@ -39,6 +40,28 @@ def test_a_bundle_reads_back_as_it_was_written(tmp_path, case):
     assert model.spec == quantized.spec
     assert model.precision == quantized.precision
     assert found.labels == ("a", "b")
+
+
+def test_the_choice_of_a_window_is_in_manifest_and_page(tmp_path):
+    quantized, verification = handmade.one_stage()
+    choice = WindowChoice(0.05, "esp32s3", (WindowOption(3, 0.0307, 238.4), WindowOption(4, 0.041, None)))
+    quantized = replace(quantized, spec=replace(quantized.spec, choice=choice))
+    bundle = write_bundle({"esp32s3": (quantized, verification)}, tmp_path / "kws")
+    assert bundle.manifest["streaming"]["choice"]["options"][0] == {"window": 3, "latency": 0.0307, "frame_us": 238.4}
+    assert read_model(bundle).spec == quantized.spec
+    page = (tmp_path / "kws/report.html").read_text()
+    assert (
+        "chosen for a latency of 50 ms, by the costs of an esp32s3, among 3 (30.7 ms, about 238 us a frame), 4" in page
+    )
+
+
+def test_operators_that_esp_dl_must_have_are_named(tmp_path):
+    quantized, verification = handmade.three_stages()
+    found = (("Conv", "Add"), ("Add",), ("Gemm",))
+    stages = tuple(replace(stage, operators=names) for stage, names in zip(quantized.stages, found, strict=True))
+    write_bundle({"esp32s3": (replace(quantized, stages=stages), verification)}, tmp_path / "kws")
+    header = (tmp_path / "kws/components/model/esp32s3/model_config.hpp").read_text()
+    assert 'kOperators[] = {"Add", "Conv", "Gemm"};\n' in header
 
 
 def test_a_bundle_is_the_project_with_generated_models(tmp_path):

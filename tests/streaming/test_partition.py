@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from lightning_esp import Streaming, StreamingModel, calibrate, convert, quantize
 from lightning_esp.cost import Estimate
+from lightning_esp.cost.chip import reference_chip
 from lightning_esp.errors import ConfigurationError, WindowError
 from lightning_esp.quantization import Worker
+from lightning_esp.streaming.loads import work_of_stage
 from recipes.tcn import KeywordTcn
 from tests.models.architectures import NAMED
 from tests.models.contracts import CASES
@@ -146,3 +148,38 @@ def test_more_stages_than_parts_are_refused() -> None:
         convert(
             nn.Sequential(nn.Conv1d(4, 4, 1), nn.ReLU(), nn.Conv1d(4, 4, 1)), torch.randn(4, 40), Streaming(stages=9)
         )
+
+
+class Wide(nn.Module):
+    """Sigmoids of many channels, then convolutions: an S3 pays for each byte of a sigmoid ten times what a P4 pays."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrow = nn.Conv1d(256, 32, 1)
+        self.convs = nn.ModuleList(nn.Conv1d(32, 32, 1) for _ in range(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(3):
+            x = torch.sigmoid(x) * x
+        x = self.narrow(x)
+        for conv in self.convs:
+            x = torch.relu(conv(x))
+        return x
+
+
+def test_stages_are_cut_by_the_costs_of_the_chip() -> None:
+    module, recording = shake(Wide()), torch.randn(256, 40)
+    streaming = Streaming(window=4, stages=2)
+    cuts = {chip: convert(module, recording, streaming, targets=[chip]) for chip in ("esp32s3", "esp32p4")}
+    assert cuts["esp32s3"].spec != cuts["esp32p4"].spec
+    for chip, other in (("esp32s3", "esp32p4"), ("esp32p4", "esp32s3")):
+        assert heaviest(cuts[chip], chip) < heaviest(cuts[other], chip)
+    # Of several chips the first that figures exist for.
+    several = convert(module, recording, streaming, targets=["esp32c2", "esp32p4", "esp32s3"])
+    assert several.spec == cuts["esp32p4"].spec
+
+
+def heaviest(model: StreamingModel, target: str) -> float:
+    """Microseconds of the costliest stage on a chip."""
+    works = [work_of_stage(module, stage) for module, stage in zip(model.stages, model.spec.stages, strict=True)]
+    return max(reference_chip(target).microseconds(work) for work in works if work is not None)
