@@ -85,7 +85,7 @@ def export(
     check_arguments(export, quantization=quantization, deployment=deployment, front_end=front_end, evaluate=evaluate)
     targets, wanted, deployment = check_targets(target), quantization or Quantization(), deployment or Deployment()
     check_inputs(recordings, output_dir, deployment, streams is not None)
-    heard, notify = list[Heard](), progress or (lambda phase, done, total: None)
+    notify = progress or (lambda phase, done, total: None)
     module = admit(module).float().cpu()
     heard, deployment = listen(front_end, recordings, deployment, targets)
     recordings = _plain_of(module, _own(heard, targets[0]) or recordings)
@@ -100,9 +100,8 @@ def export(
         listener = None if streams is None else make_listener(module, model, streams, deployment, ear, streaming)
         results: dict[str, tuple[QuantizedModel, Verification]] = {}
         for index, chip in enumerate(targets):
-            own = _own(heard, chip) or recordings
-            given = (model, samples, own, worker, chip, wanted, deployment.budget, proofs, notes)
-            ground = Ground(*given, evaluate, offline, rehearsal, notify)
+            given = (model, samples, _own(heard, chip) or recordings, worker, chip, wanted, deployment.budget)
+            ground = Ground(*given, proofs, notes, evaluate, offline, rehearsal, notify)
             quantized, verification, task = make_integers(ground, index, len(targets))
             verification = add_sound(verification, quantized, heard.get(chip, ()), front_end)
             if listener is not None:
