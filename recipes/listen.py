@@ -26,7 +26,7 @@ from lightning_esp.evaluation import (
     choose_thresholds,
 )
 from lightning_esp.evaluation.detector import NEVER
-from lightning_esp.frontend import restore_front_end
+from lightning_esp.frontend import as_on_chip, hear, restore_front_end
 from lightning_esp.simulation import Simulation
 
 Outputs = Callable[[Tensor], Tensor]
@@ -34,11 +34,12 @@ Outputs = Callable[[Tensor], Tensor]
 
 def make_listener(bundle: Bundle) -> Outputs:
     """From waveform [samples] to the dequantized outputs [classes, frames] of the integer stream."""
-    front_end, simulation = restore_front_end(bundle.manifest["frontend"]), Simulation(bundle)
+    simulation = Simulation(bundle)
+    front_end = as_on_chip(restore_front_end(bundle.manifest["frontend"]), simulation.quantized.target)
 
     @torch.inference_mode()
     def listen(waveform: Tensor) -> Tensor:
-        output: Tensor = simulation.run(front_end(waveform[None])[0])
+        output: Tensor = simulation.run(hear(front_end, [waveform])[0].features)
         return output
 
     return listen

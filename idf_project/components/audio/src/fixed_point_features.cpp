@@ -83,7 +83,7 @@ esp_err_t FixedPointFeatures::init(const FrontEndConfig &config)
     const int length = config.frame_samples;
     const auto points = length > 0 && length <= kMostPoints ? std::bit_ceil(static_cast<unsigned>(length)) : 0u;
     pairs_ = points / 2;
-    point_bits_ = std::bit_width(points) - 1;
+    point_bits_ = static_cast<int>(std::bit_width(points)) - 1;
     const bool fits = points >= 8 && config.use_log_fbank > 0 && config.num_mel_bins > 0 && config.num_ceps > 0 &&
                       (config.kind != FrontEndKind::kMfcc || config.num_ceps <= config.num_mel_bins) &&
                       config.bands == count_bands(config, pairs_) && config.preemphasis >= 0 &&

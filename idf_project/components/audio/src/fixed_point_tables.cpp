@@ -109,7 +109,7 @@ static double to_mel(double hertz)
 
 MelScale::MelScale(const FrontEndConfig &config) : low(to_mel(static_cast<double>(config.low_freq)))
 {
-    const double nyquist = config.sample_rate / 2; // NOLINT(bugprone-integer-division): in whole Hz, as ESP-DL has it
+    const int nyquist = config.sample_rate / 2; // in whole Hz, as ESP-DL has it
     const double high = to_mel(config.high_freq > 0 ? static_cast<double>(config.high_freq) : nyquist);
     step = (high - low) / (config.num_mel_bins + 1);
 }
