@@ -10,7 +10,7 @@ from lightning_esp.cost.estimate import (
     estimate_stage,
 )
 from lightning_esp.cost.operators import Traffic, traffic_of, work_of
-from lightning_esp.cost.pace import MEGAHERTZ, FrontEndLoad, front_end_us, share_of_time
+from lightning_esp.cost.pace import MEGAHERTZ, FrontEndLoad, front_end_us, network_us, share_of_time
 from lightning_esp.cost.work import Work, convolution
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "cut_by_count",
     "estimate_stage",
     "front_end_us",
+    "network_us",
     "share_of_time",
     "traffic_of",
     "work_of",

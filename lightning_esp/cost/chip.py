@@ -47,6 +47,7 @@ class Figure:
         alone: it is a kernel by itself, not a model.
         work: what it does.
         microseconds: how long it took, by chip.
+        instructions: of a chip without vector instructions; None where nobody counted them.
         source: where it was published.
     """
 
@@ -54,6 +55,7 @@ class Figure:
     alone: bool
     work: Work
     microseconds: dict[str, float]
+    instructions: float | None
     source: str
 
 
@@ -123,7 +125,8 @@ def _parse(text: str) -> Iterator[Figure]:
     for row in csv.DictReader(lines):
         work = Work(*(int(row[key]) for key in ("calls", "dense", "depthwise", "written")))
         found = {chip: float(row[chip]) for chip in TIMED_CHIPS if row[chip]}
-        yield Figure(row["name"], row["kind"] == "kernel", work, found, row["source"])
+        instructions = float(row["rv32imc"]) if row["rv32imc"] else None
+        yield Figure(row["name"], row["kind"] == "kernel", work, found, instructions, row["source"])
 
 
 @cache

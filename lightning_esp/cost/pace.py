@@ -9,6 +9,7 @@ from importlib.resources import files
 from math import log2
 
 from lightning_esp.config import SOFT_FLOAT_TARGETS
+from lightning_esp.cost.chip import read_figures
 from lightning_esp.cost.estimate import Estimate
 
 # Megahertz at which ESP-IDF lets them run at most.
@@ -76,14 +77,30 @@ def front_end_us(target: str, load: FrontEndLoad) -> float:
     return transform * load.points * log2(load.points) / (POINTS * log2(POINTS)) + value * load.values
 
 
-def share_of_time(estimate: Estimate, window: int, period_us: float, load: FrontEndLoad) -> float:
-    """Return which part of the time from frame to frame the known costs take.
+def network_us(estimate: Estimate) -> float:
+    """Return the microseconds that a network takes for a window.
+
+    For a chip without public times they are instructions at one a clock: so many for each multiplication, those of the one
+    network whose instructions were counted, on a chip without vector instructions.
 
     Args:
-        estimate: of the network; on a chip without public figures its time is not known and counts as 0.
+        estimate: of the network.
+    """
+    if estimate.window_us is not None:
+        return estimate.window_us
+    counted = [(figure.instructions, figure.work) for figure in read_figures() if figure.instructions is not None]
+    per_lane = sum(count for count, _ in counted) / sum(work.dense + work.depthwise for _, work in counted)
+    lanes = sum(layer.work.dense + layer.work.depthwise for layer in estimate.layers)
+    return per_lane * lanes / MEGAHERTZ[estimate.target]
+
+
+def share_of_time(estimate: Estimate, window: int, period_us: float, load: FrontEndLoad) -> float:
+    """Return which part of the time from frame to frame front end and network take.
+
+    Args:
+        estimate: of the network.
         window: frames per window.
         period_us: microseconds from frame to frame.
         load: of the front end.
     """
-    network = 0.0 if estimate.window_us is None else estimate.window_us / window
-    return (front_end_us(estimate.target, load) + network) / period_us
+    return (front_end_us(estimate.target, load) + network_us(estimate) / window) / period_us

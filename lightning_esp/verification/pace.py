@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lightning_esp.config import SOFT_FLOAT_TARGETS
-from lightning_esp.cost import Estimate, FrontEndLoad, front_end_us, share_of_time
+from lightning_esp.cost import Estimate, FrontEndLoad, front_end_us, network_us, share_of_time
 from lightning_esp.verification.model import Proof
 
 # Beyond this share there is no room for what no estimate contains: the detector, the application, Wi-Fi.
@@ -36,7 +36,7 @@ def _doubt(estimate: Estimate, share: float, period_us: float, load: FrontEndLoa
     taken = f"{share:.0%} of the {period_us / 1000:g} ms from frame to frame"
     if features <= USUAL_SHARE * period_us:
         return (
-            f"front end ({features:.0f} us) and network are estimated to take {taken}; raise Streaming(window=...), use fewer "
+            f"front end ({features:.0f} us) and network ({network_us(estimate):.0f} us a window) are estimated to take {taken}; raise Streaming(window=...), use fewer "
             "channels, or a longer FeatureConfig(frame_shift=...)"
         )
     if load.arithmetic == "float" and chip in SOFT_FLOAT_TARGETS:

@@ -3,7 +3,16 @@
 import pytest
 
 from lightning_esp.config import SOFT_FLOAT_TARGETS, TARGETS
-from lightning_esp.cost import MEGAHERTZ, Estimate, FrontEndLoad, StageEstimate, front_end_us
+from lightning_esp.cost import (
+    MEGAHERTZ,
+    Estimate,
+    FrontEndLoad,
+    LayerEstimate,
+    StageEstimate,
+    Work,
+    front_end_us,
+    network_us,
+)
 from lightning_esp.verification.pace import hears_alike, keeps_up
 
 FLOAT, FIXED = FrontEndLoad(512, 40), FrontEndLoad(512, 40, "fixed_point")
@@ -39,7 +48,19 @@ def test_a_network_has_the_time_of_its_window(window: int, state: str) -> None:
     proof = keeps_up(estimate("esp32s3", 12_000), window, 10_000, FLOAT)
     assert proof.state == state
     assert proof.figure == pytest.approx(1.2 / window + 0.0205)
-    assert ("front end (205 us) and network are estimated to take 122%" in proof.doubt) == (state == "amber")
+    assert ("front end (205 us) and network (12000 us a window) are estimated to take 122%" in proof.doubt) == (
+        state == "amber"
+    )
+
+
+def test_a_network_counts_on_a_chip_without_public_times() -> None:
+    """By its multiplications: those of the counted network take what was counted, here 432,000 clocks."""
+    layer = LayerEstimate("all", None, Work(calls=45, dense=60160, depthwise=3200), 0)
+    network = Estimate("esp32c3", (StageEstimate("stage", None, 0, 0, 0, 0, 0, (layer,)),), 0, None)
+    assert network_us(network) == pytest.approx(432_000 / 160)
+    assert keeps_up(network, 1, 10_000, FIXED).figure == pytest.approx(0.27 + 0.04251, abs=1e-4)
+    assert keeps_up(network, 2, 10_000, FIXED).figure == pytest.approx(0.135 + 0.04251, abs=1e-4)
+    assert "(2700 us a window) are estimated to take 104% of the 3 ms" in keeps_up(network, 1, 3_000, FIXED).doubt
 
 
 def test_the_front_end_counts_on_every_chip() -> None:
