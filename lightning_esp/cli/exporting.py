@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,15 +32,17 @@ def add_commands(commands: Any) -> None:
         help="make a bundle from a checkpoint",
         description="Exports a checkpoint as the callback would have done at the end of the run, with the options of the run's "
         "config.yaml, or of the EspStreamingExport of the script; for another chip or precision where these are given. The recipe "
-        "may be any script that trains with Lightning: it is run up to its fit, which does not start. Recipe and checkpoint run "
-        "code of theirs, so export what you trust.",
+        "may be any script that trains with Lightning: it is run up to its fit, which does not start, so name one that you trust. "
+        "Of the checkpoint only weights and plain values are read; where it holds other objects, which run code when they are "
+        "read, you are asked.",
         usage="lightning-esp export [options] --recipe RECIPE CHECKPOINT [-- ARGUMENTS OF THE RECIPE]",
     )
-    export.add_argument("checkpoint", type=Path, help="a .ckpt file of Lightning; pickles in it are executed")
+    export.add_argument("checkpoint", type=Path, help="a .ckpt file of Lightning")
     export.add_argument("--recipe", type=Path, required=True, help="the Python file that trained it; it is executed")
     export.add_argument("--output", type=Path, help="directory of the bundle; default: that of the run")
     export.add_argument("--target", action="append", choices=TARGETS, help="which chip; may be given several times")
     export.add_argument("--precision", choices=("int8", "int16", "auto"), help="instead of the run's")
+    export.add_argument("--trust", action="store_true", help="read all objects of the checkpoint, which may run code")
     export.set_defaults(run=run_export)
 
 
@@ -49,7 +52,7 @@ def run_export(options: argparse.Namespace) -> int:
     from lightning_esp.training.package import package_of
     from lightning_esp.training.run import read_run
 
-    run = read_run(options.checkpoint, options.recipe, options.script)
+    run = read_run(options.checkpoint, options.recipe, options.script, lambda reason: options.trust or _ask(reason))
     own = next((callback for callback in run.callbacks if isinstance(callback, EspStreamingExport)), None)
     arguments = read_options(run.options) if own is None else {name: getattr(own, name) for name in _OPTIONS}
     if options.precision is not None:
@@ -76,6 +79,14 @@ def run_export(options: argparse.Namespace) -> int:
     assert bundle is not None
     print(bundle.path)
     return 0
+
+
+def _ask(reason: str) -> bool:
+    """Ask whoever sits there; nobody says no."""
+    if not (sys.stdin and sys.stdin.isatty()):
+        return False
+    print(f"{reason}. Read it all the same? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _find_line(error: Exception, folder: Path) -> str | None:

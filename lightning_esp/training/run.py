@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,8 @@ from pytorch_lightning import LightningDataModule, LightningModule
 from lightning_esp.errors import CheckpointError, ConfigurationError
 from lightning_esp.training.script import FitCall, run_script
 from lightning_esp.training.sources import is_user_defined
+
+_Load = Callable[[], tuple[dict[str, Any], bool]]
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,10 @@ class FinishedRun:
     callbacks: tuple[Any, ...] = field(default=())
 
 
-def read_run(checkpoint: Path, recipe: Path, arguments: Sequence[str] = ()) -> FinishedRun:
-    """Build what trained a checkpoint. The recipe is run up to its `fit`, and pickles in the checkpoint are loaded.
+def read_run(
+    checkpoint: Path, recipe: Path, arguments: Sequence[str] = (), trust: Callable[[str], bool] = lambda reason: False
+) -> FinishedRun:
+    """Build what trained a checkpoint. The recipe is run up to its `fit`.
 
     Args:
         checkpoint: a `.ckpt` file of Lightning. The `config.yaml` that LightningCLI keeps in the directory of the run, one
@@ -44,45 +49,47 @@ def read_run(checkpoint: Path, recipe: Path, arguments: Sequence[str] = ()) -> F
         recipe: a Python file that defines one LightningModule, and defines or imports one LightningDataModule; or any
             script that calls `Trainer.fit`.
         arguments: what the script was trained with; where there are some, it is run with them.
+        trust: asked where the checkpoint holds more than weights and plain values, since unpickling that runs code; it gets
+            the reason, and says whether to go on.
 
     Raises:
         ConfigurationError: a file does not exist, or a class cannot be found or built.
-        CheckpointError: the checkpoint cannot be read.
+        CheckpointError: the checkpoint cannot be read, or is not trusted.
     """
     for path in (checkpoint, recipe):
         if not path.is_file():
             raise ConfigurationError(f"{path} is not a file; name a checkpoint, and --recipe the file that trained it.")
     with _keep_main():
-        call = None
+        call, saved = None, partial(_load, checkpoint, trust)
         if not arguments:
             source, call = run_script(recipe, recipe.stem, ())
             classes = _find_classes(source, recipe)
             if call is None and classes is not None:
-                return _build(checkpoint, recipe, *classes)
+                return _build(checkpoint, recipe, saved, *classes)
         call = call or run_script(recipe, "__main__", arguments)[1]
         if call is None:
             raise ConfigurationError(
                 f"{recipe} defines no single LightningModule with data of its own, and trained nothing when it was run. Name the "
                 "file that trained the checkpoint; its arguments go behind `--`."
             )
-        return _restore(checkpoint, recipe, call)
+        return _restore(checkpoint, recipe, saved, call)
 
 
-def _build(checkpoint: Path, recipe: Path, module_class: Any, data_class: Any) -> FinishedRun:
+def _build(checkpoint: Path, recipe: Path, saved: _Load, module_class: Any, data_class: Any) -> FinishedRun:
     """Make module and datamodule from their classes and the options of the run."""
     config = _read_config(checkpoint.parent.parent / "config.yaml")
-    _load(checkpoint)
+    plain = saved()[1]
     try:
-        module = module_class.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=False)
+        module = module_class.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=plain)
         datamodule = None if data_class is None else data_class(**config.get("data", {}))
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise _misfit(checkpoint, recipe, error) from error
     return FinishedRun(module, datamodule, config.get("export", {}))
 
 
-def _restore(checkpoint: Path, recipe: Path, call: FitCall) -> FinishedRun:
+def _restore(checkpoint: Path, recipe: Path, saved: _Load, call: FitCall) -> FinishedRun:
     """Give the weights of the checkpoint to the module that the script has made."""
-    content = _load(checkpoint)
+    content = saved()[0]
     try:
         if is_user_defined(call.module, "configure_model"):
             call.module.configure_model()
@@ -99,10 +106,20 @@ def _misfit(checkpoint: Path, recipe: Path, error: Exception) -> ConfigurationEr
     )
 
 
-def _load(checkpoint: Path) -> dict[str, Any]:
+def _load(checkpoint: Path, trust: Callable[[str], bool]) -> tuple[dict[str, Any], bool]:
+    """Return the content, and whether it is weights and plain values, which no code is needed for."""
     try:
-        # Hyperparameters in it may be of any class.
-        content = torch.load(checkpoint, map_location="cpu", weights_only=False)
+        foreign = torch.serialization.get_unsafe_globals_in_checkpoint(checkpoint)
+        if foreign and not trust(
+            f"{checkpoint} holds objects of {', '.join(sorted(foreign)[:4])}, and unpickling them runs code"
+        ):
+            raise CheckpointError(
+                f"{checkpoint} holds objects of {', '.join(sorted(foreign)[:4])} beside its weights, and unpickling them runs "
+                "code. If it is yours, export with --trust; if not, ask for one whose hyperparameters are plain values."
+            )
+        content = torch.load(checkpoint, map_location="cpu", weights_only=not foreign)
+    except CheckpointError:
+        raise
     except Exception as error:  # what a damaged pickle raises is anyone's guess
         raise CheckpointError(
             f"{checkpoint} cannot be read as a checkpoint ({type(error).__name__}: {error}); name one that Lightning wrote, "
@@ -110,7 +127,7 @@ def _load(checkpoint: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise CheckpointError(f"{checkpoint} holds no 'state_dict'; name a checkpoint that Lightning wrote.")
-    return content
+    return content, not foreign
 
 
 @contextmanager

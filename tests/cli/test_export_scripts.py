@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from pathlib import Path
 
@@ -144,3 +146,34 @@ def test_a_checkpoint_that_cannot_be_read_is_one_line(tmp_path: Path, capsys: py
     torch.save([1, 2], tmp_path / "list.ckpt")
     assert main(["export", str(tmp_path / "list.ckpt"), "--recipe", str(script)]) == 1
     assert "holds no 'state_dict'" in capsys.readouterr().err
+
+
+class Opened:
+    """What a pickle may do: run anything."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path(os.environ["OPENED"]),)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer", "code"), [([], None, 1), ([], "n\n", 1), ([], "y\n", 0), (["--trust"], None, 0)]
+)
+def test_objects_of_a_checkpoint_are_read_where_it_is_trusted(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    answer: str | None,
+    code: int,
+) -> None:
+    checkpoint, script = write_checkpoint(tmp_path), write_script(tmp_path, GUARDED)
+    monkeypatch.setenv("OPENED", str(tmp_path / "opened"))
+    torch.save({**torch.load(checkpoint), "more": Opened()}, checkpoint)
+    terminal = io.StringIO(answer or "")
+    monkeypatch.setattr(terminal, "isatty", lambda: answer is not None)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    assert main(["export", str(checkpoint), "--recipe", str(script), *arguments]) == code
+    assert (tmp_path / "opened").exists() == (code == 0)
+    said = capsys.readouterr().err
+    assert ("export with --trust" in said) == (code == 1)
+    assert ("Read it all the same?" in said) == (answer is not None)
