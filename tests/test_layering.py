@@ -105,7 +105,7 @@ MAY_USE: dict[str, set[str]] = {
     "listening": {"torch"},
     "report": set(),
     "resources": set(),
-    "bundle": {"numpy"},
+    "bundle": {"cryptography", "numpy"},
     "verification": {"numpy", "torch"},
     "integers": {"numpy", "torch"},
     "simulation": {"torch"},

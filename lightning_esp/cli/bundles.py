@@ -1,4 +1,4 @@
-"""Commands that read bundles and files: verify, report, inspect, compare."""
+"""Commands that read bundles and files: verify, sign, report, inspect, compare."""
 
 from __future__ import annotations
 
@@ -24,7 +24,18 @@ def add_commands(commands: Any) -> None:
     )
     verify.add_argument("bundle", type=Path, help="directory of a bundle")
     verify.add_argument("--image", type=Path, metavar="FILE", help="a file of `pack`, which must hold the same model")
+    verify.add_argument("--public-key", type=Path, metavar="PEM", help="whose holder must have signed the bundle")
     verify.set_defaults(run=run_verify)
+
+    sign = commands.add_parser(
+        "sign",
+        help="say who exported a bundle",
+        description="Signs the manifest, which holds the hash of every file of the model, with an Ed25519 key (`openssl genpkey "
+        "-algorithm ed25519 -out key.pem`); `verify --public-key` checks it (`openssl pkey -in key.pem -pubout -out public.pem`).",
+    )
+    sign.add_argument("bundle", type=Path, help="directory of a bundle")
+    sign.add_argument("--key", type=Path, metavar="PEM", required=True, help="the private key, which stays where it is")
+    sign.set_defaults(run=run_sign)
 
     report = commands.add_parser(
         "report",
@@ -57,8 +68,12 @@ def run_verify(options: argparse.Namespace) -> int:
     """Print every check with what it means; one that fails raises."""
     from lightning_esp.audit import explain, verify_bundle
     from lightning_esp.bundle import read_bundle
+    from lightning_esp.bundle.signature import check_signature
 
     bundle = read_bundle(options.bundle)
+    if options.public_key is not None:
+        check_signature(options.bundle, options.public_key)
+        print(f"The manifest is signed by the holder of {options.public_key}.")
     for target, verification in verify_bundle(options.bundle).items():
         for proof in verification.proofs:
             print(f"{target}: {proof.name}: {proof.figure:g}, at most {proof.limit:g}")
@@ -88,6 +103,14 @@ def _verify_image(bundle: Bundle, path: Path) -> None:
             f"{path} holds {image.name} for {image.target}, which is not the model of {bundle.path}. Pack the bundle again."
         )
     print(f"{path} holds the model for {image.target}.")
+
+
+def run_sign(options: argparse.Namespace) -> int:
+    """Write the signature."""
+    from lightning_esp.bundle.signature import sign_bundle
+
+    print(sign_bundle(options.bundle, options.key))
+    return 0
 
 
 def run_report(options: argparse.Namespace) -> int:
