@@ -57,7 +57,8 @@ static std::span<T> take(HeapArray<T> &array, std::size_t *taken, std::size_t co
     return {array.data() + (*taken - count), count};
 }
 
-// Field after field of the configuration. The first one that is wrong makes it fail, and all further ones are zeros.
+// Field after field of the configuration. The first one that is wrong makes it fail, and all further ones are the least
+// that they can be.
 class ModelImage::Reader {
 public:
     explicit Reader(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
@@ -78,8 +79,9 @@ public:
     int number(int least, int most)
     {
         const auto value = static_cast<std::int32_t>(word());
-        require(value >= least && value <= most);
-        return has_failed_ ? least : value;
+        const bool is_inside = value >= least && value <= most;
+        require(is_inside);
+        return is_inside ? value : least;
     }
 
     template <typename Enumeration>
