@@ -10,7 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from lightning_esp.bundle.audio import pack_audio
 from lightning_esp.frontend import FixedPointFrontEnd, FrontEnd, LogMel, Mfcc, Spectrogram
+from lightning_esp.verification.model import Golden, GoldenAudio
 from tests.cpp.compile import compile_program, needs_compiler, run_program
 from tests.cpp.test_audio import SOURCES
 from tests.frontend.sounds import make_sounds
@@ -55,6 +57,14 @@ def pack(front_end: FrontEnd, samples: torch.Tensor) -> bytes:
     return struct.pack("<16i5f", *numbers, *floats) + b"".join(array.tobytes() for array in arrays)
 
 
+def make_golden(samples: torch.Tensor) -> bytes:
+    """Golden samples and features of the front end that `fixed_point.cpp` has: mean and scale are ones."""
+    front_end = LogMel(num_mel_bins=40)
+    front_end.mean.fill_(1)
+    features = FixedPointFrontEnd(front_end)(samples).T.numpy()
+    return pack_audio(Golden({}, {}, {}, (0,), audio=(GoldenAudio(samples.numpy(), features),)))
+
+
 Features = dict[tuple[str, str], tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
@@ -71,7 +81,9 @@ def features(tmp_path_factory) -> Features:
     program = compile_program(
         directory / "program", ["fixed_point.cpp", *SOURCES], ["audio", "streaming"], "-O1", "-ffp-contract=off"
     )
-    assert run_program(program, directory / "cases.bin", directory / "out.bin") == "PASS fixed point\n"
+    (directory / "golden.bin").write_bytes(make_golden(sounds["rising noise"]))
+    files = (directory / name for name in ("cases.bin", "out.bin", "golden.bin"))
+    assert run_program(program, *files) == "PASS fixed point\n"
     values = np.fromfile(directory / "out.bin", "<f4")
     found: Features = {}
     for name, front_end in FRONT_ENDS.items():

@@ -5,6 +5,7 @@
 
 #include "allocations.hpp"
 #include "audio/feature_extractor.hpp"
+#include "audio/feature_replay.hpp"
 #include "audio/fixed_point_features.hpp"
 #include "expect.hpp"
 #include "fake_heap.hpp"
@@ -104,7 +105,27 @@ static void expect_refusal(streaming::FrontEndConfig config)
     EXPECT(features.init(config) == ESP_ERR_INVALID_ARG);
 }
 
-static void test_refusals()
+// The self-test of a firmware allows no difference, however small.
+static void test_replay(const char *path, const streaming::FrontEndConfig &config)
+{
+    std::FILE *file = std::fopen(path, "rb");
+    EXPECT(file != nullptr && std::fseek(file, 0, SEEK_END) == 0);
+    const long bytes = std::ftell(file);
+    std::rewind(file);
+    auto golden = read_values<char>(file, static_cast<std::size_t>(bytes));
+    std::fclose(file);
+    static constexpr streaming::TensorConfig kInputs[] = {
+        {.type = streaming::DataType::kFloat32, .rank = 3, .shape = {1, 1, 40}, .time_axis = 1, .bytes = 160}};
+    const streaming::ModelConfig model = {.window = 1, .inputs = kInputs};
+    audio::FeatureReport report;
+    EXPECT(audio::replay_features(model, config, {golden.data(), golden.size()}, &report) == ESP_OK);
+    EXPECT(report.has_passed() && report.frames > 50 && report.largest == 0.0f);
+    golden[golden.size() - 4] ^= 1; // the last bit of the last feature
+    EXPECT(audio::replay_features(model, config, {golden.data(), golden.size()}, &report) == ESP_OK);
+    EXPECT(!report.has_passed() && report.differing == 1);
+}
+
+static void test_refusals(const char *golden)
 {
     static std::vector<float> ones(40, 1.0f);
     streaming::FrontEndConfig good = {.kind = streaming::FrontEndKind::kFbank, .num_mel_bins = 40, .bands = 40};
@@ -116,6 +137,7 @@ static void test_refusals()
     audio::FixedPointFeatures features;
     EXPECT(features.init(good) == ESP_OK);
     test_every_failed_allocation(good);
+    test_replay(golden, good);
     auto cepstral = good;
     cepstral.kind = streaming::FrontEndKind::kMfcc;
     cepstral.num_ceps = 40;
@@ -150,8 +172,8 @@ static void test_refusals()
 
 int main(int count, char **arguments)
 {
-    EXPECT(count == 3);
-    test_refusals();
+    EXPECT(count == 4);
+    test_refusals(arguments[3]);
     std::FILE *in = std::fopen(arguments[1], "rb");
     std::FILE *out = std::fopen(arguments[2], "wb");
     EXPECT(in != nullptr && out != nullptr);

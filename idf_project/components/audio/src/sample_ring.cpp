@@ -52,7 +52,7 @@ std::size_t SampleRing::write(std::span<const std::int16_t> samples)
         gaps_written_.store(gap + 1, std::memory_order_release);
         missing_ = 0;
     }
-    const std::size_t taken = std::min(samples.size(), capacity() - used);
+    const auto taken = std::min<std::size_t>(samples.size(), capacity() - used);
     for (std::size_t i = 0; i < taken; ++i) {
         samples_[(written + i) & (capacity() - 1)] = samples[i];
     }
