@@ -23,7 +23,7 @@ TIDY_FLAGS := -std=c++20 -fno-exceptions -fno-rtti -isystem tests/cpp/fake \
 	-DCONFIG_STREAMING_SOURCE_WAV=1 -DCONFIG_STREAMING_SOURCE_MICROPHONE=1 -DEMBEDDED_RECORDING=1 \
 	-DCONFIG_STREAMING_MODEL_PARTITION=1 -DCONFIG_STREAMING_MODEL_SDCARD=1 \
 	-Iidf_project/components/streaming/include -Iidf_project/components/audio/include \
-	-Iidf_project/components/model/esp32s3 -Iidf_project/main
+	-Iidf_project/components/listener/include -Iidf_project/components/model/esp32s3 -Iidf_project/main
 TIDY_FLAGS += -Iidf_project/components/model_update/include -Iidf_project/components/detector_settings/include
 
 .PHONY: help install demo test test-full check format bench constraints clean

@@ -3,62 +3,41 @@
 #include <cstdio>
 
 #include "bundled_model.hpp"
-#include "esp_timer.h"
-#include "report.hpp"
-#include "startup.hpp"
-#include "streaming/heap_array.hpp"
-#include "streaming/listener.hpp"
+#include "listen.hpp"
+#include "source.hpp"
 
 extern "C" __attribute__((weak)) bool streaming_next_frame(float *, size_t)
 {
     return false;
 }
 
-namespace {
+static std::size_t frames_taken = 0;
 
-class ScorePrinter : public EventPrinter {
-public:
-    void on_scores(std::span<const float> scores) override
-    {
-        if (!bundled::kDetector.thresholds.empty()) {
-            return;
-        }
-        for (const float score : scores) {
-            std::printf("%.4f ", static_cast<double>(score));
-        }
-        std::printf("\n");
-    }
-};
-
-} // namespace
-
-esp_err_t run_frames()
+static esp_err_t read_frame(void *, float *values, std::size_t count)
 {
-    static streaming::Pipeline pipeline;
-    static streaming::Listener listener;
-    streaming::HeapArray<float> frame;
-    ScorePrinter printer;
-    if (!has_one_input()) {
-        return ESP_ERR_NOT_SUPPORTED;
+    if (!streaming_next_frame(values, count)) {
+        return ESP_ERR_NOT_FINISHED;
     }
-    esp_err_t error = start(pipeline);
-    if (error == ESP_OK) {
-        error = listener.init(pipeline, bundled::kDetector, esp_timer_get_time);
+    ++frames_taken;
+    return ESP_OK;
+}
+
+static void print_scores(std::uint32_t, const float *scores, std::size_t count, void *)
+{
+    for (std::size_t i = 0; i < count; ++i) {
+        std::printf("%.4f ", static_cast<double>(scores[i]));
     }
-    if (error == ESP_OK && !frame.allocate(listener.frame_size())) {
-        error = ESP_ERR_NO_MEM;
-    }
-    Reporter reporter(esp_timer_get_time());
-    while (error == ESP_OK && streaming_next_frame(frame.data(), frame.size())) {
-        error = listener.take({frame.data(), frame.size()}, printer);
-        reporter.report(esp_timer_get_time(), listener.times(), 0);
-    }
-    if (error == ESP_OK) {
-        error = listener.finish(printer);
-    }
-    if (error == ESP_OK && listener.times().steps == 0) {
+    std::printf("\n");
+}
+
+esp_err_t run_source()
+{
+    lesp_listener_config_t config = LESP_LISTENER_CONFIG_DEFAULT();
+    config.read_frame = read_frame;
+    config.on_scores = bundled::kDetector.thresholds.empty() ? print_scores : nullptr;
+    const esp_err_t error = listen(config);
+    if (error == ESP_OK && frames_taken == 0) {
         std::printf("No frames came: define streaming_next_frame (main/frames.hpp).\n");
     }
-    print_times(listener.times(), 0);
     return error;
 }

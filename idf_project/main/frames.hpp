@@ -3,8 +3,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "esp_err.h"
-
 // For models without a front end: writes the next frame of the model's first input, `count` values in the order of
 // `model_config.hpp` without batch and time, and returns true; waits until it is there, on a
 // queue or with vTaskDelay, so that other tasks run. False: no more frames.
@@ -16,6 +14,3 @@ extern "C"
 #endif
     bool
     streaming_next_frame(float *values, size_t count);
-
-// Runs the model on those frames and prints events; without a detector, the scores of every output frame.
-esp_err_t run_frames();

@@ -1,52 +1,45 @@
-#include "listen.hpp"
-
 #include <cstdio>
 
 #include "audio/card.hpp"
 #include "audio/wav_reader.hpp"
 #include "bundled_model.hpp"
-#include "ear.hpp"
-#include "esp_timer.h"
-#include "freertos/FreeRTOS.h"
-#include "freertos/task.h"
-#include "report.hpp"
-#include "rest.hpp"
+#include "listen.hpp"
 #include "sdkconfig.h"
+#include "source.hpp"
 
 #if EMBEDDED_RECORDING
 extern const char recording_start[] asm("_binary_recording_wav_start");
 extern const char recording_end[] asm("_binary_recording_wav_end");
 #endif
 
-static esp_err_t hear_wav(audio::ByteSource &bytes, Ear &ear)
+static esp_err_t read_samples(void *reader, std::int16_t *samples, std::size_t count, std::size_t *got)
+{
+    *got = static_cast<audio::WavReader *>(reader)->read({samples, count});
+    return *got > 0 ? ESP_OK : ESP_ERR_NOT_FINISHED;
+}
+
+static esp_err_t hear_wav(audio::ByteSource &bytes)
 {
     audio::WavReader reader;
     if (const esp_err_t error = reader.init(bytes); error != ESP_OK) {
         std::printf("The recording cannot be read: %s. Convert it to 16-bit PCM.\n", reader.problem());
         return error;
     }
-    if (reader.sample_rate() != bundled::kFrontEnd.sample_rate) {
+    if (bundled::kFrontEnd.kind != streaming::FrontEndKind::kNone &&
+        reader.sample_rate() != bundled::kFrontEnd.sample_rate) {
         std::printf("The recording has %d samples a second, the model hears %d. Convert it.\n",
                     reader.sample_rate(),
                     bundled::kFrontEnd.sample_rate);
         return ESP_ERR_INVALID_ARG;
     }
-    Rest rest(esp_timer_get_time());
-    std::int16_t chunk[512];
-    while (const std::size_t count = reader.read(chunk)) {
-        if (const esp_err_t error = ear.hear(std::span(chunk).first(count)); error != ESP_OK) {
-            return error;
-        }
-        if (rest.is_due(esp_timer_get_time())) {
-            vTaskDelay(1); // lets the idle task feed its watchdog
-        }
-    }
-    const esp_err_t error = ear.finish();
-    print_times(ear.times(), 0);
-    return error;
+    lesp_listener_config_t config = LESP_LISTENER_CONFIG_DEFAULT();
+    config.read_samples = read_samples;
+    config.source = &reader;
+    config.is_live = false;
+    return listen(config);
 }
 
-static esp_err_t hear_file(const char *path, Ear &ear)
+static esp_err_t hear_file(const char *path)
 {
     audio::FileBytes file;
 #if CONFIG_STREAMING_MODEL_SDCARD
@@ -61,21 +54,17 @@ static esp_err_t hear_file(const char *path, Ear &ear)
         std::printf("There is no file %s (%s); is its file system mounted?\n", path, esp_err_to_name(error));
         return error;
     }
-    return hear_wav(file, ear);
+    return hear_wav(file);
 }
 
-esp_err_t listen_to_wav()
+esp_err_t run_source()
 {
-    static Ear ear;
-    if (const esp_err_t error = ear.init(); error != ESP_OK) {
-        return error;
-    }
     if (CONFIG_STREAMING_WAV_PATH[0] != '\0') {
-        return hear_file(CONFIG_STREAMING_WAV_PATH, ear);
+        return hear_file(CONFIG_STREAMING_WAV_PATH);
     }
 #if EMBEDDED_RECORDING
     audio::MemoryBytes bytes(recording_start, static_cast<std::size_t>(recording_end - recording_start));
-    return hear_wav(bytes, ear);
+    return hear_wav(bytes);
 #else
     std::printf("There is no recording: put main/recording.wav there and build again, or set a path in menuconfig.\n");
     return ESP_ERR_NOT_FOUND;

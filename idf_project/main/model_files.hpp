@@ -1,15 +1,10 @@
 #pragma once
 
-#include <span>
-
+#include "bundled_model.hpp"
 #include "esp_err.h"
-#include "streaming/stage.hpp"
+#include "listener/model.hpp"
 
-// Where the files of the model are.
-struct ModelFiles {
-    std::span<const char *const> places = {}; // what Pipeline::init takes, one for each stage
-    streaming::Location location = streaming::Location::kRodata;
-};
+using listening::ModelFiles;
 
 // Finds the files where menuconfig says that they are ("Streaming model" -> "Where the model is"): in the app, in
 // partitions, or on an SD card. Outside the app it checks that each is there and the one of this bundle, by size and
@@ -19,3 +14,6 @@ struct ModelFiles {
 // another size. ESP_ERR_INVALID_CRC: it holds something else, a model for another chip say. ESP_ERR_NO_MEM: ESP-DL
 // cannot map the partitions. Else the errors of audio::mount_card and of reading flash.
 esp_err_t find_model(ModelFiles *files);
+
+// The model of the bundle, wherever menuconfig says that it is.
+inline const lesp_model kModel = LESP_MODEL(bundled, find_model);

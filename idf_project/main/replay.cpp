@@ -1,5 +1,3 @@
-#include "replay.hpp"
-
 #include <cstdio>
 
 #include "audio/feature_replay.hpp"
@@ -7,8 +5,10 @@
 #include "esp_timer.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
-#include "rest.hpp"
-#include "startup.hpp"
+#include "listener/model.hpp"
+#include "listener/rest.hpp"
+#include "model_files.hpp"
+#include "source.hpp"
 #include "streaming/decision_replay.hpp"
 #include "streaming/pipeline.hpp"
 #include "streaming/replay.hpp"
@@ -18,7 +18,7 @@ namespace {
 // A tick of rest now and then keeps the watchdog of the idle task content.
 void rest()
 {
-    static Rest rest(esp_timer_get_time());
+    static listening::Rest rest(esp_timer_get_time());
     if (rest.is_due(esp_timer_get_time())) {
         vTaskDelay(1);
     }
@@ -73,7 +73,9 @@ void print_verdict(const Both &sink, bool does_front_end_pass)
 
 } // namespace
 
-esp_err_t replay()
+// Replays the golden data: samples through the front end, windows through the model, outputs through the detector. The
+// last line that it prints is PASS or FAIL.
+esp_err_t run_source()
 {
     if (bundled::kGolden.bytes == 0) {
         std::printf("This bundle holds no golden windows (Deployment(golden=False)); there is nothing to replay.\n");
@@ -83,7 +85,7 @@ esp_err_t replay()
     streaming::GoldenSource source;
     Both sink;
     bool does_front_end_pass = true;
-    esp_err_t error = start(pipeline);
+    esp_err_t error = listening::load(kModel, pipeline);
     if (error == ESP_OK) {
         error = replay_front_end(&does_front_end_pass);
     }
@@ -105,7 +107,7 @@ esp_err_t replay()
     if (sink.has_detector) {
         sink.decisions.print();
     }
-    print_memory();
+    listening::print_memory();
     sink.stages.print();
     print_verdict(sink, does_front_end_pass);
     return ESP_OK;

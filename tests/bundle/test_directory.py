@@ -29,7 +29,7 @@ def test_what_nobody_edited_is_replaced_whole(tmp_path):
 def test_a_second_export_keeps_the_firmware_that_the_user_has_made_of_the_first(tmp_path):
     directory = tmp_path / "kws"
     write_bundle({"esp32s3": handmade.three_stages()}, directory)
-    with open(directory / "main/ear.cpp", "a") as file:
+    with open(directory / "main/listen.cpp", "a") as file:
         file.write("// mine\n")
     (directory / "boards/esp_box_3/sdkconfig.defaults").unlink()
     own = {"main/my_led.cpp": b"led", "sdkconfig": b"CONFIG_X=y", "build/app.bin": b"app", ".git/HEAD": b"ref"}
@@ -43,24 +43,24 @@ def test_a_second_export_keeps_the_firmware_that_the_user_has_made_of_the_first(
     assert {name: after.get(name) for name in fresh if name.startswith("components/") or "/" not in name} == {
         name: data for name, data in fresh.items() if name.startswith("components/") or "/" not in name
     }
-    assert {name: after[name] for name in (*own, "main/ear.cpp")} == {
-        name: before[name] for name in (*own, "main/ear.cpp")
+    assert {name: after[name] for name in (*own, "main/listen.cpp")} == {
+        name: before[name] for name in (*own, "main/listen.cpp")
     }
     assert set(after) == set(fresh) - {"boards/esp_box_3/sdkconfig.defaults"} | set(own)
-    assert [str(edit) for edit in bundle.edits] == ["boards/esp_box_3/sdkconfig.defaults (deleted)", "main/ear.cpp"]
+    assert [str(edit) for edit in bundle.edits] == ["boards/esp_box_3/sdkconfig.defaults (deleted)", "main/listen.cpp"]
     assert read_bundle(directory) == bundle
 
 
 def test_the_log_says_where_a_newer_template_lies(tmp_path, monkeypatch, caplog):
     write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "kws")
-    (tmp_path / "kws/main/ear.cpp").write_text("mine")
-    newer = {**writer.read_project(), "main/ear.cpp": b"better"}
+    (tmp_path / "kws/main/listen.cpp").write_text("mine")
+    newer = {**writer.read_project(), "main/listen.cpp": b"better"}
     monkeypatch.setattr(writer, "read_project", lambda: newer)
     bundle = write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "kws")
     assert caplog.messages == [
-        f"{tmp_path / 'kws'}: main/ear.cpp stays as you edited it; the newer template is main/ear.cpp.new."
+        f"{tmp_path / 'kws'}: main/listen.cpp stays as you edited it; the newer template is main/listen.cpp.new."
     ]
-    assert _describe(bundle).endswith("Left as you edited them: main/ear.cpp (newer: main/ear.cpp.new).")
+    assert _describe(bundle).endswith("Left as you edited them: main/listen.cpp (newer: main/listen.cpp.new).")
 
 
 def test_success_removes_only_the_note_of_its_own_failure(tmp_path):

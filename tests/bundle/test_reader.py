@@ -45,8 +45,8 @@ def test_a_missing_file_is_named(bundle):
 def test_files_around_the_model_may_change(bundle):
     (bundle.path / "components/streaming/src/stage.cpp").write_text("mine")
     (bundle.path / "CMakeLists.txt").unlink()
-    (bundle.path / "main/ear.cpp").unlink()
-    (bundle.path / "main/ear.cpp").symlink_to("/etc/passwd")
+    (bundle.path / "main/listen.cpp").unlink()
+    (bundle.path / "main/listen.cpp").symlink_to("/etc/passwd")
     (bundle.path / "main/frames.hpp").write_bytes(
         (bundle.path / "main/frames.hpp").read_bytes().replace(b"\n", b"\r\n")
     )
@@ -55,7 +55,7 @@ def test_files_around_the_model_may_change(bundle):
     assert [str(edit) for edit in found.edits] == [
         "CMakeLists.txt (deleted)",
         "components/streaming/src/stage.cpp",
-        "main/ear.cpp",
+        "main/listen.cpp",
     ]
     assert read_model(found).stages == read_model(bundle).stages
 

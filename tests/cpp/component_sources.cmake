@@ -16,6 +16,8 @@ function(target_compile_options)
 endfunction()
 function(target_compile_definitions)
 endfunction()
+function(idf_component_optional_requires)
+endfunction()
 
 function(register choice)
     string(REPLACE "," ";" options ${choice})

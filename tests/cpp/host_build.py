@@ -23,6 +23,13 @@ from tests.cpp.script import read_golden, write_script
 SOURCE = Path(__file__).parent
 PROJECT = SOURCE.parents[1] / "idf_project"
 
+# The code of the project's README that is built: file, language, and a word of it.
+BLOCKS = (
+    ("readme_block.hpp", "cpp", "on_frame"),
+    ("readme_app.c", "c", "app_main"),
+    ("readme_app.cpp", "cpp", "app_main"),
+)
+
 
 def copy_with_scripts(bundle: Bundle, target: str, golden: Golden, directory: Path, made: Golden | None = None) -> Path:
     """Copy a bundle to `directory`, with scripts in place of the `.espdl` files of one target; see `write_script`."""
@@ -36,7 +43,8 @@ def copy_with_scripts(bundle: Bundle, target: str, golden: Golden, directory: Pa
 def build(directory: Path, bundles: Sequence[Path], target: str = "esp32s3", project: Path = PROJECT) -> Path:
     """Build the host programs of bundles made by `copy_with_scripts`; return the directory of the programs."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "readme_block.hpp").write_text(read_block(project / "README.md"))
+    for name, language, mark in BLOCKS:
+        (directory / name).write_text(read_block(project / "README.md", language, mark))
     options = {"PROJECT": project, "BUNDLES": ";".join(map(str, bundles)), "TARGET": target}
     configure = ["cmake", "-S", SOURCE, "-B", directory, *(f"-D{key}={value}" for key, value in options.items())]
     for command in (configure, ["cmake", "--build", directory, "-j", "2"]):
@@ -46,10 +54,11 @@ def build(directory: Path, bundles: Sequence[Path], target: str = "esp32s3", pro
     return directory
 
 
-def read_block(readme: Path) -> str:
-    """Return the C++ of a README."""
-    found = re.findall(r"```cpp\n(.*?)```", readme.read_text(), re.DOTALL)
-    return "\n".join(found)
+def read_block(readme: Path, language: str, mark: str) -> str:
+    """Return the one block of a README in a language that mentions `mark`."""
+    found = re.findall(rf"```{language}\n(.*?)```", readme.read_text(), re.DOTALL)
+    (block,) = [text for text in found if mark in text]
+    return block
 
 
 def run(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -18,6 +18,7 @@ from tests.cpp.host_build import PROJECT, SOURCE
 CHIPS = ("esp32", "esp32c2", "esp32c3", "esp32c5", "esp32c6", "esp32p4", "esp32s2", "esp32s3", "esp32s31")
 SOURCES = ("REPLAY", "WAV", "MICROPHONE", "FRAMES")
 LOCATIONS = ("APP", "PARTITION", "SDCARD")
+TWO_CORES = ("esp32", "esp32p4", "esp32s3", "esp32s31")
 CHIPS_OF = {"esp32_p4_function_ev": ("esp32p4",), "m5_atom_echo": ("esp32",), "pins": CHIPS}  # all others: ESP32-S3
 BOARDS = tuple(sorted(path.parent.parent.name for path in PROJECT.glob("boards/*/board/CMakeLists.txt")))
 
@@ -39,7 +40,15 @@ choice SPIRAM_MODE
     config SPIRAM_MODE_OCT
         bool "8"
 endchoice
+config FREERTOS_TASK_CREATE_ALLOW_EXT_MEM
+    bool "stacks in PSRAM"
+config PM_ENABLE
+    bool "power management"
+config FREERTOS_UNICORE
+    bool
+    default y if {single}
 source "{main}"
+source "{listener}"
 source "{board}"
 source "{streaming}"
 """
@@ -74,6 +83,8 @@ def choices() -> list[Choice]:
         found.append(Choice("pins", "esp32s3", "MICROPHONE", "APP", (option,)))
     for option in ("STREAMING_STATE_INTERNAL", "STREAMING_STATE_PSRAM"):
         found.append(Choice("pins", "esp32s3", "REPLAY", "APP", (option,)))
+    power = ("PM_ENABLE", "FREERTOS_TASK_CREATE_ALLOW_EXT_MEM", "LISTENER_STACK_PSRAM")
+    found.append(Choice("pins", "esp32s3", "MICROPHONE", "APP", power))
     return found + [Choice("pins", "esp32s3", "REPLAY", "APP", psram=kind) for kind in ("octal", "quad", "none")]
 
 
@@ -82,8 +93,14 @@ def _parse(board: str, directory: Path) -> Kconfig:
     chips = "\n".join(_CHIP.format(upper=chip.upper(), chip=chip) for chip in CHIPS)
     folder = PROJECT / "boards" / board / "board"
     root = directory / f"Kconfig.{board}"
-    paths = {"main": PROJECT / "main/Kconfig.projbuild", "board": folder / "Kconfig.projbuild"}
-    root.write_text(_ROOT.format(chips=chips, streaming=PROJECT / "components/streaming/Kconfig", **paths))
+    single = " || ".join(f"IDF_TARGET_{chip.upper()}" for chip in CHIPS if chip not in TWO_CORES)
+    files = {
+        "main": PROJECT / "main/Kconfig.projbuild",
+        "listener": PROJECT / "components/listener/Kconfig",
+        "board": folder / "Kconfig.projbuild",
+        "streaming": PROJECT / "components/streaming/Kconfig",
+    }
+    root.write_text(_ROOT.format(chips=chips, single=single, **files))
     return Kconfig(str(root), print_report=False)
 
 
@@ -111,11 +128,11 @@ def options(header: str) -> dict[str, str]:
 
 
 def firmware(headers: Mapping[Choice, str]) -> dict[Choice, list[Path]]:
-    """Return the sources of `main` and of the board that each choice builds, given the header of each."""
+    """Return the sources of `main`, the listener and the board that each choice builds, given the header of each."""
     found: dict[Choice, list[Path]] = {choice: [] for choice in headers}
     for board in BOARDS:
         rows = {choice: _row(choice, header) for choice, header in headers.items() if choice.board == board}
-        for component in (PROJECT / "main", PROJECT / "boards" / board / "board"):
+        for component in (PROJECT / "main", PROJECT / "components/listener", PROJECT / "boards" / board / "board"):
             sources = _register(component, sorted(set(rows.values())))
             for choice, row in rows.items():
                 found[choice] += sources[row]
@@ -123,7 +140,11 @@ def firmware(headers: Mapping[Choice, str]) -> dict[Choice, list[Path]]:
 
 
 def _row(choice: Choice, header: str) -> str:
-    names = (name for name in options(header) if re.match(r"CONFIG_STREAMING_(SOURCE|MODEL)_[A-Z]+$", name))
+    names = (
+        name
+        for name in options(header)
+        if re.match(r"CONFIG_(STREAMING_(SOURCE|MODEL)_[A-Z]+|LISTENER_MICROPHONE)$", name)
+    )
     return ",".join((choice.chip, *names))
 
 

@@ -27,14 +27,6 @@ def test_parts_without_a_model(tmp_path, sanitizer):
     assert run_program(program, tmp_path / "a.wav") == "PASS audio units\n"
 
 
-def test_capture_loses_nothing_in_silence(tmp_path):
-    """The task between microphone and model: what does not fit its buffer is counted, and the order is kept."""
-    sources = ["capture_units.cpp", "fake_idf.cpp", "../main/capture.cpp", *SOURCES]
-    options = [f"-I{COMPONENTS.parent / 'main'}", "-pthread"]
-    program = compile_program(tmp_path / "capture", sources, ["audio", "streaming"], *options)
-    assert run_program(program) == "PASS capture\n"
-
-
 def has_thread_sanitizer(directory: Path) -> bool:
     import subprocess
 

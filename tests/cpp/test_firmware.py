@@ -98,7 +98,11 @@ def test_a_recording_makes_the_golden_events(ear):
     bundle, programs, recording = ear
     text = run_in(programs / "wav_ear", recording.parent)
     assert found_events(text) == expected_events(bundle, len(read_audio(bundle)[1][0])) != []
-    assert re.search(r"\d+ steps, \d+ us on average, \d+ us at most of 10000 us, \d+ too long, 0 samples lost\n$", text)
+    assert re.search(
+        r"\n\d+ steps, \d+ us on average, \d+ us at most of 10000 us, \d+ too long, 0 samples lost, "
+        r"at work for \d+\.\d % of the time \(front end \d+\.\d %\)\n$",
+        text,
+    )
 
 
 @pytest.mark.parametrize("microphone", ["i2s", "pdm", "codec"])
@@ -107,17 +111,40 @@ def test_a_microphone_makes_the_golden_events(ear, microphone):
     text = run_in(programs / f"{microphone}_ear", recording.parent, FAKE_MICROPHONE=str(recording))
     assert "listening\n" in text
     assert found_events(text) == expected_events(bundle, len(read_audio(bundle)[1][0])) != []
-    assert "0 samples lost\n" in text
+    assert ", 0 samples lost, " in text
     # A microphone that falls silent is an error, after all that it gave was heard.
     assert text.endswith("FAIL ESP_FAIL\n" if microphone == "codec" else "FAIL ESP_ERR_TIMEOUT\n")
 
 
 @pytest.mark.parametrize("microphone", ["i2s", "codec"])
 def test_a_microphone_that_times_out_is_opened_again(ear, microphone):
+    """What was lost counts in the time of an event."""
     bundle, programs, recording = ear
     text = run_in(programs / f"{microphone}_ear", recording.parent, FAKE_MICROPHONE=str(recording), FAKE_HICCUP="1")
-    assert re.search(r"listening\noverrun: \d+ samples lost\n", text)
-    assert found_events(text) == expected_events(bundle, len(read_audio(bundle)[1][0])) != []
+    (lost,) = re.findall(r"\noverrun: (\d+) samples lost\n", text)
+    expected = expected_events(bundle, len(read_audio(bundle)[1][0]))
+    assert [label for label, _ in found_events(text)] == [label for label, _ in expected] != []
+    shifts = [float(found[1]) - float(each[1]) for found, each in zip(found_events(text), expected, strict=True)]
+    assert shifts == [pytest.approx(int(lost) / 16000, abs=1.5e-3)] * len(expected)
+
+
+@pytest.mark.parametrize("language", ["c", "cpp"])
+def test_the_app_of_the_readme_hears_the_golden_events(ear, language):
+    bundle, programs, recording = ear
+    text = run_in(programs / f"readme_{language}_ear", recording.parent, FAKE_MICROPHONE=str(recording))
+    expected = expected_events(bundle, len(read_audio(bundle)[1][0]))
+    assert re.findall(r"^(\S+) 0\.\d\d$", text, re.MULTILINE) == [label for label, _ in expected] != []
+
+
+def test_examples_act_on_events(ear):
+    bundle, programs, recording = ear
+    expected = expected_events(bundle, len(read_audio(bundle)[1][0]))
+    text = run_in(programs / "led_ear", recording.parent, FAKE_MICROPHONE=str(recording))
+    assert text.count("LED 5 on\nLED 5 off\n") == len(expected)
+    text = run_in(programs / "mqtt_ear", recording.parent, FAKE_MICROPHONE=str(recording))
+    messages = re.findall(r'^MQTT heard/(\S+) {"score": 0\.\d{3}, "ms": (\d+)}$', text, re.MULTILINE)
+    assert messages == [(label, str(round(float(time) * 1000))) for label, time in expected]
+    assert text.count("MQTT mqtt://") == 1
 
 
 def test_listening_allocates_nothing_after_start(ear):
@@ -142,9 +169,9 @@ def test_start_up_errors_say_what_to_do(ear, tmp_path):
     assert text.endswith(
         "There is no file recording.wav (ESP_ERR_NOT_FOUND); is its file system mounted?\nFAIL ESP_ERR_NOT_FOUND\n"
     )
-    assert text.startswith(
+    assert run_in(programs / "wav_ear", recording.parent).startswith(
         "the model took 0 bytes of internal RAM and 0 of PSRAM: weights copied, 0 bytes of internal RAM for the tensors of "
-        "each file, state in internal RAM or PSRAM\n"
+        "each file, state in internal RAM or PSRAM\nmemory: "
     )
     (tmp_path / "recording.wav").write_bytes(b"RIFF")
     assert "cannot be read: it does not start as a RIFF/WAVE file" in run_in(programs / "wav_ear", tmp_path)

@@ -19,7 +19,9 @@ class CodecMicrophone : public audio::SampleSource {
 public:
     esp_err_t open(int sample_rate)
     {
-        codec_ = bsp_audio_codec_microphone_init();
+        if (codec_ == nullptr) {
+            codec_ = bsp_audio_codec_microphone_init();
+        }
         if (codec_ == nullptr) {
             ESP_LOGE(TAG, "the board package finds no microphone; is this the right board?");
             return ESP_ERR_NOT_FOUND;
@@ -30,10 +32,11 @@ public:
 
     esp_err_t restart() override
     {
-        ESP_LOGW(TAG, "the codec gives no samples; it is opened again");
-        esp_codec_dev_close(codec_);
+        close();
         return configure(sample_rate_);
     }
+
+    void close() override { esp_codec_dev_close(codec_); }
 
     int sample_rate() const override { return sample_rate_; }
 

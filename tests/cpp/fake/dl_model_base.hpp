@@ -53,6 +53,7 @@ private:
     bool is_first_run();
     void check_inputs();
     void write_outputs();
+    void echo();
 
     std::map<std::string, TensorBase *> m_inputs;
     std::map<std::string, TensorBase *> m_outputs;
@@ -67,6 +68,7 @@ private:
     std::size_t m_record_bytes = 0;
     std::size_t m_windows = 0;
     std::size_t m_next = 0;
+    bool m_is_echo = false;
     bool m_was_reset = true;
     bool m_is_fresh = true;
     int m_segment = 0;                // that must run next

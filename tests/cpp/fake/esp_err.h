@@ -1,6 +1,8 @@
 // Stands for esp_common/include/esp_err.h of ESP-IDF 5.3: the names that the component and `main` use.
 #pragma once
 
+#include <stdlib.h>
+
 typedef int esp_err_t;
 
 #define ESP_OK 0
@@ -23,3 +25,10 @@ const char *esp_err_to_name(esp_err_t code);
 #ifdef __cplusplus
 }
 #endif
+
+#define ESP_ERROR_CHECK(x)                                                                                             \
+    do {                                                                                                               \
+        if ((x) != ESP_OK) {                                                                                           \
+            abort();                                                                                                   \
+        }                                                                                                              \
+    } while (0)

@@ -1,11 +1,12 @@
 // Counts what a program allocates; included once, by the file with `main`.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdlib>
 #include <new>
 
-static long allocations = 0;
+static std::atomic<long> allocations = 0;
 
 // Whether what is allocated now counts; the file that includes this says it.
 static bool is_counted();

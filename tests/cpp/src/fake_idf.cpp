@@ -4,18 +4,25 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include <pthread.h>
 
 #include "audio/wav_reader.hpp"
 #include "bsp/esp-bsp.h"
 #include "driver/i2s_pdm.h"
 #include "driver/i2s_std.h"
+#include "esp_heap_caps.h"
 #include "esp_timer.h"
+#include "freertos/idf_additions.h"
+#include "freertos/semphr.h"
 #include "freertos/task.h"
 
 // A task may wait for notifications.
@@ -23,9 +30,13 @@ struct tskTaskControlBlock {
     std::mutex mutex = {};
     std::condition_variable is_notified = {};
     std::uint32_t count = 0;
+    pthread_t thread = {};
+    TaskFunction_t code = nullptr;
+    void *argument = nullptr;
 };
 
-static thread_local tskTaskControlBlock this_task;
+static thread_local tskTaskControlBlock outside; // of threads that are no tasks
+static thread_local tskTaskControlBlock *this_task = &outside;
 
 int64_t esp_timer_get_time(void)
 {
@@ -33,21 +44,68 @@ int64_t esp_timer_get_time(void)
     return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
 }
 
-void vTaskDelay(const TickType_t) {}
+// A hundredth of the time that was asked for.
+void vTaskDelay(const TickType_t ticks)
+{
+    std::this_thread::sleep_for(std::chrono::microseconds(100) * ticks);
+}
+
+// Waits for `condition` as long as a task would.
+template <typename Condition>
+static bool
+wait(std::condition_variable &variable, std::unique_lock<std::mutex> &lock, TickType_t ticks, Condition condition)
+{
+    if (ticks == portMAX_DELAY) {
+        variable.wait(lock, condition);
+        return true;
+    }
+    return variable.wait_for(lock, std::chrono::milliseconds(1000 / configTICK_RATE_HZ) * ticks, condition);
+}
 
 extern "C" {
 
-BaseType_t xTaskCreate(TaskFunction_t code, const char *, uint32_t, void *argument, UBaseType_t, TaskHandle_t *)
+static void *run_task(void *task)
 {
-    std::thread([code, argument] { code(argument); }).detach();
-    return pdPASS;
+    this_task = static_cast<tskTaskControlBlock *>(task);
+    this_task->code(this_task->argument);
+    std::fprintf(stderr, "a task has returned\n");
+    std::abort();
 }
 
-void vTaskDelete(TaskHandle_t) {}
+BaseType_t xTaskCreatePinnedToCoreWithCaps(TaskFunction_t code,
+                                           const char *,
+                                           uint32_t,
+                                           void *argument,
+                                           UBaseType_t,
+                                           TaskHandle_t *handle,
+                                           BaseType_t,
+                                           UBaseType_t)
+{
+    void *const memory = heap_caps_calloc(1, sizeof(tskTaskControlBlock), MALLOC_CAP_INTERNAL);
+    if (memory == nullptr) {
+        return pdFALSE;
+    }
+    auto *task = new (memory) tskTaskControlBlock{.code = code, .argument = argument};
+    *handle = task;
+    return pthread_create(&task->thread, nullptr, run_task, task) == 0 ? pdPASS : pdFALSE;
+}
+
+// A task that has suspended itself is only good for being deleted here.
+void vTaskSuspend(TaskHandle_t)
+{
+    pthread_exit(nullptr);
+}
+
+void vTaskDeleteWithCaps(TaskHandle_t task)
+{
+    pthread_join(task->thread, nullptr);
+    task->~tskTaskControlBlock();
+    heap_caps_free(task);
+}
 
 TaskHandle_t xTaskGetCurrentTaskHandle()
 {
-    return &this_task;
+    return this_task;
 }
 
 BaseType_t xTaskNotifyGive(TaskHandle_t task)
@@ -58,11 +116,48 @@ BaseType_t xTaskNotifyGive(TaskHandle_t task)
     return pdPASS;
 }
 
-uint32_t ulTaskNotifyTake(BaseType_t, TickType_t)
+uint32_t ulTaskNotifyTake(BaseType_t, TickType_t ticks)
 {
-    std::unique_lock lock(this_task.mutex);
-    this_task.is_notified.wait_for(lock, std::chrono::seconds(1), [] { return this_task.count > 0; });
-    return std::exchange(this_task.count, 0);
+    std::unique_lock lock(this_task->mutex);
+    wait(this_task->is_notified, lock, ticks, [] { return this_task->count > 0; });
+    return std::exchange(this_task->count, 0);
+}
+
+} // extern "C"
+
+struct QueueDefinition {
+    std::mutex mutex = {};
+    std::condition_variable is_given = {};
+    bool is_there = false;
+};
+static_assert(sizeof(QueueDefinition) <= sizeof(StaticSemaphore_t));
+
+extern "C" {
+
+SemaphoreHandle_t xSemaphoreCreateBinaryStatic(StaticSemaphore_t *memory)
+{
+    return new (memory) QueueDefinition;
+}
+
+BaseType_t xSemaphoreTake(SemaphoreHandle_t semaphore, TickType_t ticks)
+{
+    std::unique_lock lock(semaphore->mutex);
+    const bool is_there = wait(semaphore->is_given, lock, ticks, [semaphore] { return semaphore->is_there; });
+    semaphore->is_there = false;
+    return is_there ? pdTRUE : pdFALSE;
+}
+
+BaseType_t xSemaphoreGive(SemaphoreHandle_t semaphore)
+{
+    const std::lock_guard lock(semaphore->mutex);
+    semaphore->is_there = true;
+    semaphore->is_given.notify_one();
+    return pdPASS;
+}
+
+void vSemaphoreDelete(SemaphoreHandle_t semaphore)
+{
+    semaphore->~QueueDefinition();
 }
 
 } // extern "C"

@@ -70,13 +70,11 @@ public:
 
     esp_err_t restart() override
     {
-        ESP_LOGW(TAG, "the I2S driver gives no samples; it is opened again");
         close();
         return open(sample_rate_);
     }
 
-private:
-    void close()
+    void close() override
     {
         if (channel_ != nullptr) {
             i2s_channel_disable(channel_); // an error where it was not enabled
@@ -85,6 +83,7 @@ private:
         }
     }
 
+private:
 #if CONFIG_MICROPHONE_PDM
     esp_err_t configure(int sample_rate)
     {

@@ -6,17 +6,13 @@
 typedef struct tskTaskControlBlock *TaskHandle_t;
 typedef void (*TaskFunction_t)(void *);
 
+#define tskNO_AFFINITY ((BaseType_t)0x7FFFFFFF)
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 void vTaskDelay(const TickType_t xTicksToDelay);
-BaseType_t xTaskCreate(TaskFunction_t pxTaskCode,
-                       const char *const pcName,
-                       const uint32_t usStackDepth,
-                       void *const pvParameters,
-                       UBaseType_t uxPriority,
-                       TaskHandle_t *const pxCreatedTask);
-void vTaskDelete(TaskHandle_t xTaskToDelete);
+void vTaskSuspend(TaskHandle_t xTaskToSuspend);
 TaskHandle_t xTaskGetCurrentTaskHandle(void);
 BaseType_t xTaskNotifyGive(TaskHandle_t xTaskToNotify);
 uint32_t ulTaskNotifyTake(BaseType_t xClearCountOnExit, TickType_t xTicksToWait);

@@ -19,8 +19,11 @@ public:
     // ESP_ERR_NOT_FINISHED: none will come any more. Any other error: the source is broken until `restart`.
     virtual esp_err_t read(std::span<std::int16_t> samples, std::size_t *count) = 0;
 
-    // Opens a broken source anew, after a time-out of its driver say. ESP_ERR_NOT_SUPPORTED: it cannot. Else the errors
-    // of opening it.
+    // Lets go of the driver, so that the chip may sleep; `restart` opens it again. A source that cannot does nothing.
+    virtual void close() {}
+
+    // Opens a broken or closed source anew, after a time-out of its driver say. ESP_ERR_NOT_SUPPORTED: it cannot. Else
+    // the errors of opening it.
     virtual esp_err_t restart() { return ESP_ERR_NOT_SUPPORTED; }
 };
 

@@ -55,6 +55,9 @@ public:
     void reset();
 
     std::size_t frame_size() const { return frame_size_; }
+
+    // Scores of one output frame.
+    std::size_t classes() const { return classes_; }
     const StepTimes &times() const { return times_; }
 
 private:

@@ -1,14 +1,14 @@
-#include "startup.hpp"
-
+// A model into memory, with words for whatever may be in the way.
 #include <cstdio>
 #include <string_view>
 
-#include "bundled_model.hpp"
 #include "esp_heap_caps.h"
 #include "esp_timer.h"
-#include "model_files.hpp"
+#include "listener/model.hpp"
 #include "sdkconfig.h"
 #include "streaming/version.hpp"
+
+namespace listening {
 
 static bool has_psram()
 {
@@ -64,10 +64,10 @@ static streaming::Options choose_memory()
     return options;
 }
 
-static bool has_memory(bool copies_weights)
+static bool has_memory(const lesp_model &model, bool copies_weights)
 {
     const std::size_t free = heap_caps_get_free_size(MALLOC_CAP_8BIT);
-    const std::size_t needed = bundled::kEstimatedRam + (copies_weights ? bundled::kEstimatedParameters : 0);
+    const std::size_t needed = model.estimated_ram + (copies_weights ? model.estimated_parameters : 0);
     if (free >= needed) {
         return true;
     }
@@ -75,8 +75,9 @@ static bool has_memory(bool copies_weights)
                 static_cast<unsigned>(needed),
                 static_cast<unsigned>(free),
                 static_cast<unsigned>(needed - free));
-    if (copies_weights && free >= bundled::kEstimatedRam) {
-        std::printf("It fits with its weights left in flash: idf.py menuconfig, Streaming model -> Memory.\n");
+    if (copies_weights && free >= model.estimated_ram) {
+        std::printf(
+            "It fits with its weights left in flash: idf.py menuconfig, Component config -> Listener -> Memory.\n");
     }
     mention_psram();
     return false;
@@ -127,48 +128,36 @@ static void mention_version()
     }
 }
 
-esp_err_t start(streaming::Pipeline &pipeline)
+esp_err_t load(const lesp_model &model, streaming::Pipeline &pipeline)
 {
     mention_version();
-    if (bundled::kConfig.target != std::string_view(CONFIG_IDF_TARGET)) {
+    if (model.config->target != std::string_view(CONFIG_IDF_TARGET)) {
         std::printf("The model is for %.*s, this is a firmware for " CONFIG_IDF_TARGET ". Export it for this chip.\n",
-                    static_cast<int>(bundled::kConfig.target.size()),
-                    bundled::kConfig.target.data());
+                    static_cast<int>(model.config->target.size()),
+                    model.config->target.data());
         return ESP_ERR_INVALID_VERSION;
     }
     if (!has_expected_psram()) {
         return ESP_ERR_NOT_SUPPORTED;
     }
     streaming::Options options = choose_memory();
-    if (!has_memory(options.copy_parameters)) {
+    if (!has_memory(model, options.copy_parameters)) {
         return ESP_ERR_NO_MEM;
     }
     ModelFiles files;
-    if (const esp_err_t error = find_model(&files); error != ESP_OK) {
+    if (const esp_err_t error = model.find(&files); error != ESP_OK) {
         return error;
     }
     options.location = files.location;
     options.clock = esp_timer_get_time;
     const MemoryCost cost;
-    const esp_err_t error = pipeline.init(bundled::kConfig, files.places, options);
+    const esp_err_t error = pipeline.init(*model.config, files.places, options);
     if (error != ESP_OK) {
         explain(error);
         return error;
     }
     cost.print(options);
     return ESP_OK;
-}
-
-bool has_one_input()
-{
-    if (bundled::kConfig.inputs.size() == 1) {
-        return true;
-    }
-    std::printf(
-        "The model has %u inputs, and this firmware feeds the first. Write the others to the pipeline yourself, as "
-        "\"In your own firmware\" in README.md shows.\n",
-        static_cast<unsigned>(bundled::kConfig.inputs.size()));
-    return false;
 }
 
 void print_memory()
@@ -179,3 +168,5 @@ void print_memory()
                 static_cast<unsigned>(heap_caps_get_free_size(MALLOC_CAP_SPIRAM)),
                 static_cast<unsigned>(heap_caps_get_minimum_free_size(MALLOC_CAP_SPIRAM)));
 }
+
+} // namespace listening

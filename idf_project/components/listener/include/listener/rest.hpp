@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+namespace listening {
+
 // Says when a loop that may find work without end should wait for a tick, so that the idle task runs and feeds its
 // watchdog: once a second.
 class Rest {
@@ -21,3 +23,5 @@ public:
 private:
     std::int64_t last_us_;
 };
+
+} // namespace listening

@@ -1,0 +1,35 @@
+"""components/listener on the host: tasks as threads, and models that say what they hear."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cpp.compile import COMPONENTS, compile_program, needs_compiler, run_program
+from tests.cpp.test_audio import has_thread_sanitizer
+
+pytestmark = needs_compiler
+
+SOURCES = [
+    *(
+        f"{name}/src/{path.name}"
+        for name in ("audio", "streaming")
+        for path in sorted((COMPONENTS / name / "src").glob("*.cpp"))
+    ),
+    *(
+        f"listener/src/{path.name}"
+        for path in sorted((COMPONENTS / "listener/src").glob("*.cpp"))
+        if path.name != "bundled.cpp"
+    ),
+    *("fake_audio.cpp", "fake_dl.cpp", "fake_idf.cpp", "fake_services.cpp"),
+    "../boards/pins/board/no_microphone.cpp",
+]
+
+
+@pytest.mark.parametrize("sanitizer", [(), ("-fno-sanitize=address", "-fsanitize=thread")], ids=["address", "thread"])
+def test_listener(tmp_path, sanitizer):
+    if sanitizer and not has_thread_sanitizer(tmp_path):
+        pytest.skip("the compiler has no thread sanitizer")
+    options = (*sanitizer, "-O1", "-pthread")
+    sources = ["listener_units.cpp", *SOURCES]
+    program = compile_program(tmp_path / "units", sources, ["audio", "streaming", "listener"], *options)
+    assert run_program(program) == "PASS listener\n"
