@@ -54,8 +54,7 @@ esp_err_t esp_mqtt_client_start(esp_mqtt_client_handle_t client)
     return client != nullptr ? ESP_OK : ESP_ERR_INVALID_ARG;
 }
 
-int esp_mqtt_client_enqueue(
-    esp_mqtt_client_handle_t, const char *topic, const char *data, int, int, int, bool)
+int esp_mqtt_client_enqueue(esp_mqtt_client_handle_t, const char *topic, const char *data, int, int, int, bool)
 {
     std::printf("MQTT %s %s\n", topic, data);
     return 1;

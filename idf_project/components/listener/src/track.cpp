@@ -32,6 +32,7 @@ static auto fields(const FrontEndConfig &config)
                  power,
                  energy,
                  offset,
+                 arithmetic,
                  features,
                  frame,
                  hop,
@@ -54,6 +55,7 @@ static auto fields(const FrontEndConfig &config)
                       power,
                       energy,
                       offset,
+                      arithmetic,
                       features,
                       frame,
                       hop);
