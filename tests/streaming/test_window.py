@@ -8,6 +8,8 @@ from torch import nn
 
 from lightning_esp import Streaming, convert
 from lightning_esp.errors import ConfigurationError, WindowError
+from lightning_esp.frontend import LogMel
+from lightning_esp.pipeline import tell_time
 from lightning_esp.streaming.window import MAX_OPTIONS
 from tests.models.tutorial_tcn import TutorialTcn, shake
 
@@ -105,3 +107,10 @@ def test_the_frame_period_must_be_known():
 def test_options_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ConfigurationError, match=message):
         Streaming(**options)
+
+
+def test_the_period_of_a_front_end_is_that_of_a_frame():
+    front_end = LogMel()
+    told = tell_time(shake(Causal()), [torch.randn(16, 40)], Streaming(window="auto", latency=0.05), front_end)
+    assert told.frame_period == front_end.config.frame_period
+    assert (told.window, told.latency) == ("auto", 0.05)
