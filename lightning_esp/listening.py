@@ -24,7 +24,7 @@ from lightning_esp.evaluation.accuracy import decide
 from lightning_esp.evaluation.contract import Item, read_item
 from lightning_esp.evaluation.detector import NEVER
 from lightning_esp.evaluation.judgement import excerpt, judge
-from lightning_esp.frontend import FixedPointFrontEnd, FrontEnd, hear
+from lightning_esp.frontend import FrontEnd, as_on_chip, hear
 from lightning_esp.streaming import Recording, convert
 from lightning_esp.streaming.geometry import as_tuple
 from lightning_esp.streaming.model import StreamingModel, Values, count_frames
@@ -112,12 +112,14 @@ class Listener:
         streams: Iterable[Item],
         deployment: Deployment,
         *,
-        front_end: FrontEnd | FixedPointFrontEnd | None = None,
+        front_end: FrontEnd | None = None,
         streaming: Streaming | None = None,
     ) -> None:
         self._model = model
         self._labels, self._period = _check(model, deployment)
-        self._values, self._keywords, self._repeated = self._read(streams, front_end)
+        self._front_end = None if front_end is None else copy.deepcopy(front_end).float().cpu()
+        self._samples: list[Tensor] = []
+        self._values, self._keywords, self._repeated = self._read(streams)
         self._words = self._find_words()
         long = lengthen(module, model, streaming or Streaming(), self._values[0])
         networks: dict[str, Callable[..., Any]] = {
@@ -125,23 +127,26 @@ class Listener:
             "float_streamed": lambda **values: long.run(values),
         }
         self._outputs = {name: [self._run(each, values) for values in self._values] for name, each in networks.items()}
-        self._accuracy = {name: self._decide(each, self._outputs[name]) for name, each in networks.items()}
+        self._accuracy = {
+            name: self._decide(each, self._outputs[name], self._values) for name, each in networks.items()
+        }
 
-    def judge(self, stream: nn.Module, deployment: Deployment, notify: Progress) -> Judged:
+    def judge(self, stream: nn.Module, deployment: Deployment, notify: Progress, target: str | None = None) -> Judged:
         """Run the integer stream of one target, and choose thresholds with it where they are not chosen yet.
 
         Args:
             stream: takes what the module takes, with a batch dimension, and returns its output.
             deployment: as given, or with the thresholds that the target before this one led to.
             notify: called with `"listen"`, the recordings done and the recordings in all.
+            target: the chip, whose front end the stream hears; None: that of the float networks.
         """
-        integer = []
-        for index, values in enumerate(self._values):
-            notify("listen", index, len(self._values))
+        integer, heard = [], self._hear_as(target)
+        for index, values in enumerate(heard):
+            notify("listen", index, len(heard))
             integer.append(self._run(stream, values))
-        notify("listen", len(self._values), len(self._values))
+        notify("listen", len(heard), len(heard))
         outputs = {**self._outputs, "integer": integer}
-        accuracy = {**self._accuracy, "integer": self._decide(stream, integer)}
+        accuracy = {**self._accuracy, "integer": self._decide(stream, integer, heard)}
         detector, choice = deployment.detector, None
         assert detector is not None
         if detector.threshold == "auto":
@@ -168,15 +173,25 @@ class Listener:
                     words.append(Word(stream, *word))
         return words[:: -(-len(words) // MOST_WORDS)] if words else []
 
-    def _decide(self, network: Callable[..., Any], outputs: Sequence[Tensor]) -> dict[str, Any]:
+    def _hear_as(self, target: str | None) -> list[Values]:
+        """What a chip makes of the streams; what the float networks see where it computes features in float32, too."""
+        ear = None if target is None or self._front_end is None else as_on_chip(self._front_end, target)
+        if ear is None or ear is self._front_end:
+            return self._values
+        features = [each.features for each in hear(ear, self._samples)]
+        return [values for values, _ in check_recordings(self._model.spec, features)]
+
+    def _decide(
+        self, network: Callable[..., Any], outputs: Sequence[Tensor], heard: Sequence[Values]
+    ) -> dict[str, Any]:
         """Share of words whose class scores highest at their end, with the state of the stream and with a fresh one."""
         frames, stride = max(1, round(DECISION_SECONDS / self._period)), self._model.spec.stride
         carried, reset = 0, 0
         for word in self._words:
-            heard = outputs[word.stream][:, : max(frames, word.end // stride)]
-            values = cut_frames(self._model, self._values[word.stream], word.start, word.end)
+            so_far = outputs[word.stream][:, : max(frames, word.end // stride)]
+            values = cut_frames(self._model, heard[word.stream], word.start, word.end)
             alone = self._run(network, values)
-            carried += decide(heard, frames) == word.label
+            carried += decide(so_far, frames) == word.label
             reset += decide(alone, min(frames, alone.shape[1])) == word.label
         count = max(1, len(self._words))
         return {"carried": round(carried / count, 6), "reset": round(reset / count, 6), "words": len(self._words)}
@@ -235,34 +250,33 @@ class Listener:
             )
         return tuple(notes)
 
-    def _read(
-        self, streams: Iterable[Item], front_end: FrontEnd | FixedPointFrontEnd | None
-    ) -> tuple[list[Values], list[tuple[Any, ...]], float | None]:
-        front_end = None if front_end is None else copy.deepcopy(front_end).float().cpu()
+    def _read(self, streams: Iterable[Item]) -> tuple[list[Values], list[tuple[Any, ...]], float | None]:
         values, keywords, repeated = list[Values](), list[tuple[Any, ...]](), list[float]()
         for index, item in enumerate(streams):
             recording, spoken = read_item(item, index)
-            values.append(self._prepare(recording, front_end, index))
+            values.append(self._prepare(recording, index))
             keywords.append(spoken)
             repeated += [item.repeated] if isinstance(item, Stream) else []
         if not values:
             raise DataError("validation_streams() gave no recording; return at least one of the validation split.")
         return values, keywords, round(sum(repeated) / len(repeated), 4) if repeated else None
 
-    def _prepare(self, recording: Recording, front_end: FrontEnd | FixedPointFrontEnd | None, index: int) -> Values:
-        if front_end is not None:
+    def _prepare(self, recording: Recording, index: int) -> Values:
+        if self._front_end is not None:
             if not isinstance(recording, Tensor):
                 raise DataError(
                     f"item {index} of validation_streams() must be a waveform [samples], since the model listens."
                 )
-            recording = hear(front_end, [recording])[0].features
+            (heard,) = hear(self._front_end, [recording])
+            self._samples.append(heard.samples)
+            recording = heard.features
         plain = recording.float() if isinstance(recording, Tensor) else {n: v.float() for n, v in recording.items()}
         try:
             ((values, _),) = check_recordings(self._model.spec, [plain])
         except DataError as error:
             raise DataError(
                 f"item {index} of validation_streams() does not fit the module, which "
-                f"{'sees features of a front end' if front_end else 'is exported without a front end'}. {error}"
+                f"{'sees features of a front end' if self._front_end else 'is exported without a front end'}. {error}"
             ) from None
         return values
 
@@ -280,7 +294,7 @@ def make_listener(
     model: StreamingModel,
     streams: Iterable[Item],
     deployment: Deployment,
-    front_end: FrontEnd | FixedPointFrontEnd | None,
+    front_end: FrontEnd | None,
     streaming: Streaming | None,
 ) -> Listener | None:
     """Return a `Listener`; None where there is no detector to judge by."""

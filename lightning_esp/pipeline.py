@@ -96,8 +96,7 @@ def export(
         proofs, notes = prove_float(module, model, recordings)
         samples = calibrate(model, recordings, calibration, progress=progress)
         offline = None if rehearsal else run_offline(module, model, recordings, MAX_RECORDINGS, wanted.min_snr_db)
-        ear = None if front_end is None else as_on_chip(front_end, targets[0])
-        listener = None if streams is None else make_listener(module, model, streams, deployment, ear, streaming)
+        listener = None if streams is None else make_listener(module, model, streams, deployment, front_end, streaming)
         results: dict[str, tuple[QuantizedModel, Verification]] = {}
         for index, chip in enumerate(targets):
             given = (model, samples, _own(heard, chip) or recordings, worker, chip, wanted, deployment.budget)
@@ -105,7 +104,7 @@ def export(
             quantized, verification, task = make_integers(ground, index, len(targets))
             verification = add_sound(verification, quantized, heard.get(chip, ()), front_end)
             if listener is not None:
-                judged = listener.judge(QuantizedStreaming(quantized), deployment, notify)
+                judged = listener.judge(QuantizedStreaming(quantized), deployment, notify, chip)
                 deployment, verification = judged.deployment, add_listening(verification, judged)
             if evaluate is not None:
                 verification = judge_task(verification, task, quantized, ground, (index, len(targets)))

@@ -18,8 +18,10 @@ from lightning_esp.errors import ConfigurationError, DataError
 from lightning_esp.evaluation import Keyword, StreamDataset, ValidationStreams, resolve_settings
 from lightning_esp.evaluation.contract import read_item
 from lightning_esp.evaluation.judgement import judge
+from lightning_esp.frontend import FixedPointFrontEnd, LogMel
 from lightning_esp.listening import Listener
 from lightning_esp.simulation import Simulation
+from lightning_esp.streaming import convert
 from tests.models.runs import fit, same
 from tests.models.spotter import BANDS, Spotter, SpotterData
 
@@ -149,6 +151,38 @@ def test_two_chips_share_the_thresholds_of_the_first(tmp_path: Path) -> None:
     found = [bundle.report["targets"][chip]["listening"] for chip in ("esp32p4", "esp32")]
     assert found[0]["detector"] == found[1]["detector"]
     assert found[0]["networks"]["float_offline"] == found[1]["networks"]["float_offline"]
+
+
+class Witness(Loudness):
+    """Keeps what it was called with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.heard.append(x.detach().clone())
+        return super().forward(x)
+
+
+def test_an_integer_stream_hears_as_its_chip_does() -> None:
+    """The float networks hear in float32, so what fixed point does to decisions shows in the report."""
+    front_end = LogMel(num_mel_bins=BANDS, frame_shift=20)
+    waveform = 0.1 * torch.randn(32000, generator=torch.Generator().manual_seed(0))
+    deployment = Deployment(LABELS, detector=Detector(0.5))
+    module = Loudness()
+    model = convert(module, front_end(waveform[None]), Streaming(window=2, frame_period=PERIOD, time_axis=2))
+    listener = Listener(module, model, [(waveform, [Keyword(0.5, 1.2, "left")])], deployment, front_end=front_end)
+    samples = (waveform * 32768).round().to(torch.int16)
+    floating, fixed = front_end(samples), FixedPointFrontEnd(front_end)(samples)
+    assert 0 < (floating - fixed).abs().max() < 1e-2
+    for target, expected in ((None, floating), ("esp32s3", floating), ("esp32c3", fixed)):
+        witness = Witness()
+        judged = listener.judge(witness, deployment, lambda phase, done, total: None, target)
+        assert torch.equal(witness.heard[0][0], expected)
+        (alone,) = witness.heard[1:]
+        assert torch.equal(alone[0], expected[:, 25:60])
+        assert judged.report["networks"].keys() == {"float_offline", "float_streamed", "integer"}
 
 
 def test_what_cannot_be_listened_to_is_named(tmp_path: Path) -> None:
