@@ -93,7 +93,8 @@ class EspStreamingExport(Callback, UnifiedCallback):
         )
         check_arguments(own, quantization=quantization, deployment=deployment, dry_run=dry_run, on_error=on_error)
         self.target = check_targets(target)
-        self.output_dir = output_dir
+        # Of the directory that was the current one then: a launcher may change it before `fit`.
+        self.output_dir = None if output_dir is None else os.path.abspath(output_dir)
         self.module = module
         self.weights: Choice = weights
         self.streaming = streaming

@@ -32,6 +32,9 @@ SOFT_FLOAT_TARGETS = ("esp32c2", "esp32c3", "esp32c5", "esp32c6", "esp32s2")
 # How features are computed: by `dl::audio` in float32, or by `audio::FixedPointFeatures` in integers.
 ARITHMETICS = ("float", "fixed_point")
 
+# Of a detector: the chip keeps the scores of every frame that is averaged.
+_MOST_FRAMES = 65535
+
 _TAKEN_NAMES = frozenset({"audio", "bundled", "dl", "esp", "fbs", "main", "replay", "start", "std", "streaming"})
 # Functions of the C library that a header of the firmware may declare, and that a name may well be meant as.
 _C_FUNCTIONS = (
@@ -272,8 +275,9 @@ class Detector:
         for name, least in (("average", 1), ("minimum", 1), ("refractory", 0)):
             frames = getattr(self, name)
             _require(
-                frames is None or frames >= least,
-                f"Detector({name}={frames}) must be {'at least 1 frame' if least else '0 frames or more'}.",
+                frames is None or least <= frames <= _MOST_FRAMES,
+                f"Detector({name}={frames}) must be {'at least 1 frame' if least else '0 frames or more'}, and at most "
+                f"{_MOST_FRAMES}.",
             )
         _require(
             self.max_false_accepts_per_hour >= 0,

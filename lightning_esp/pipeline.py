@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from os import PathLike
 
+import torch
 from torch import Tensor, nn
 
 from lightning_esp.analysis import analyze, compare_state_calibration, name_worst, rank_modules
@@ -90,7 +91,7 @@ def export(
     heard, deployment = listen(front_end, recordings, deployment, targets)
     recordings = _plain_of(module, _own(heard, targets[0]) or recordings)
     # The worker imports esp-ppq while the model is converted and calibrated.
-    with Worker() as worker:
+    with torch.autocast("cpu", enabled=False), Worker() as worker:
         options = tell_time(module, recordings, streaming, front_end)
         model = convert(module, as_example(module, recordings[0]), options, targets=targets)
         proofs, notes = prove_float(module, model, recordings)

@@ -64,7 +64,8 @@ def _hear(front_end: FrontEnd | FixedPointFrontEnd, index: int, waveform: Tensor
     if samples.dtype != torch.int16:
         samples = _sixteen_bits(index, samples)
     config = front_end.config
-    features = front_end(samples)
+    with torch.autocast("cpu", enabled=False):  # a caller may stand in one
+        features = front_end(samples)
     frames = features.shape[-1]
     if frames == 0:
         raise DataError(

@@ -62,7 +62,7 @@ def to_onnx(model: StreamingModel) -> bytes:
         ConversionError: torch cannot export it; the message names the module and what torch says.
     """
     spec = model.spec
-    examples = tuple(torch.zeros(shape) for shape in graph_inputs(spec).values())
+    examples = tuple(torch.zeros(shape, dtype=torch.float32) for shape in graph_inputs(spec).values())
     # The TorchScript exporter keeps names and module paths; the newer one renames both.
     with warnings.catch_warnings(), torch.no_grad(), logged() as graphs:
         warnings.simplefilter("ignore")

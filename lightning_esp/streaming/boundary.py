@@ -20,11 +20,14 @@ _TORCH = Path(torch.__file__).parent
 def own_errors(module: object) -> Iterator[None]:
     """Turn any other exception into a `ConversionError` that says where in the user's code it was raised.
 
+    Nothing in it is cast: a caller may stand in an autocast of its own.
+
     Args:
         module: what is converted, for the message.
     """
     try:
-        yield
+        with torch.autocast("cpu", enabled=False):
+            yield
     except LightningEspError:
         raise
     except Exception as error:
