@@ -24,7 +24,8 @@ TIDY_FLAGS := -std=c++20 -fno-exceptions -fno-rtti -isystem tests/cpp/fake \
 	-DCONFIG_STREAMING_MODEL_PARTITION=1 -DCONFIG_STREAMING_MODEL_SDCARD=1 \
 	-Iidf_project/components/streaming/include -Iidf_project/components/audio/include \
 	-Iidf_project/components/listener/include -Iidf_project/components/model/esp32s3 -Iidf_project/main
-TIDY_FLAGS += -Iidf_project/components/model_update/include -Iidf_project/components/detector_settings/include
+TIDY_FLAGS += -Iidf_project/components/model_update/include -Iidf_project/components/detector_settings/include \
+	-DCONFIG_STREAMING_MODEL_UPDATE=1 -DCONFIG_STREAMING_CONSOLE=1
 
 .PHONY: help install demo test test-full check format bench constraints clean
 

@@ -2,8 +2,8 @@
 
 #include <cstdio>
 
-#include "bundled_model.hpp"
 #include "listen.hpp"
+#include "model_files.hpp"
 #include "source.hpp"
 
 extern "C" __attribute__((weak)) bool streaming_next_frame(float *, size_t)
@@ -34,7 +34,7 @@ esp_err_t run_source()
 {
     lesp_listener_config_t config = LESP_LISTENER_CONFIG_DEFAULT();
     config.read_frame = read_frame;
-    config.on_scores = bundled::kDetector.thresholds.empty() ? print_scores : nullptr;
+    config.on_scores = choose_model().detector->thresholds.empty() ? print_scores : nullptr;
     const esp_err_t error = listen(config);
     if (error == ESP_OK && frames_taken == 0) {
         std::printf("No frames came: define streaming_next_frame (main/frames.hpp).\n");

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <cstdio>
 
-#include "bundled_model.hpp"
+#include "console.hpp"
 #include "listener/model.hpp"
 #include "model_files.hpp"
 #include "sdkconfig.h"
@@ -26,7 +26,7 @@ static void on_event(const lesp_event_t *event, void *)
     streaming_on_event(event);
 }
 
-static void print_stats()
+static void print_stats(const lesp_model &model)
 {
     lesp_listener_stats_t stats = {};
     if (lesp_listener_get_stats(0, &stats) != ESP_OK) {
@@ -38,7 +38,7 @@ static void print_stats()
         static_cast<unsigned>(stats.steps),
         static_cast<unsigned>(stats.average_us),
         static_cast<unsigned>(stats.longest_us),
-        bundled::kConfig.frame_period_us,
+        model.config->frame_period_us,
         static_cast<unsigned>(stats.late),
         static_cast<unsigned>(stats.dropped),
         static_cast<unsigned>(stats.awake_permille / 10),
@@ -49,23 +49,29 @@ static void print_stats()
 
 esp_err_t listen(lesp_listener_config_t config)
 {
-    lesp_listener_model_t model = LESP_LISTENER_MODEL_DEFAULT();
-    model.model = &kModel;
-    config.models = &model;
+    const lesp_model &model = choose_model();
+    lesp_listener_model_t only = LESP_LISTENER_MODEL_DEFAULT();
+    only.model = &model;
+    config.models = &only;
     config.model_count = 1;
     if (const esp_err_t error = lesp_listener_start(&config, on_event, nullptr); error != ESP_OK) {
         return error;
     }
+#if CONFIG_STREAMING_CONSOLE
+    if (const esp_err_t error = start_console(model); error != ESP_OK) {
+        std::printf("There are no commands on the console (%s).\n", esp_err_to_name(error));
+    }
+#endif
     listening::print_memory();
     std::printf("listening\n");
     constexpr std::uint32_t kReportMs = CONFIG_STREAMING_REPORT_SECONDS * 1000;
     esp_err_t error = ESP_ERR_TIMEOUT;
     while (lesp_listener_wait(kReportMs > 0 ? kReportMs : 1000, &error) == ESP_ERR_TIMEOUT) {
         if (kReportMs > 0) {
-            print_stats();
+            print_stats(model);
         }
     }
-    print_stats();
+    print_stats(model);
     lesp_listener_stop();
     return error;
 }

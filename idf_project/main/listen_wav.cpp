@@ -2,8 +2,8 @@
 
 #include "audio/card.hpp"
 #include "audio/wav_reader.hpp"
-#include "bundled_model.hpp"
 #include "listen.hpp"
+#include "model_files.hpp"
 #include "sdkconfig.h"
 #include "source.hpp"
 
@@ -25,11 +25,11 @@ static esp_err_t hear_wav(audio::ByteSource &bytes)
         std::printf("The recording cannot be read: %s. Convert it to 16-bit PCM.\n", reader.problem());
         return error;
     }
-    if (bundled::kFrontEnd.kind != streaming::FrontEndKind::kNone &&
-        reader.sample_rate() != bundled::kFrontEnd.sample_rate) {
+    if (choose_model().front_end->kind != streaming::FrontEndKind::kNone &&
+        reader.sample_rate() != choose_model().front_end->sample_rate) {
         std::printf("The recording has %d samples a second, the model hears %d. Convert it.\n",
                     reader.sample_rate(),
-                    bundled::kFrontEnd.sample_rate);
+                    choose_model().front_end->sample_rate);
         return ESP_ERR_INVALID_ARG;
     }
     lesp_listener_config_t config = LESP_LISTENER_CONFIG_DEFAULT();

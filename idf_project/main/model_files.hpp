@@ -3,6 +3,7 @@
 #include "bundled_model.hpp"
 #include "esp_err.h"
 #include "listener/model.hpp"
+#include "sdkconfig.h"
 
 using listening::ModelFiles;
 
@@ -15,5 +16,14 @@ using listening::ModelFiles;
 // cannot map the partitions. Else the errors of audio::mount_card and of reading flash.
 esp_err_t find_model(ModelFiles *files);
 
-// The model of the bundle, wherever menuconfig says that it is.
-inline const lesp_model kModel = LESP_MODEL(bundled, find_model);
+// The model that runs: that of the bundle, wherever menuconfig says that it is. With updates it is the newest that
+// passes its test, or that of the app where there is none; the console says which.
+#if CONFIG_STREAMING_MODEL_UPDATE
+const lesp_model &choose_model();
+#else
+inline const lesp_model &choose_model()
+{
+    static const lesp_model the_model = LESP_MODEL(bundled, find_model);
+    return the_model;
+}
+#endif

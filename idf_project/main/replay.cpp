@@ -85,7 +85,8 @@ esp_err_t run_source()
     streaming::GoldenSource source;
     Both sink;
     bool does_front_end_pass = true;
-    esp_err_t error = listening::load(kModel, pipeline);
+    static const lesp_model model = LESP_MODEL(bundled, find_model); // of the bundle, also where there was an update
+    esp_err_t error = listening::load(model, pipeline);
     if (error == ESP_OK) {
         error = replay_front_end(&does_front_end_pass);
     }

@@ -17,7 +17,7 @@ from tests.cpp.host_build import PROJECT, SOURCE
 
 CHIPS = ("esp32", "esp32c2", "esp32c3", "esp32c5", "esp32c6", "esp32p4", "esp32s2", "esp32s3", "esp32s31")
 SOURCES = ("REPLAY", "WAV", "MICROPHONE", "FRAMES")
-LOCATIONS = ("APP", "PARTITION", "SDCARD")
+LOCATIONS = ("APP", "PARTITION", "SDCARD", "UPDATE")
 TWO_CORES = ("esp32", "esp32p4", "esp32s3", "esp32s31")
 CHIPS_OF = {"esp32_p4_function_ev": ("esp32p4",), "m5_atom_echo": ("esp32",), "pins": CHIPS}  # all others: ESP32-S3
 BOARDS = tuple(sorted(path.parent.parent.name for path in PROJECT.glob("boards/*/board/CMakeLists.txt")))
@@ -81,6 +81,8 @@ def choices() -> list[Choice]:
             found.append(Choice(board, chip, source, location))
     for option in ("MICROPHONE_PDM", "MICROPHONE_SLOT_16", "MICROPHONE_RIGHT"):
         found.append(Choice("pins", "esp32s3", "MICROPHONE", "APP", (option,)))
+    for source in ("WAV", "MICROPHONE", "FRAMES"):
+        found.append(Choice("pins", "esp32s3", source, "UPDATE", ("STREAMING_CONSOLE",)))
     for option in ("STREAMING_STATE_INTERNAL", "STREAMING_STATE_PSRAM"):
         found.append(Choice("pins", "esp32s3", "REPLAY", "APP", (option,)))
     power = ("PM_ENABLE", "FREERTOS_TASK_CREATE_ALLOW_EXT_MEM", "LISTENER_STACK_PSRAM")
@@ -143,7 +145,7 @@ def _row(choice: Choice, header: str) -> str:
     names = (
         name
         for name in options(header)
-        if re.match(r"CONFIG_(STREAMING_(SOURCE|MODEL)_[A-Z]+|LISTENER_MICROPHONE)$", name)
+        if re.match(r"CONFIG_(STREAMING_(SOURCE|MODEL)_[A-Z]+|STREAMING_CONSOLE|LISTENER_MICROPHONE)$", name)
     )
     return ",".join((choice.chip, *names))
 

@@ -107,7 +107,7 @@ def test_only_what_the_source_needs_is_built(headers):
         assert bool(names & {"i2s_microphone.cpp", "codec_microphone.cpp"}) == has_driver, choice
         assert ("no_microphone.cpp" in names) != has_driver
         assert ("replay.cpp" in names) == (choice.source == "REPLAY")
-        assert len([name for name in names if re.match("model_(app|card|partition)", name)]) == 1
+        assert len([name for name in names if re.match("model_(app|card|partition|update)\\.", name)]) == 1
 
 
 RUNNER = """

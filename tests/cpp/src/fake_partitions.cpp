@@ -41,6 +41,34 @@ esp_err_t esp_partition_read(const esp_partition_t *partition, size_t offset, vo
     return count == size ? ESP_OK : ESP_FAIL;
 }
 
+esp_err_t esp_partition_mmap(const esp_partition_t *partition,
+                             size_t offset,
+                             size_t size,
+                             esp_partition_mmap_memory_t,
+                             const void **address,
+                             esp_partition_mmap_handle_t *)
+{
+    void *memory = nullptr;
+    if (posix_memalign(&memory, 4096, size) != 0) {
+        return ESP_ERR_NO_MEM;
+    }
+    *address = memory;
+    return esp_partition_read(partition, offset, memory, size);
+}
+
+void esp_partition_munmap(esp_partition_mmap_handle_t) {}
+
+// What these programs only read.
+esp_err_t esp_partition_write(const esp_partition_t *, size_t, const void *, size_t)
+{
+    return ESP_FAIL;
+}
+
+esp_err_t esp_partition_erase_range(const esp_partition_t *, size_t, size_t)
+{
+    return ESP_FAIL;
+}
+
 uint32_t spi_flash_mmap_get_free_pages(spi_flash_mmap_memory_t)
 {
     const char *pages = std::getenv("FAKE_PAGES");

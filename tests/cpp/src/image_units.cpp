@@ -144,7 +144,8 @@ static void expect_same(const streaming::FrontEndConfig &a, const streaming::Fro
     EXPECT(preemphasis == b.preemphasis && cepstral_lifter == b.cepstral_lifter && window_type == b.window_type);
     EXPECT(low_freq == b.low_freq && high_freq == b.high_freq && log_epsilon == b.log_epsilon);
     EXPECT(use_log_fbank == b.use_log_fbank && raw_energy == b.raw_energy && use_power == b.use_power);
-    EXPECT(arithmetic == b.arithmetic && use_energy == b.use_energy && remove_dc_offset == b.remove_dc_offset && bands == b.bands);
+    EXPECT(arithmetic == b.arithmetic && use_energy == b.use_energy && remove_dc_offset == b.remove_dc_offset &&
+           bands == b.bands);
     EXPECT(frame_samples == b.frame_samples && hop_samples == b.hop_samples);
     EXPECT(std::equal(mean.begin(), mean.end(), b.mean.begin(), b.mean.end()));
     EXPECT(std::equal(scale.begin(), scale.end(), b.scale.begin(), b.scale.end()));

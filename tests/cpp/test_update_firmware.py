@@ -1,0 +1,69 @@
+"""The firmware with slots for models: which one runs, and what its console takes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from lightning_esp.bundle import pack_image, write_bundle
+from lightning_esp.config import Deployment, Detector
+from tests.cpp.host_build import build
+from tests.cpp.script import with_scripts
+from tests.cpp.test_host_build import needs_compiler, silent_ends
+
+pytestmark = needs_compiler
+
+LABELS = ("a", "b", "c", "d", "e")
+EVENT = r"^event (\w) \(\d\) at "
+
+
+@pytest.fixture(scope="module")
+def firmware(tmp_path_factory):
+    """A program whose app has a model without a detector, and the container of another one, with labels and a detector."""
+    directory = tmp_path_factory.mktemp("slots")
+    quantized, verification = silent_ends()
+    result = {"esp32s3": (with_scripts(quantized, verification.golden), verification)}
+    bundle = write_bundle(result, directory / "slots", Deployment(name="slots"))
+    detector = Detector(0.01, activation="sigmoid")
+    other = write_bundle(result, directory / "other", Deployment(LABELS, name="newest", detector=detector))
+    return build(directory / "build", [bundle.path]) / "update_slots", pack_image(other)
+
+
+def run(firmware, directory, container, **environment):
+    (directory / "model_a").write_bytes(container.ljust(32 * 1024, b"\xff"))
+    (directory / "model_b").write_bytes(b"\xff" * 32 * 1024)
+    environment = {**os.environ, "FAKE_PARTITIONS": str(directory), **environment}
+    done = subprocess.run([firmware[0]], capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_model_of_the_app_runs_where_there_is_no_other(firmware, tmp_path):
+    text = run(firmware, tmp_path, b"")
+    assert text.startswith("the model is that of the app (no update)\n")
+    assert re.search(r"^(-?\d+\.\d{4} ){5}$", text, re.MULTILINE)
+    assert not re.search(EVENT, text, re.MULTILINE)
+    damaged = bytearray(firmware[1])
+    damaged[-1] ^= 1
+    assert run(firmware, tmp_path, bytes(damaged)).startswith("the model is that of the app (no update)\n")
+    assert run(firmware, tmp_path, firmware[1], FAKE_NO_NVS="1").startswith("the model is that of the app (")
+
+
+def test_the_model_of_a_slot_runs_with_its_labels_and_its_detector(firmware, tmp_path):
+    text = run(firmware, tmp_path, firmware[1])
+    assert text.startswith("the model is newest, of partition model_a\n")
+    assert set(re.findall(EVENT, text, re.MULTILINE)) <= set(LABELS)
+    assert re.search(EVENT, text, re.MULTILINE)
+
+
+def test_a_command_changes_what_is_heard(firmware, tmp_path):
+    heard = re.findall(EVENT, run(firmware, tmp_path, firmware[1]), re.MULTILINE)
+    text = run(firmware, tmp_path, firmware[1], FAKE_COMMAND=f"threshold {heard[0]} never")
+    assert f"\n{heard[0]} never, set\n" in text
+    assert heard[0] not in re.findall(EVENT, text, re.MULTILINE)
+    assert 'The model has no class "x", only: a b c d e\n' in run(
+        firmware, tmp_path, firmware[1], FAKE_COMMAND="threshold x 0.5"
+    )
