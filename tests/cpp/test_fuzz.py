@@ -61,13 +61,13 @@ SOURCES_OF = {
     "image": ["streaming/src/golden.cpp", "streaming/src/model_image.cpp"],
     "wav": ["audio/src/byte_source.cpp", "audio/src/wav_reader.cpp"],
     "golden": SOURCES,
-    "buffers": ["audio/src/sample_ring.cpp", "streaming/src/frame_buffer.cpp"],
+    "buffers": ["listener/src/frame_ring.cpp", "streaming/src/frame_buffer.cpp"],
 }
 
 
 def compile_target(directory: Path, name: str, sources: list[str]) -> Path:
     targets = [str(SOURCE / "fuzz" / file) for file in (f"fuzz_{name}.cpp", "driver.cpp")]
-    return compile_program(directory / name, [*targets, *sources], ["audio", "streaming"], "-O1")
+    return compile_program(directory / name, [*targets, *sources], ["audio", "streaming", "listener"], "-O1")
 
 
 def write_seeds(directory: Path, name: str) -> list[Path]:

@@ -1,4 +1,4 @@
-// libFuzzer target: bytes as commands to a sample ring and to a frame buffer, each beside a plain model of itself.
+// libFuzzer target: bytes as commands to the ring of frames and to a frame buffer, each beside a plain model of itself.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -7,7 +7,7 @@
 #include <deque>
 #include <vector>
 
-#include "audio/sample_ring.hpp"
+#include "listener/frame_ring.hpp"
 #include "streaming/frame_buffer.hpp"
 
 static void require(bool statement)
@@ -17,40 +17,42 @@ static void require(bool statement)
     }
 }
 
-// A queue of limited length that drops, counts, and takes nothing behind a gap until it was seen.
+// A queue of limited length that takes nothing behind a loss until that was seen, and then drops all that waits.
 static void run_ring(const std::uint8_t *data, std::size_t size)
 {
-    audio::SampleRing ring;
-    require(ring.init(data[0] % 40u + 1) == ESP_OK);
-    std::deque<std::int16_t> queue;
-    std::uint32_t gap = 0;
-    std::uint32_t dropped = 0;
-    std::int16_t next = 0;
+    listening::FrameRing ring;
+    constexpr std::uint32_t kSamples = 3;
+    require(ring.init(1, data[0] % 40u + 1, kSamples) == ESP_OK);
+    std::deque<float> queue;
+    std::uint32_t missing = 0;
+    float next = 0;
     for (std::size_t i = 1; i < size; ++i) {
-        std::vector<std::int16_t> samples(data[i] % 64u);
         if (data[i] < 128) {
-            for (std::int16_t &sample : samples) {
-                sample = next++;
+            for (int k = data[i] % 32; k >= 0; --k, ++next) {
+                const bool has_room = missing == 0 && queue.size() < ring.capacity();
+                require(ring.push({&next, 1}, {.position_us = static_cast<std::int64_t>(next)}) == has_room);
+                if (has_room) {
+                    queue.push_back(next);
+                } else {
+                    missing += kSamples;
+                }
             }
-            const std::size_t room = gap > 0 ? 0 : ring.capacity() - queue.size();
-            const std::size_t taken = std::min(room, samples.size());
-            require(ring.write(samples) == taken);
-            queue.insert(queue.end(), samples.begin(), samples.begin() + static_cast<std::ptrdiff_t>(taken));
-            gap += static_cast<std::uint32_t>(samples.size() - taken);
-            dropped += static_cast<std::uint32_t>(samples.size() - taken);
         } else if (data[i] < 250) {
-            const std::size_t count = ring.read(samples);
-            require(count == std::min(samples.size(), queue.size()));
-            for (std::size_t k = 0; k < count; ++k) {
-                require(samples[k] == queue.front());
+            for (int k = data[i] % 32; k >= 0 && !queue.empty(); --k) {
+                require(ring.values()[0] == queue.front() &&
+                        ring.stamp().position_us == static_cast<std::int64_t>(queue.front()));
+                ring.pop();
                 queue.pop_front();
             }
         } else {
-            const std::uint32_t seen = queue.empty() ? gap : 0;
-            require(ring.take_gap() == seen);
-            gap -= seen;
+            const std::uint32_t waiting = missing > 0 ? static_cast<std::uint32_t>(queue.size()) * kSamples : 0;
+            require(ring.take_overrun() == missing + waiting);
+            if (missing > 0) {
+                queue.clear();
+            }
+            missing = 0;
         }
-        require(ring.dropped() == dropped);
+        require(ring.used() == queue.size() && ring.has_overrun() == (missing > 0));
     }
 }
 

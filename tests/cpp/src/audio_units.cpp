@@ -3,18 +3,15 @@
 #include <cstdio>
 #include <cstring>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "audio/byte_source.hpp"
 #include "audio/feature_extractor.hpp"
 #include "audio/feature_replay.hpp"
-#include "audio/sample_ring.hpp"
 #include "audio/wav_reader.hpp"
 #include "expect.hpp"
 
 using audio::MemoryBytes;
-using audio::SampleRing;
 using audio::WavReader;
 typedef std::vector<std::int16_t> Samples;
 
@@ -140,146 +137,6 @@ static void test_wav_of_a_file(const char *path)
     EXPECT(reader.read(samples) == 2 && samples[0] == 3 && samples[1] == 4 && reader.read(samples) == 0);
 }
 
-static Samples count_up(int first, std::size_t count)
-{
-    Samples samples(count);
-    for (std::size_t i = 0; i < count; ++i) {
-        samples[i] = static_cast<std::int16_t>(first + static_cast<int>(i));
-    }
-    return samples;
-}
-
-static void test_ring_wraps_around()
-{
-    SampleRing ring;
-    EXPECT(ring.init(0) == ESP_ERR_INVALID_ARG);
-    EXPECT(ring.init(6) == ESP_OK && ring.capacity() == 8);
-    int next = 0;
-    std::int16_t out[8];
-    int expected = 0;
-    for (std::size_t round = 0; round < 1000; ++round) {
-        const std::size_t count = round % 8 + 1;
-        EXPECT(ring.write(count_up(next, count)) == count);
-        next += static_cast<int>(count);
-        for (std::size_t left = count; left > 0;) {
-            const std::size_t got = ring.read(std::span(out).first(left > 3 ? 3 : left));
-            EXPECT(got > 0);
-            for (std::size_t i = 0; i < got; ++i) {
-                EXPECT(out[i] == static_cast<std::int16_t>(expected++));
-            }
-            left -= got;
-        }
-        EXPECT(ring.read(out) == 0 && ring.take_gap() == 0);
-    }
-    EXPECT(ring.dropped() == 0);
-}
-
-static void test_ring_counts_what_is_lost()
-{
-    SampleRing ring;
-    std::int16_t out[16];
-    EXPECT(ring.init(8) == ESP_OK);
-    EXPECT(ring.write(count_up(0, 11)) == 8 && ring.dropped() == 3);
-    EXPECT(ring.read(std::span(out).first(1)) == 1 && ring.take_gap() == 0);
-    // There is room for one, but a quarter is not free.
-    EXPECT(ring.write(count_up(11, 2)) == 0 && ring.dropped() == 5);
-    EXPECT(ring.read(std::span(out).first(1)) == 1 && ring.take_gap() == 0);
-    // Now writing goes on, and the gap lies where it was: behind 7, before 13.
-    EXPECT(ring.write(count_up(13, 3)) == 2 && ring.dropped() == 6);
-    EXPECT(ring.take_gap() == 0 && ring.read(out) == 6 && out[5] == 7);
-    EXPECT(ring.read(out) == 0 && ring.take_gap() == 5 && ring.take_gap() == 0);
-    EXPECT(ring.write({}) == 0 && ring.write(count_up(16, 1)) == 1);
-    EXPECT(ring.read(out) == 2 && out[0] == 13 && out[1] == 14);
-    EXPECT(ring.read(out) == 0 && ring.take_gap() == 1);
-    EXPECT(ring.read(out) == 1 && out[0] == 16 && ring.read(out) == 0 && ring.take_gap() == 0);
-}
-
-// Where the reader takes four samples in the time of five, a quarter of the ring is lost at a time, and never more.
-static void test_ring_under_overload()
-{
-    SampleRing ring;
-    std::int16_t out[4];
-    EXPECT(ring.init(64) == ESP_OK);
-    std::uint32_t position = 0;
-    std::uint32_t gaps = 0;
-    for (int round = 0; round < 1000; ++round) {
-        ring.write(count_up(5 * round, 5));
-        std::size_t got = ring.read(out);
-        if (got == 0) {
-            const std::uint32_t gap = ring.take_gap();
-            EXPECT(gap >= 5 && gap <= 64 / 4 * 5 / 4 + 5);
-            position += gap;
-            ++gaps;
-            got = ring.read(out);
-        }
-        for (std::size_t i = 0; i < got; ++i) {
-            EXPECT(out[i] == static_cast<std::int16_t>(position++));
-        }
-    }
-    EXPECT(gaps > 40);
-}
-
-// Gaps of a source that breaks again and again: what has no place in the list is added to the next.
-static void test_ring_with_many_gaps()
-{
-    SampleRing ring;
-    std::int16_t out[64];
-    EXPECT(ring.init(64) == ESP_OK);
-    std::uint32_t written = 0;
-    for (std::uint32_t i = 0; i < 12; ++i) {
-        ring.lose(1);
-        written += static_cast<std::uint32_t>(ring.write(count_up(0, 1)));
-    }
-    EXPECT(written == 8 && ring.dropped() == 12 + 4);
-    std::uint32_t missing = 0;
-    for (std::uint32_t i = 0; i < written; ++i) {
-        missing += ring.take_gap();
-        EXPECT(missing == i + 1 && ring.read(out) == 1);
-    }
-    EXPECT(ring.write(count_up(0, 1)) == 1 && ring.take_gap() == 8 && ring.read(out) == 1);
-}
-
-// A writer and a reader of different speeds: every sample arrives in order, or is missing where the gap says.
-static void test_ring_between_tasks()
-{
-    static SampleRing ring;
-    constexpr int kSamples = 400000;
-    EXPECT(ring.init(256) == ESP_OK);
-    std::atomic<bool> is_done = false;
-    std::thread writer([&] {
-        for (int sent = 0; sent < kSamples;) {
-            const auto count = static_cast<std::size_t>(sent * 7 % 61 + 1);
-            ring.write(count_up(sent, count));
-            sent += static_cast<int>(count);
-            if (sent % 5 == 0) {
-                std::this_thread::yield();
-            }
-        }
-        is_done = true;
-    });
-    std::uint32_t position = 0;
-    std::uint32_t missing = 0;
-    std::int16_t out[50];
-    while (true) {
-        const bool was_done = is_done;
-        const std::size_t got = ring.read(out);
-        for (std::size_t i = 0; i < got; ++i) {
-            EXPECT(out[i] == static_cast<std::int16_t>(position++));
-        }
-        if (got == 0) {
-            const std::uint32_t gap = ring.take_gap();
-            position += gap;
-            missing += gap;
-            if (gap == 0 && was_done) {
-                break;
-            }
-        }
-    }
-    writer.join();
-    // What was lost at the very end has nothing behind it.
-    EXPECT(missing <= ring.dropped() && position + (ring.dropped() - missing) >= kSamples);
-}
-
 static streaming::FrontEndConfig make_config(int shift)
 {
     static const std::vector<float> mean(26, 1.0f);
@@ -373,11 +230,6 @@ int main(int count, char **arguments)
     test_wav_files();
     test_broken_wav_files();
     test_wav_of_a_file(arguments[1]);
-    test_ring_wraps_around();
-    test_ring_counts_what_is_lost();
-    test_ring_under_overload();
-    test_ring_with_many_gaps();
-    test_ring_between_tasks();
     test_chunks_make_the_same_frames();
     test_front_ends_that_cannot_be();
     test_damaged_golden_samples();

@@ -7,7 +7,6 @@
 
 #include "allocations.hpp"
 #include "audio/feature_extractor.hpp"
-#include "audio/sample_ring.hpp"
 #include "audio/wav_reader.hpp"
 #include "bundled_model.hpp"
 #include "dl_speech_features.hpp"
@@ -53,18 +52,16 @@ static std::size_t copy_recording(std::uint8_t *wav, std::size_t room)
     return sizeof(kHeader) + 2 * samples;
 }
 
-// Whichever allocation of front end, ring, listener or detector fails, init says so.
+// Whichever allocation of front end, listener or detector fails, init says so.
 static void test_every_failed_allocation(streaming::Pipeline &pipeline)
 {
     long failures = 0;
     for (long place = 1;; ++place) {
-        audio::SampleRing ring;
         audio::FeatureExtractor extractor;
         streaming::Listener listener;
         streaming::DecisionSink sink;
         failing_allocation = place;
-        esp_err_t error = ring.init(1000);
-        error = error == ESP_OK ? extractor.init(bundled::kFrontEnd) : error;
+        esp_err_t error = extractor.init(bundled::kFrontEnd);
         error = error == ESP_OK ? listener.init(pipeline, bundled::kDetector) : error;
         error = error == ESP_OK
                     ? sink.init(bundled::kConfig, bundled::kGolden, bundled::kDetector, bundled::kGoldenEvents)
@@ -85,13 +82,11 @@ int main()
     static std::uint8_t wav[1 << 20];
     audio::MemoryBytes bytes(wav, copy_recording(wav, sizeof(wav)));
     audio::WavReader reader;
-    audio::SampleRing ring;
     audio::FeatureExtractor extractor;
     streaming::Pipeline pipeline;
     streaming::Listener listener;
     Counter counter;
     EXPECT(reader.init(bytes) == ESP_OK);
-    EXPECT(ring.init(1000) == ESP_OK);
     EXPECT(extractor.init(bundled::kFrontEnd) == ESP_OK);
     EXPECT(pipeline.init(bundled::kConfig, bundled::kFiles) == ESP_OK);
     test_every_failed_allocation(pipeline);
@@ -102,8 +97,7 @@ int main()
     const std::int64_t too_long = bundled::kConfig.frame_period_us + 1;
     std::int16_t chunk[160];
     while (const std::size_t count = reader.read(chunk)) {
-        EXPECT(ring.write(std::span(chunk).first(count)) == count);
-        std::span<const std::int16_t> samples(chunk, ring.read(chunk));
+        std::span<const std::int16_t> samples(chunk, count);
         while (!samples.empty()) {
             step_us = listener.times().steps == 3 ? too_long : kShort;
             if (extractor.take(&samples)) {
