@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cpp.host_build import PROJECT
+from tests.cpp.compile import FLAGS
+from tests.cpp.host_build import PROJECT, SOURCE
 from tests.cpp.test_host_build import needs_compiler
 
 pytestmark = [needs_compiler, pytest.mark.skipif(shutil.which("ninja") is None, reason="needs ninja")]
@@ -183,3 +184,17 @@ def test_every_registration_of_esp_dl_is_found(project):
     found = re.findall(r"^#if defined\(STREAMING_LINKS_(\w+)\)\n *this->register_module\(\"\1\".*\n#endif", made, re.M)
     assert len(found) == len(set(found)) == header.read_text().count('register_module("') > 60
     assert "<iostream>" not in made
+
+
+@pytest.mark.parametrize("option", ["ONLY_MODEL_OPERATORS", "INTEGER_REQUANTIZE"])
+@pytest.mark.parametrize("value", [0, 1])
+def test_stages_compile_with_and_without(tmp_path, option, value):
+    fake = (SOURCE / "fake/sdkconfig.h").read_text()
+    (tmp_path / "sdkconfig.h").write_text(
+        f"{fake}\n#undef CONFIG_STREAMING_{option}\n#define CONFIG_STREAMING_{option} {value}\n"
+    )
+    component = PROJECT / "components/streaming"
+    includes = [f"-I{tmp_path}", f"-I{component / 'include'}", "-isystem", SOURCE / "fake"]
+    command = ["c++", *FLAGS, "-fsyntax-only", *includes, component / "src/stage.cpp"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
