@@ -6,6 +6,7 @@ import re
 import subprocess
 
 import pytest
+import yaml
 
 from lightning_esp.bundle.manifest import ESP_DL_VERSION, ESP_IDF_VERSION
 from tests.cpp.compile import compile_program, run_program
@@ -89,6 +90,18 @@ def test_a_component_can_be_published(component):
     if "esp-dl" in (component / "CMakeLists.txt").read_text():
         assert f'espressif/esp-dl:\n    version: ">={ESP_DL_VERSION},<{following}"' in text
     assert f"## {found['version']}\n" in (component / "CHANGELOG.md").read_text()
+
+
+MANIFESTS = sorted(path.relative_to(PROJECT) for path in PROJECT.rglob("idf_component.yml"))
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=str)
+def test_a_manifest_is_yaml_of_the_known_keys(path):
+    """The component manager reads all of them before anything is built, and one that is none ends every build."""
+    found = yaml.safe_load((PROJECT / path).read_text())
+    assert set(found) <= {"version", "description", "license", "tags", "dependencies", "examples", "targets"}
+    assert all(isinstance(found[key], str) for key in ("version", "description", "license") if key in found)
+    assert isinstance(found.get("dependencies", {}), dict)
 
 
 def test_components_are_there():

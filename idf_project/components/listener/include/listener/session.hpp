@@ -76,7 +76,6 @@ private:
     esp_err_t capture_frame();
     esp_err_t sit_out();
     esp_err_t reopen(esp_err_t error);
-    void lose_time();
     void wait_for_room();
     void wake_models();
 
