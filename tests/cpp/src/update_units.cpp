@@ -251,6 +251,13 @@ static void test_rolling_back()
     flash_of(0)[200] ^= 1;
     Slots both;
     EXPECT(both.start({}, fail) == ESP_ERR_NOT_FOUND);
+    // One that passed no test: no way leads back to it.
+    flash_with_idf();
+    Slots untested;
+    EXPECT(untested.start({}) == ESP_OK && update(untested, new_model) == ESP_OK && untested.roll_back() == ESP_OK);
+    EXPECT(untested.roll_back() == ESP_ERR_NOT_FOUND);
+    Slots kept;
+    EXPECT(kept.start({}, fail) == ESP_OK && holds(kept, old_model));
 }
 
 // A new model for which there is no memory is left; one that ran before is not given up for that.

@@ -357,7 +357,9 @@ esp_err_t Slots::roll_back()
     if (record.before == Slot::kNone || open(record.before, mapping, image) != ESP_OK) {
         return ESP_ERR_NOT_FOUND;
     }
-    return store({.chosen = record.before, .before = record.chosen, .state = State::kConfirmed, .crc = image.crc()});
+    // What was never confirmed is nothing to come back to.
+    const Slot before = record.state == State::kConfirmed ? record.chosen : Slot::kNone;
+    return store({.chosen = record.before, .before = before, .state = State::kConfirmed, .crc = image.crc()});
 }
 
 } // namespace model_update
