@@ -124,6 +124,7 @@ static void test_golden_data_of_another_model()
     EXPECT(golden.init(config, {"LEG3\1\0\0\0\10\0\0\0\1\0\0\0abc", 20}) == ESP_ERR_INVALID_SIZE);
     EXPECT(golden.init(config, {"LEG1\1\0\0\0\14\0\0\0\1\0\0\0abc", 20}) == ESP_ERR_INVALID_SIZE);
     EXPECT(golden.init(config, {"LEG1", 4}) == ESP_ERR_INVALID_SIZE);
+    EXPECT(golden.init(config, {"LEG1\0\0\0\0\10\0\0\0", 12}) == ESP_ERR_NOT_FOUND && golden.windows() == 0);
 }
 
 // A pipeline that was never initialised refuses to work.

@@ -1,7 +1,8 @@
 // Updates of the model, with the power failing at every operation of flash and NVS:  update_units OLD NEW WRONG FOREIGN
+// UNTESTED
 //
 // OLD, NEW and WRONG are containers of models for this chip, of which WRONG makes other values than its golden windows
-// say; FOREIGN is for another chip. "Wrong" in the names of tests is what a test says, where it is not the golden
+// say; FOREIGN is for another chip, and UNTESTED has no golden windows. "Wrong" in the names of tests is what a test says, where it is not the golden
 // windows.
 #include <algorithm>
 #include <cstdio>
@@ -28,6 +29,7 @@ static Bytes old_model;
 static Bytes new_model;
 static Bytes wrong_model;
 static Bytes foreign_model;
+static Bytes untested_model;
 
 static Bytes read_file(const char *path)
 {
@@ -210,6 +212,7 @@ static void test_what_is_no_model_is_refused()
     EXPECT(slots.start({}) == ESP_OK);
     EXPECT(slots.write(new_model) == ESP_ERR_INVALID_STATE && slots.end() == ESP_ERR_INVALID_STATE);
     EXPECT(update(slots, foreign_model) == ESP_ERR_NOT_SUPPORTED);
+    EXPECT(update(slots, untested_model) == ESP_ERR_NOT_FOUND);
     EXPECT(update(slots, Bytes(500, 0)) == ESP_ERR_INVALID_VERSION);
     EXPECT(slots.end() == ESP_ERR_INVALID_STATE);
     EXPECT(update(slots, Bytes(new_model.begin(), new_model.end() - 16)) == ESP_ERR_NOT_FINISHED);
@@ -305,6 +308,7 @@ int main(int, char **arguments)
     new_model = read_file(arguments[2]);
     wrong_model = read_file(arguments[3]);
     foreign_model = read_file(arguments[4]);
+    untested_model = read_file(arguments[5]);
     test_an_update_runs_after_the_next_start();
     test_a_model_that_computes_other_values_is_left();
     test_a_model_that_brings_the_chip_down_is_tried_twice();

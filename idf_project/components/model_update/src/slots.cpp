@@ -336,11 +336,11 @@ esp_err_t Slots::check_written()
     if (error == ESP_OK) {
         error = open(target_, mapping, image);
     }
+    if (error == ESP_OK) {
+        error = streaming::Golden().init(image.model().config, image.model().golden);
+    }
     if (error != ESP_OK) {
         return error;
-    }
-    if (image.model().golden.bytes == 0) {
-        return ESP_ERR_NOT_FOUND;
     }
     const Slot before = record.state == State::kConfirmed && record.chosen != target_ ? record.chosen : record.before;
     return store({.chosen = target_, .before = before, .state = State::kNew, .crc = image.crc()});

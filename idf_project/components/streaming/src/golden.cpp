@@ -68,6 +68,9 @@ esp_err_t Golden::init(const ModelConfig &config, const GoldenData &data)
         data.bytes != kHeaderBytes + tolerance_bytes + static_cast<std::uint64_t>(windows) * record_bytes_) {
         return ESP_ERR_INVALID_SIZE;
     }
+    if (windows == 0) {
+        return ESP_ERR_NOT_FOUND; // or whatever repeats none of them passes
+    }
     tolerances_ = bytes + kHeaderBytes;
     records_ = tolerances_ + tolerance_bytes;
     windows_ = windows;

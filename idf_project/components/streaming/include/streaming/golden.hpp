@@ -22,7 +22,8 @@ std::uint32_t crc32(const void *data, std::size_t bytes, std::uint32_t before = 
 // differ. Gates are float32, which a chip with fused multiply-add may round to the other side of a tie.
 class Golden {
 public:
-    // ESP_ERR_NOT_FOUND: no data. ESP_ERR_INVALID_SIZE: the data is not of this model. Both must outlive the object.
+    // ESP_ERR_NOT_FOUND: no data, or no window in it. ESP_ERR_INVALID_SIZE: the data is not of this model. Both must
+    // outlive the object.
     esp_err_t init(const ModelConfig &config, const GoldenData &data);
 
     std::size_t windows() const { return windows_; }
