@@ -26,4 +26,6 @@ def test_thresholds_are_kept_and_checked(tmp_path):
     assert "> threshold stop 1.5 \nA threshold of 1.5 is none: scores go from 0 to 1.\n" in printed
     assert '> threshold stop nan \n"nan" is no number; a threshold is one, or never, or default.\n' in printed
     assert '> sensitivity most \nA sensitivity is low, normal or high, not "most".\n' in printed
-    assert "The setting was not kept" in printed
+    assert printed.count("The setting was not kept") == 2  # before the start, and without power
+    kept = "The setting is kept and counts from the next start on; nothing listens now.\n"
+    assert f"> threshold stop 0.25 \n{kept}stop 0.25, set\n" in printed

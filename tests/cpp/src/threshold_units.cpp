@@ -154,6 +154,13 @@ static void test_commands()
     is_powered = false;
     EXPECT(run({"threshold", "stop", "0.5"}) == 1);
     restore_power();
+    // The listener has stopped.
+    apply_error = ESP_ERR_INVALID_STATE;
+    EXPECT(run({"threshold", "stop", "0.25"}) == 0 && lesp_threshold_set("go", 0.5f) == ESP_OK);
+    EXPECT(lesp_threshold_reset("go") == ESP_OK && run({"sensitivity", "high"}) == 0);
+    apply_error = ESP_OK;
+    Thresholds next;
+    EXPECT(next.start(kConfig, kDetector, apply) == ESP_OK && is_applied(0.375f, 0.25f, kNever));
 }
 
 static void test_nothing_is_allocated()

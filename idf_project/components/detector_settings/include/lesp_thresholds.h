@@ -1,6 +1,8 @@
 // Thresholds that a user chose, from C: kept in NVS, and taken by the detector from the next frame on.
 //
 // Every function prints in words what is wrong, since it may stand behind a command. Call them from one task at a time.
+// What is set after the listener has stopped is kept as well, and counts from the next start on; words say so, and the
+// function returns ESP_OK.
 #pragma once
 
 #include "esp_err.h"

@@ -40,8 +40,13 @@ static esp_err_t find(const char *label, std::size_t *index)
     return ESP_ERR_NOT_FOUND;
 }
 
+// Setting fails with ESP_ERR_INVALID_STATE where no detector runs, which is behind keeping it.
 static esp_err_t report(esp_err_t error)
 {
+    if (error == ESP_ERR_INVALID_STATE && detector_settings::thresholds().is_started()) {
+        std::printf("The setting is kept and counts from the next start on; nothing listens now.\n");
+        return ESP_OK;
+    }
     if (error != ESP_OK) {
         std::printf("The setting was not kept (%s).\n", esp_err_to_name(error));
     }

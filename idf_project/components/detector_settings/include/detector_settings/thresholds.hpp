@@ -22,7 +22,8 @@ float move_threshold(float threshold, Sensitivity sensitivity);
 // other labels is left alone until something is set. Nothing is allocated after start.
 class Thresholds {
 public:
-    // Takes a threshold over into a running detector. An error is given on to who set it.
+    // Takes a threshold over into a running detector. An error is given on to who set it; the setting is kept all the
+    // same. ESP_ERR_INVALID_STATE: no detector runs, so the setting counts from the next start on.
     typedef esp_err_t (*Apply)(std::size_t label, float value);
 
     // Reads what is kept, and applies it. The configuration must outlive the object. ESP_ERR_NOT_SUPPORTED: the model
@@ -32,7 +33,7 @@ public:
     // Position of a label; -1: no class has it.
     int find(std::string_view label) const;
 
-    // As lesp_thresholds.h says of the functions of C.
+    // As lesp_thresholds.h says of the functions of C; else the errors of `apply`, with the setting kept.
     esp_err_t set(std::size_t label, float value);
     esp_err_t reset(std::size_t label);
     esp_err_t reset_all();
