@@ -510,6 +510,61 @@ static void test_a_gate()
     EXPECT(lesp_listener_start(&config, Log::on_event, &log) == ESP_ERR_INVALID_ARG);
 }
 
+// Hears `source`, all of which is there from the start, with a model behind the gate `gate`.
+static lesp_listener_stats_t hear_behind(const lesp_model &gate, Source &source, Log &log)
+{
+    lesp_listener_model_t models[2] = {LESP_LISTENER_MODEL_DEFAULT(), LESP_LISTENER_MODEL_DEFAULT()};
+    models[0].model = &gate;
+    models[1].gate = 0;
+    models[1].gate_threshold = 4;
+    models[1].gate_hold_ms = 40; // 10 frames
+    models[1].preroll_ms = 24;   // 6 frames
+    lesp_listener_config_t config = configure(source);
+    config.models = models;
+    config.model_count = 2;
+    config.buffer_ms = 256; // 64 frames
+    source.release(source.frames.size() / echo::kBands);
+    source.has_ended = true;
+    EXPECT(lesp_listener_start(&config, Log::on_event, &log) == ESP_OK);
+    EXPECT(lesp_listener_wait(60000, nullptr) == ESP_OK);
+    lesp_listener_stats_t stats = {};
+    EXPECT(lesp_listener_get_stats(1, &stats) == ESP_OK && stats.dropped == 0);
+    EXPECT(lesp_listener_stop() == ESP_OK && log.count(LESP_EVENT_OVERRUN) == 0);
+    return stats;
+}
+
+// Frames wait for the gate however far it is behind them, and for its last word at the end.
+static void test_a_gate_that_is_late()
+{
+    echo_us = 300;
+    // A source that does not wait for time to pass fills the buffers before the gate has heard of them.
+    Source file;
+    file.add(150, 0, 0);
+    file.add(4, 0, 5); // speech
+    file.add(100, 0, 0);
+    Log file_log;
+    EXPECT(hear_behind(echo::Model<1>::kModel, file, file_log).opened == 1);
+    const auto &heard = file_log.scores[1];
+    EXPECT(heard.size() == 6 + 4 + 10 && heard[5][0] == 0 && heard[6][0] == 5 && heard[9][0] == 5 && heard[10][0] == 0);
+
+    // Speech in the last frames.
+    Source word;
+    word.add(40, 0, 0);
+    word.add(3, 0, 5);
+    Log word_log;
+    EXPECT(hear_behind(echo::Model<1>::kModel, word, word_log).opened == 1);
+    EXPECT(word_log.heard(1) == 6 + 3 && word_log.scores[1][6][0] == 5 && word_log.scores[1][8][0] == 5);
+
+    // Speech in a window that only the end fills.
+    Source rest;
+    rest.add(41, 0, 0);
+    rest.add(2, 0, 5);
+    Log rest_log;
+    EXPECT(hear_behind(echo::Model<5>::kModel, rest, rest_log).opened == 1);
+    EXPECT(rest_log.heard(1) == 6 + 2 && rest_log.scores[1][6][0] == 5 && rest_log.scores[1][7][0] == 5);
+    echo_us = 0;
+}
+
 // Two models on one microphone with one front end and one of its own: all hear the same.
 static void test_several_models()
 {
@@ -650,6 +705,7 @@ int main()
     test_a_model_that_is_too_slow();
     test_a_source_that_can_wait();
     test_a_gate();
+    test_a_gate_that_is_late();
     test_several_models();
     test_every_failed_allocation();
     test_starting_and_stopping();

@@ -151,7 +151,7 @@ esp_err_t Track::init_gate(const lesp_listener_model_t &options, std::span<Track
                     static_cast<unsigned>(classes));
         return ESP_ERR_INVALID_ARG;
     }
-    is_gated_ = true;
+    gate_ = &gate;
     is_open_ = false;
     gate_label_ = options.gate_label;
     gate_threshold_ = options.gate_threshold;
@@ -241,8 +241,12 @@ void Track::restart()
 
 bool Track::is_due(bool is_over) const
 {
+    if (ring_.has_overrun()) {
+        return true;
+    }
     const std::size_t used = ring_.used();
-    return ring_.has_overrun() || used >= wanted_.load(std::memory_order_relaxed) || (is_over && used > 0);
+    // What waits behind a closed gate at the end waits for what the gate says.
+    return is_over ? is_open_ && used > 0 : used >= wanted_.load(std::memory_order_seq_cst);
 }
 
 esp_err_t Track::run(bool is_over)
@@ -255,18 +259,44 @@ esp_err_t Track::run(bool is_over)
         return ESP_OK;
     }
     if (!is_open_) {
-        while (ring_.used() > (is_over ? 0 : kept_)) {
-            ring_.pop();
-        }
+        discard();
         return ESP_OK;
     }
     apply_thresholds();
     esp_err_t error = ESP_OK;
-    for (std::size_t left = std::min<std::size_t>(ring_.used(), wanted_); left > 0 && error == ESP_OK; --left) {
+    for (std::size_t left = std::min<std::size_t>(ring_.used(), wanted_); left > 0 && error == ESP_OK && is_open_;
+         --left) {
         error = take_frame();
+        close_where_due();
     }
     publish();
     return error;
+}
+
+// Behind the closed gate: what lies too far back for the gate to ask for, however late that is.
+void Track::discard()
+{
+    const std::size_t used = ring_.used(); // before it is asked what the gate has heard of this
+    drop_until(gate_->next_score_us() - period_us_ - preroll_us_);
+    if (gate_->is_due(false)) {
+        return;
+    }
+    for (std::size_t left = std::min(ring_.used(), used); left > kept_; --left) {
+        ring_.pop();
+    }
+}
+
+void Track::drop_until(std::int64_t position_us)
+{
+    while (ring_.used() > 0 && period_us_ > 0 && ring_.stamp().position_us <= position_us) {
+        ring_.pop();
+    }
+}
+
+// No score is to come for a position before this one.
+std::int64_t Track::next_score_us() const
+{
+    return starts_anew_ ? now_.position_us : position(scored_);
 }
 
 esp_err_t Track::take_frame()
@@ -313,18 +343,34 @@ void Track::start_anew(std::uint32_t lost)
 
 esp_err_t Track::finish()
 {
-    return is_open_ ? listener_.finish(*this) : ESP_OK;
+    // The gate may have opened only by what its own last frames made.
+    esp_err_t error = ESP_OK;
+    while (error == ESP_OK && is_due(true)) {
+        error = run(true);
+    }
+    return error == ESP_OK && is_open_ ? listener_.finish(*this) : error;
 }
 
 void Track::hear_gate(float score, std::int64_t position_us)
 {
     if (score >= gate_threshold_) {
         closes_us_ = position_us + gate_hold_us_;
+        is_closing_ = false;
         if (!is_open_) {
             open(position_us);
         }
     } else if (is_open_ && position_us > closes_us_) {
+        is_closing_ = true;
+        close_where_due();
+    }
+}
+
+// The gate may be ahead: what came before it closed is heard first.
+void Track::close_where_due()
+{
+    if (is_closing_ && (ring_.used() == 0 || ring_.stamp().position_us > closes_us_)) {
         is_open_ = false;
+        is_closing_ = false;
         start_anew(0);
     }
 }
@@ -334,10 +380,7 @@ void Track::open(std::int64_t position_us)
 {
     is_open_ = true;
     opened_.fetch_add(1, std::memory_order_relaxed);
-    const std::int64_t first_us = position_us - period_us_ - preroll_us_;
-    while (ring_.used() > 0 && period_us_ > 0 && ring_.stamp().position_us <= first_us) {
-        ring_.pop();
-    }
+    drop_until(position_us - period_us_ - preroll_us_);
     start_anew(0);
 }
 

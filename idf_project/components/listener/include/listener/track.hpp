@@ -54,7 +54,7 @@ public:
     // What comes next belongs to another recording.
     void restart();
 
-    // Whether there is work for run().
+    // Whether there is work for run(). At the end of the source (`is_over`) for the models' task only.
     bool is_due(bool is_over) const;
 
     // Whether a writer that can wait should.
@@ -64,7 +64,7 @@ public:
     // streaming::Listener::take.
     esp_err_t run(bool is_over);
 
-    // The source has ended: scores what its last frames make.
+    // The source has ended: scores what its last frames make; after finish() of the gate, which may open this track.
     esp_err_t finish();
 
     esp_err_t set_threshold(std::uint32_t label, float value);
@@ -85,6 +85,10 @@ private:
     void push(std::span<const float> values, std::int64_t now_us);
     void hear_gate(float score, std::int64_t position_us);
     void open(std::int64_t position_us);
+    void close_where_due();
+    void discard();
+    void drop_until(std::int64_t position_us);
+    std::int64_t next_score_us() const;
     esp_err_t take_frame();
     void start_anew(std::uint32_t lost);
     void apply_thresholds();
@@ -122,8 +126,9 @@ private:
     // The gate: what opens this track, and which ones this track opens.
     Track *opens_first_ = nullptr;
     Track *opens_next_ = nullptr;
-    bool is_gated_ = false;
+    Track *gate_ = nullptr;
     bool is_open_ = true;
+    bool is_closing_ = false; // once it has heard what came up to `closes_us_`
     std::uint32_t gate_label_ = 0;
     float gate_threshold_ = 0;
     std::int64_t gate_hold_us_ = 0;
