@@ -317,6 +317,81 @@ static void test_calls_from_a_callback()
     }
 }
 
+// A source that makes calls, and once waits for a task that finds no listener any more.
+struct Caller {
+    std::atomic<int> reads = 0;
+    std::atomic<bool> shall_wait = false;
+    std::atomic<bool> is_refused = false;
+
+    void call()
+    {
+        lesp_listener_stats_t stats = {};
+        EXPECT(lesp_listener_stop() == ESP_ERR_INVALID_STATE);
+        EXPECT(lesp_listener_wait(1, nullptr) == ESP_ERR_INVALID_STATE);
+        lesp_listener_config_t config = LESP_LISTENER_CONFIG_DEFAULT();
+        EXPECT(lesp_listener_start(&config, answer, nullptr) == ESP_ERR_INVALID_STATE);
+        EXPECT(lesp_listener_get_stats(0, &stats) == ESP_OK && lesp_listener_set_threshold(0, 0, 2) == ESP_OK);
+        EXPECT(lesp_listener_pause() == ESP_OK && lesp_listener_resume() == ESP_OK);
+        ++reads;
+        if (shall_wait) {
+            wait_until([this] { return is_refused.load(); });
+        }
+    }
+    static esp_err_t read_frame(void *source, float *, std::size_t)
+    {
+        static_cast<Caller *>(source)->call();
+        return ESP_ERR_TIMEOUT;
+    }
+    static esp_err_t read_samples(void *source, std::int16_t *samples, std::size_t, std::size_t *got)
+    {
+        static_cast<Caller *>(source)->call();
+        samples[0] = 0;
+        *got = 1;
+        return ESP_OK;
+    }
+};
+
+static void test_calls_from_a_source()
+{
+    for (int i = 0; i < 20; ++i) {
+        Caller caller;
+        lesp_listener_config_t config = LESP_LISTENER_CONFIG_DEFAULT();
+        config.read_frame = i % 2 == 0 ? Caller::read_frame : nullptr;
+        config.read_samples = i % 2 == 0 ? nullptr : Caller::read_samples;
+        config.source = &caller;
+        EXPECT(lesp_listener_start(&config, answer, nullptr) == ESP_OK);
+        wait_until([&caller] { return caller.reads > 0; });
+        caller.shall_wait = true;
+        std::thread other([&caller] {
+            lesp_listener_stats_t stats = {};
+            wait_until([&stats] { return lesp_listener_get_stats(0, &stats) == ESP_ERR_INVALID_STATE; });
+            caller.is_refused = true;
+        });
+        EXPECT(lesp_listener_stop() == ESP_OK);
+        other.join();
+    }
+}
+
+static std::atomic<esp_err_t> said_during_start = ESP_OK;
+
+// There is nothing to wait for until the start has succeeded.
+static void test_a_call_during_a_start()
+{
+    Source source;
+    lesp_model model = echo::Model<1>::kModel;
+    model.find = [](listening::ModelFiles *) {
+        said_during_start = lesp_listener_wait(0, nullptr);
+        return ESP_ERR_NOT_FOUND;
+    };
+    lesp_listener_model_t only = LESP_LISTENER_MODEL_DEFAULT();
+    only.model = &model;
+    lesp_listener_config_t config = configure(source);
+    config.models = &only;
+    config.model_count = 1;
+    EXPECT(lesp_listener_start(&config, answer, nullptr) == ESP_ERR_NOT_FOUND);
+    EXPECT(said_during_start == ESP_ERR_INVALID_STATE);
+}
+
 // While it is paused nothing is asked of the source, and afterwards the model starts anew.
 static void test_pause()
 {
@@ -700,6 +775,8 @@ int main()
     test_the_event_loop();
     test_thresholds();
     test_calls_from_a_callback();
+    test_calls_from_a_source();
+    test_a_call_during_a_start();
     test_pause();
     test_sleep_between_windows();
     test_a_model_that_is_too_slow();

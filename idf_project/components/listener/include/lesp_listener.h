@@ -7,8 +7,10 @@
 // runs the models and the detector. Nothing of this is allocated after lesp_listener_start has returned.
 //
 // Every function may be called from any task, one listener at a time. From a callback, which runs in the models' task,
-// lesp_listener_start, _stop and _wait are refused with ESP_ERR_INVALID_STATE. In C++ `listening::Session`
-// (listener/session.hpp) is the same without the limit to one.
+// and from `read_samples` and `read_frame`, which run in the capture task, lesp_listener_start, _stop and _wait are
+// refused with ESP_ERR_INVALID_STATE. While one task starts the listener the calls of others wait, but _wait; while one
+// stops it there is none for others any more. In C++ `listening::Session` (listener/session.hpp) is the same without
+// the limit to one.
 #pragma once
 
 #include <stdbool.h>
@@ -153,13 +155,13 @@ typedef struct {
 // Loads the models, opens the microphone and starts both tasks; returns when all memory is there. On an error
 // nothing is left of it, and the console says more:
 // ESP_ERR_INVALID_ARG: `config` is NULL, or `on_event` where nothing is posted either, or a gate is no earlier model,
-// or its label does not exist. ESP_ERR_INVALID_STATE: a listener has been started and not stopped.
+// or its label does not exist. ESP_ERR_INVALID_STATE: a listener has been started and not stopped yet.
 // ESP_ERR_NOT_SUPPORTED: a model cannot listen to this source. ESP_ERR_NO_MEM: no memory. Else the errors of loading
 // the model and of the microphone.
 esp_err_t lesp_listener_start(const lesp_listener_config_t *config, lesp_event_callback_t on_event, void *ctx);
 
 // Ends both tasks, closes the microphone and gives all memory back; waits for the source, a second at most. No callback
-// comes after it. ESP_ERR_INVALID_STATE: there is no listener.
+// comes after it. ESP_ERR_INVALID_STATE: there is no listener, or another task is stopping it.
 esp_err_t lesp_listener_stop(void);
 
 // Closes the microphone and lets both tasks sleep, until resume opens it again; the models then start anew. It returns
@@ -168,7 +170,7 @@ esp_err_t lesp_listener_pause(void);
 esp_err_t lesp_listener_resume(void);
 
 // Waits until LESP_EVENT_ENDED has come and gives its `error`. ESP_ERR_TIMEOUT: the source still gives samples.
-// ESP_ERR_INVALID_STATE: there is no listener. Do not stop it meanwhile.
+// ESP_ERR_INVALID_STATE: there is no listener, or its start has not returned yet. Do not stop it meanwhile.
 esp_err_t lesp_listener_wait(uint32_t milliseconds, esp_err_t *error);
 
 // Position of a label of a model; -1: it has none of that name, or there is no listener.

@@ -15,16 +15,21 @@ using listening::Session;
 
 namespace {
 
-std::atomic<Session *> the_session = nullptr;
+std::atomic<Session *> the_session = nullptr;   // once it has started, until it is being stopped
+std::atomic<Session *> inner_session = nullptr; // for calls from its own tasks: as long as these are there
 std::atomic<bool> is_locked = false;
-std::atomic<TaskHandle_t> calling_back = nullptr; // the task that is in a callback
+std::atomic<TaskHandle_t> calling_back = nullptr; // the models' task, while it is in a callback
+std::atomic<TaskHandle_t> reading = nullptr;      // the capture task, while it is in a function of the source
 
 lesp_event_callback_t user_event = nullptr;
 lesp_scores_callback_t user_scores = nullptr;
+lesp_read_samples_t user_read_samples = nullptr;
+lesp_read_frame_t user_read_frame = nullptr;
 
 bool is_in_callback()
 {
-    return calling_back == xTaskGetCurrentTaskHandle();
+    const TaskHandle_t task = xTaskGetCurrentTaskHandle();
+    return calling_back == task || reading == task;
 }
 
 void call_back(const lesp_event_t *event, void *ctx)
@@ -44,28 +49,58 @@ void call_back_scores(std::uint32_t model, const float *scores, std::size_t coun
     calling_back = nullptr;
 }
 
+esp_err_t read_samples(void *source, std::int16_t *samples, std::size_t count, std::size_t *got)
+{
+    reading = xTaskGetCurrentTaskHandle();
+    const esp_err_t error = user_read_samples(source, samples, count, got);
+    reading = nullptr;
+    return error;
+}
+
+esp_err_t read_frame(void *source, float *values, std::size_t count)
+{
+    reading = xTaskGetCurrentTaskHandle();
+    const esp_err_t error = user_read_frame(source, values, count);
+    reading = nullptr;
+    return error;
+}
+
+// The functions of the user's are called by those above, which say which task is in them.
+lesp_listener_config_t guard(const lesp_listener_config_t &config, lesp_event_callback_t on_event)
+{
+    lesp_listener_config_t guarded = config;
+    user_event = on_event;
+    user_scores = config.on_scores;
+    user_read_samples = config.read_samples;
+    user_read_frame = config.read_frame;
+    guarded.on_scores = user_scores != nullptr ? call_back_scores : nullptr;
+    guarded.read_samples = user_read_samples != nullptr ? read_samples : nullptr;
+    guarded.read_frame = user_read_frame != nullptr ? read_frame : nullptr;
+    return guarded;
+}
+
 // One call at a time. From a callback there is nothing to wait for: the session stays as long as its tasks run, and
 // whoever stops it waits for this one.
 class Access {
 public:
-    Access() : needs_lock_(!is_in_callback())
+    Access() : is_inside_(is_in_callback())
     {
-        while (needs_lock_ && is_locked.exchange(true)) {
+        while (!is_inside_ && is_locked.exchange(true)) {
             vTaskDelay(1);
         }
     }
     ~Access()
     {
-        if (needs_lock_) {
+        if (!is_inside_) {
             is_locked = false;
         }
     }
     Access(const Access &) = delete;
     Access &operator=(const Access &) = delete;
-    Session *session() const { return the_session; }
+    Session *session() const { return is_inside_ ? inner_session : the_session; }
 
 private:
-    bool needs_lock_;
+    bool is_inside_;
 };
 
 } // namespace
@@ -76,24 +111,28 @@ esp_err_t lesp_listener_start(const lesp_listener_config_t *config, lesp_event_c
         return ESP_ERR_INVALID_ARG;
     }
     const Access access;
-    if (access.session() != nullptr || is_in_callback()) {
+    if (inner_session != nullptr) { // as it is from within
         return ESP_ERR_INVALID_STATE;
     }
     streaming::HeapPointer<Session> session = streaming::make_on_heap<Session>();
     if (session == nullptr) {
         return ESP_ERR_NO_MEM;
     }
-    lesp_listener_config_t guarded = *config;
-    user_event = on_event;
-    user_scores = config->on_scores;
-    guarded.on_scores = user_scores != nullptr ? call_back_scores : nullptr;
-    the_session = session.get(); // the first event may come before start returns
-    if (const esp_err_t error = session->start(guarded, call_back, ctx); error != ESP_OK) {
-        the_session = nullptr;
+    inner_session = session.get(); // the first event may come before start returns
+    if (const esp_err_t error = session->start(guard(*config, on_event), call_back, ctx); error != ESP_OK) {
+        session.reset();
+        inner_session = nullptr;
         return error;
     }
-    [[maybe_unused]] const Session *const kept = session.release(); // until stop
+    the_session = session.release(); // until stop
     return ESP_OK;
+}
+
+// Takes the session away from all but its own tasks.
+static Session *take_session()
+{
+    const Access access;
+    return the_session.exchange(nullptr);
 }
 
 esp_err_t lesp_listener_stop(void)
@@ -101,13 +140,14 @@ esp_err_t lesp_listener_stop(void)
     if (is_in_callback()) {
         return ESP_ERR_INVALID_STATE;
     }
-    const Access access;
-    const streaming::HeapPointer<Session> session(access.session());
+    streaming::HeapPointer<Session> session(take_session());
     if (session == nullptr) {
         return ESP_ERR_INVALID_STATE;
     }
+    // Without the lock, since a function of the user's may wait for a task that makes a call.
     session->stop();
-    the_session = nullptr;
+    session.reset();
+    inner_session = nullptr; // another may start now
     return ESP_OK;
 }
 
@@ -133,7 +173,7 @@ esp_err_t lesp_listener_resume(void)
 
 esp_err_t lesp_listener_wait(uint32_t milliseconds, esp_err_t *error)
 {
-    // Without the lock, which others need meanwhile.
+    // Without the lock, which others need meanwhile; during a start there is none yet.
     Session *const session = the_session;
     if (session == nullptr || is_in_callback()) {
         return ESP_ERR_INVALID_STATE;

@@ -52,7 +52,8 @@ public:
     // Not to be called again, after an error neither.
     esp_err_t start(const lesp_listener_config_t &config, lesp_event_callback_t on_event, void *ctx);
 
-    // Ends both tasks and closes the source; nothing where that has been done. Not from a callback.
+    // Ends both tasks and closes the source; nothing where that has been done. Not from a callback, nor from
+    // `read_samples` or `read_frame`.
     void stop();
 
     void pause();
