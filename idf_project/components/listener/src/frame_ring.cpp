@@ -36,7 +36,7 @@ bool FrameRing::push(std::span<const float> values, const FrameStamp &stamp)
     const std::uint32_t written = written_.load(std::memory_order_relaxed);
     std::copy(values.begin(), values.end(), values_.begin() + place(written) * frame_size_);
     stamps_[place(written)] = stamp;
-    written_.store(written + 1, std::memory_order_release);
+    written_.store(written + 1, std::memory_order_seq_cst);
     return true;
 }
 

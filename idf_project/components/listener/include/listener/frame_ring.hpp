@@ -34,12 +34,13 @@ public:
     bool push(std::span<const float> values, const FrameStamp &stamp);
     bool is_full() const { return used() == stamps_.size(); }
 
-    // Frames that wait.
+    // Frames that wait. Of two tasks of which one writes and then looks at what the other wants, and the other says
+    // what it wants and then looks here, one at least sees the other's: hence memory_order_seq_cst on all four.
     std::size_t used() const
     {
         // What was read first: the positions of the reader never pass those of the writer.
         const std::uint32_t read = read_.load(std::memory_order_acquire);
-        return written_.load(std::memory_order_acquire) - read;
+        return written_.load(std::memory_order_seq_cst) - read;
     }
 
     // The oldest frame that waits; it stays until pop(). For the reader's task, where used() is not 0.

@@ -116,7 +116,7 @@ private:
     streaming::DetectorConfig detector_;
     streaming::HeapArray<float> thresholds_;
     bool is_spread_ = false;                // one stage runs per frame, so that each frame is work
-    std::atomic<std::uint32_t> wanted_ = 1; // frames that wait before there is work
+    std::atomic<std::uint32_t> wanted_ = 1; // frames that wait before there is work; seq_cst, as FrameRing::used
     std::size_t in_window_ = 0;             // frames of the window that is being filled
     FrameStamp now_ = {};                   // of the last frame
     std::int64_t base_us_ = 0;              // position of the first output frame's start
