@@ -7,6 +7,10 @@
 // `model_config.hpp` without batch and time, and returns true; waits until it is there, on a
 // queue or with vTaskDelay, so that other tasks run. False: no more frames.
 //
+// This firmware stops its listener only after that, so it may wait as long as it likes. In firmware that pauses or
+// stops the listener itself, use `read_frame` of lesp_listener_config_t, which says ESP_ERR_TIMEOUT after a second: to
+// stop waits for the function of the source.
+//
 // The one that comes with the project returns false. Define your own, without `weak`, in a file of C or C++ that you
 // add to SRCS in main/CMakeLists.txt.
 #ifdef __cplusplus
