@@ -200,6 +200,21 @@ static void test_front_ends_that_cannot_be()
     config = make_config(10);
     config.num_mel_bins = 27;
     EXPECT(extractor.init(config) == ESP_ERR_INVALID_VERSION);
+    for (const streaming::Arithmetic arithmetic : {streaming::Arithmetic::kFloat, streaming::Arithmetic::kFixedPoint}) {
+        const auto refuses = [&](float streaming::FrontEndConfig::*field, float value) {
+            streaming::FrontEndConfig wrong = make_config(10);
+            wrong.arithmetic = arithmetic;
+            wrong.*field = value;
+            return extractor.init(wrong) == ESP_ERR_INVALID_ARG;
+        };
+        EXPECT(refuses(&streaming::FrontEndConfig::low_freq, -700.0f)); // its logarithm would never be found
+        EXPECT(refuses(&streaming::FrontEndConfig::low_freq, NAN));
+        EXPECT(refuses(&streaming::FrontEndConfig::high_freq, 80.0f)); // bands of no width
+        EXPECT(refuses(&streaming::FrontEndConfig::high_freq, 1e9f));
+        EXPECT(refuses(&streaming::FrontEndConfig::log_epsilon, 0.0f));
+        EXPECT(refuses(&streaming::FrontEndConfig::cepstral_lifter, INFINITY));
+        EXPECT(refuses(&streaming::FrontEndConfig::preemphasis, 1.0f));
+    }
     setenv("FAKE_FREE_BYTES", "2047", 1);
     EXPECT(extractor.init(make_config(10)) == ESP_ERR_NO_MEM);
     unsetenv("FAKE_FREE_BYTES");

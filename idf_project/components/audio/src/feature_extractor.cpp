@@ -62,8 +62,8 @@ static dl::audio::SpeechFeatureConfig to_dl(const FrontEndConfig &config)
 static bool fits_together(const FrontEndConfig &config)
 {
     const auto bands = static_cast<std::size_t>(config.bands);
-    return config.kind != FrontEndKind::kNone && config.bands > 0 && config.hop_samples > 0 &&
-           config.frame_samples == config.frame_length * config.sample_rate / 1000 &&
+    return config.kind != FrontEndKind::kNone && streaming::is_computable(config) && config.bands > 0 &&
+           config.hop_samples > 0 && config.frame_samples == config.frame_length * config.sample_rate / 1000 &&
            config.hop_samples == config.frame_shift * config.sample_rate / 1000 && config.mean.size() == bands &&
            config.scale.size() == bands;
 }

@@ -214,7 +214,7 @@ FrontEndConfig ModelImage::Reader::front_end()
     for (const std::span<const float> values : {found.mean, found.scale}) {
         require(std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); }));
     }
-    require(found.mean.size() == bands && found.scale.size() == bands);
+    require(found.mean.size() == bands && found.scale.size() == bands && is_computable(found));
     return found;
 }
 

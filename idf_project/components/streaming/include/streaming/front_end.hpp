@@ -11,8 +11,8 @@ namespace streaming {
 // Class of `dl::audio`; kNone: the model takes frames of something else.
 enum class FrontEndKind : std::uint8_t { kNone, kFbank, kMfcc, kSpectrogram };
 
-// How features are computed: by `dl::audio` in float32, or by `audio::FixedPointFeatures` in integers, which takes a chip
-// without a floating-point unit a thirtieth of the instructions.
+// How features are computed: by `dl::audio` in float32, or by `audio::FixedPointFeatures` in integers, which takes a
+// chip without a floating-point unit a thirtieth of the instructions.
 enum class Arithmetic : std::uint8_t { kFloat, kFixedPoint };
 
 enum class WindowFunction : std::uint8_t { kHanning, kHann, kSine, kHamming, kPovey, kBlackman, kRectangular };
@@ -45,6 +45,16 @@ struct FrontEndConfig {
     std::span<const float> mean = {};
     std::span<const float> scale = {};
 };
+
+// Whether tables can be made of the numbers: exports write no others, and a container may hold any.
+constexpr bool is_computable(const FrontEndConfig &config)
+{
+    const float top = config.high_freq > 0 ? config.high_freq : static_cast<float>(config.sample_rate / 2);
+    const bool has_bands = config.kind != FrontEndKind::kSpectrogram;
+    return config.preemphasis >= 0 && config.preemphasis < 1 && config.cepstral_lifter >= 0 &&
+           config.cepstral_lifter <= 1e6f && config.log_epsilon >= 1e-37f && config.log_epsilon <= 1e30f &&
+           (!has_bands || (config.low_freq >= 0 && top > config.low_freq && top <= 1e6f));
+}
 
 // What the detector made of the golden windows.
 struct GoldenEvent {
