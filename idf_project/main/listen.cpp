@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdio>
 
+#include "confirm_app.hpp"
 #include "console.hpp"
 #include "listener/model.hpp"
 #include "model_files.hpp"
@@ -57,6 +58,7 @@ esp_err_t listen(lesp_listener_config_t config)
     if (const esp_err_t error = lesp_listener_start(&config, on_event, nullptr); error != ESP_OK) {
         return error;
     }
+    confirm_app();
 #if CONFIG_STREAMING_CONSOLE
     if (const esp_err_t error = start_console(model); error != ESP_OK) {
         std::printf("There are no commands on the console (%s).\n", esp_err_to_name(error));

@@ -2,6 +2,7 @@
 
 #include "audio/feature_replay.hpp"
 #include "bundled_model.hpp"
+#include "confirm_app.hpp"
 #include "esp_timer.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
@@ -61,6 +62,7 @@ void print_verdict(const Both &sink, bool does_front_end_pass)
     const bool do_decisions_pass = !sink.has_detector || sink.decisions.has_passed();
     const auto windows = static_cast<unsigned>(sink.stages.windows());
     if (does_front_end_pass && sink.stages.has_passed() && do_decisions_pass) {
+        confirm_app();
         std::printf("PASS %u windows\n", windows);
         return;
     }

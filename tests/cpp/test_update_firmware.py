@@ -32,13 +32,17 @@ def firmware(tmp_path_factory):
     return build(directory / "build", [bundle.path]) / "update_slots", pack_image(other)
 
 
-def run(firmware, directory, container, **environment):
+def start(firmware, directory, container, **environment):
     (directory / "model_a").write_bytes(container.ljust(32 * 1024, b"\xff"))
     (directory / "model_b").write_bytes(b"\xff" * 32 * 1024)
     environment = {**os.environ, "FAKE_PARTITIONS": str(directory), **environment}
     done = subprocess.run([firmware[0]], capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done
+
+
+def run(*arguments, **environment):
+    return start(*arguments, **environment).stdout
 
 
 def test_the_model_of_the_app_runs_where_there_is_no_other(firmware, tmp_path):
@@ -67,3 +71,18 @@ def test_a_command_changes_what_is_heard(firmware, tmp_path):
     assert 'The model has no class "x", only: a b c d e\n' in run(
         firmware, tmp_path, firmware[1], FAKE_COMMAND="threshold x 0.5"
     )
+
+
+def test_an_app_over_the_air_is_kept_once_it_works(firmware, tmp_path):
+    """When it listens, or has replayed; not before, and nothing is said of one from a cable."""
+    valid = "the app is valid\n"
+    assert start(firmware, tmp_path, b"", FAKE_APP="new").stderr == valid
+    assert start(firmware, tmp_path, b"").stderr == ""
+    unheard = start(firmware, tmp_path, b"", FAKE_APP="new", FAKE_PSRAM="0")
+    assert unheard.stdout.endswith("FAIL ESP_ERR_NOT_SUPPORTED\n")
+    assert unheard.stderr == ""
+    assert "this app is not kept" in run(firmware, tmp_path, b"", FAKE_APP="failed")
+    replay = (firmware[0].parent / "replay_slots", firmware[1])
+    replayed = start(replay, tmp_path, b"", FAKE_APP="new")
+    assert replayed.stdout.splitlines()[-1].startswith("PASS ")
+    assert replayed.stderr == valid

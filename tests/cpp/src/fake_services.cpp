@@ -1,16 +1,20 @@
-// Locks of the power management, and the default event loop, which calls its handlers at once.
+// Locks of the power management, the default event loop, which calls its handlers at once, and an app that came over
+// the air where FAKE_APP is "new"; "failed" is one that cannot be kept. Of what changes, stderr has a line.
 #include "fake_services.hpp"
 
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <new>
 #include <vector>
 
 #include "esp_event.h"
 #include "esp_heap_caps.h"
+#include "esp_ota_ops.h"
 #include "esp_pm.h"
+#include "esp_system.h"
 
 long power_locks = 0;
 std::atomic<long> power_acquired = 0;
@@ -120,6 +124,35 @@ esp_err_t esp_event_post(esp_event_base_t base, int32_t id, const void *data, si
         }
     }
     return ESP_OK;
+}
+
+} // extern "C"
+
+extern "C" {
+
+const esp_partition_t *esp_ota_get_running_partition(void)
+{
+    static const esp_partition_t partition = {};
+    return &partition;
+}
+
+esp_err_t esp_ota_get_state_partition(const esp_partition_t *, esp_ota_img_states_t *state)
+{
+    *state = std::getenv("FAKE_APP") != nullptr ? ESP_OTA_IMG_PENDING_VERIFY : ESP_OTA_IMG_UNDEFINED;
+    return std::getenv("FAKE_APP") != nullptr ? ESP_OK : ESP_ERR_NOT_FOUND;
+}
+
+esp_err_t esp_ota_mark_app_valid_cancel_rollback(void)
+{
+    std::fprintf(stderr, "the app is valid\n");
+    return std::strcmp(std::getenv("FAKE_APP"), "new") == 0 ? ESP_OK : ESP_FAIL;
+}
+
+void esp_restart(void)
+{
+    std::fflush(stdout);
+    std::fprintf(stderr, "restart\n");
+    std::_Exit(0);
 }
 
 } // extern "C"
