@@ -58,6 +58,7 @@ esp_err_t listen(lesp_listener_config_t config)
     if (const esp_err_t error = lesp_listener_start(&config, on_event, nullptr); error != ESP_OK) {
         return error;
     }
+    confirm_model();
     confirm_app();
 #if CONFIG_STREAMING_CONSOLE
     if (const esp_err_t error = start_console(model); error != ESP_OK) {

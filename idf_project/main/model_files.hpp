@@ -20,7 +20,15 @@ esp_err_t find_model(ModelFiles *files);
 // passes its test, or that of the app where there is none; the console says which.
 #if CONFIG_STREAMING_MODEL_UPDATE
 const lesp_model &choose_model();
+
+// The model that runs has started: a new one counts for good.
+void confirm_model();
+
+// The model that runs did not start: a new one is left, and the chip restarts with the one before it. Else nothing.
+void leave_new_model();
 #else
+inline void confirm_model() {}
+inline void leave_new_model() {}
 inline const lesp_model &choose_model()
 {
     static const lesp_model the_model = LESP_MODEL(bundled, find_model);

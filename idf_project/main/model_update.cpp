@@ -1,6 +1,7 @@
 // The model of an update, or that of the app.
 #include <cstdio>
 
+#include "esp_system.h"
 #include "model_files.hpp"
 #include "model_update/slots.hpp"
 #include "nvs_flash.h"
@@ -17,21 +18,11 @@ static esp_err_t find_in_slot(ModelFiles *files)
     return ESP_OK;
 }
 
-// As the model will be loaded.
-static streaming::Options choose_options()
-{
-    streaming::Options options;
-#if !CONFIG_STREAMING_COPY_WEIGHTS
-    options.copy_parameters = false;
-#endif
-    return options;
-}
-
 static lesp_model choose()
 {
     esp_err_t error = nvs_flash_init();
     if (error == ESP_OK) {
-        error = model_update::slots().start(choose_options());
+        error = model_update::slots().start(listening::choose_memory());
     }
     if (error != ESP_OK) {
         std::printf("the model is that of the app (%s)\n",
@@ -55,4 +46,19 @@ const lesp_model &choose_model()
 {
     static const lesp_model the_model = choose();
     return the_model;
+}
+
+void confirm_model()
+{
+    if (const esp_err_t error = model_update::slots().confirm(); error != ESP_OK) {
+        std::printf("the new model is not kept, and may be left at a later start (%s)\n", esp_err_to_name(error));
+    }
+}
+
+void leave_new_model()
+{
+    if (model_update::slots().reject() == ESP_OK) {
+        std::printf("the new model did not start; the one before takes its place\n");
+        esp_restart();
+    }
 }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import subprocess
 
 import pytest
 
 from lightning_esp.bundle import pack_image, write_bundle
 from lightning_esp.config import Deployment, Detector
-from tests.cpp.host_build import build
+from tests.cpp.host_build import PROJECT, build
 from tests.cpp.script import with_scripts
 from tests.cpp.test_host_build import needs_compiler, silent_ends
 
@@ -29,6 +30,7 @@ def firmware(tmp_path_factory):
     bundle = write_bundle(result, directory / "slots", Deployment(name="slots"))
     detector = Detector(0.01, activation="sigmoid")
     other = write_bundle(result, directory / "other", Deployment(LABELS, name="newest", detector=detector))
+    other.manifest["targets"]["esp32s3"]["estimate"] = {"ram": 1000}  # more than FAKE_FREE_BYTES=1
     return build(directory / "build", [bundle.path]) / "update_slots", pack_image(other)
 
 
@@ -86,3 +88,40 @@ def test_an_app_over_the_air_is_kept_once_it_works(firmware, tmp_path):
     replayed = start(replay, tmp_path, b"", FAKE_APP="new")
     assert replayed.stdout.splitlines()[-1].startswith("PASS ")
     assert replayed.stderr == valid
+
+
+def choose(directory, container):
+    """Make the container in model_a a new one, as an update leaves it: version, state, chosen slot, CRC32."""
+    (crc,) = struct.unpack_from("<I", container, 12)
+    (directory / "nvs_slots").write_bytes(struct.pack("<IBBBB", crc, 0, 1, 1, 1))
+
+
+def chosen(directory):
+    """Return slot and state."""
+    return struct.unpack("<IBBBB", (directory / "nvs_slots").read_bytes())[2:4]
+
+
+def test_a_new_model_is_confirmed_once_it_listens(firmware, tmp_path):
+    choose(tmp_path, firmware[1])
+    assert "\nlistening\n" in run(firmware, tmp_path, firmware[1])
+    assert chosen(tmp_path) == (1, 0b100)  # confirmed after one try
+
+
+def test_a_new_model_that_passes_its_test_and_does_not_start_is_left(firmware, tmp_path):
+    choose(tmp_path, firmware[1])
+    failed = start(firmware, tmp_path, firmware[1], FAKE_FREE_BYTES="1")
+    assert failed.stdout.startswith("the model is newest, of partition model_a\n")
+    ending = "FAIL ESP_ERR_NO_MEM\nthe new model did not start; the one before takes its place\n"
+    assert failed.stdout.endswith(ending)
+    assert failed.stderr == "restart\n"
+    assert chosen(tmp_path)[0] == 0
+    again = start(firmware, tmp_path, firmware[1], FAKE_FREE_BYTES="1")
+    assert again.stdout.startswith("the model is that of the app (no update)\n")
+    assert again.stderr == ""  # once
+
+
+def test_a_new_model_is_tested_in_the_memory_that_it_is_loaded_into():
+    """One function reads the choices of menuconfig."""
+    names = ("CONFIG_STREAMING_COPY_WEIGHTS", "CONFIG_STREAMING_INTERNAL_BYTES", "CONFIG_STREAMING_STATE_")
+    sources = [path for path in PROJECT.rglob("*.cpp") if any(name in path.read_text() for name in names)]
+    assert [path.name for path in sources] == ["load.cpp"]

@@ -1,5 +1,7 @@
 // A console at which somebody types what FAKE_COMMAND says, words with a blank between, as soon as it reads; and NVS
-// that holds nothing but what was written since the start.
+// that holds nothing but what was written since the start, and numbers, which are files of the directory that
+// FAKE_PARTITIONS names.
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -12,6 +14,12 @@
 
 static std::map<std::string, esp_console_cmd_func_t> commands;
 static std::map<std::string, std::vector<char>> entries;
+
+static std::FILE *open_number(const char *key, const char *mode)
+{
+    const char *directory = std::getenv("FAKE_PARTITIONS");
+    return directory == nullptr ? nullptr : std::fopen((std::string(directory) + "/nvs_" + key).c_str(), mode);
+}
 
 extern "C" {
 
@@ -51,9 +59,9 @@ esp_err_t nvs_flash_init(void)
     return std::getenv("FAKE_NO_NVS") == nullptr ? ESP_OK : ESP_ERR_NOT_FOUND;
 }
 
-esp_err_t nvs_open(const char *, nvs_open_mode_t mode, nvs_handle_t *)
+esp_err_t nvs_open(const char *, nvs_open_mode_t, nvs_handle_t *)
 {
-    return mode == NVS_READONLY && entries.empty() ? ESP_ERR_NVS_NOT_FOUND : ESP_OK;
+    return ESP_OK;
 }
 
 esp_err_t nvs_get_blob(nvs_handle_t, const char *key, void *value, size_t *length)
@@ -76,15 +84,24 @@ esp_err_t nvs_set_blob(nvs_handle_t, const char *key, const void *value, size_t 
     return ESP_OK;
 }
 
-esp_err_t nvs_get_u64(nvs_handle_t handle, const char *key, uint64_t *value)
+esp_err_t nvs_get_u64(nvs_handle_t, const char *key, uint64_t *value)
 {
-    size_t length = sizeof(*value);
-    return nvs_get_blob(handle, key, value, &length);
+    std::FILE *const file = open_number(key, "rb");
+    const size_t count = file == nullptr ? 0 : std::fread(value, sizeof(*value), 1, file);
+    if (file != nullptr) {
+        std::fclose(file);
+    }
+    return count == 1 ? ESP_OK : ESP_ERR_NVS_NOT_FOUND;
 }
 
-esp_err_t nvs_set_u64(nvs_handle_t handle, const char *key, uint64_t value)
+esp_err_t nvs_set_u64(nvs_handle_t, const char *key, uint64_t value)
 {
-    return nvs_set_blob(handle, key, &value, sizeof(value));
+    std::FILE *const file = open_number(key, "wb");
+    const size_t count = file == nullptr ? 0 : std::fwrite(&value, sizeof(value), 1, file);
+    if (file != nullptr) {
+        std::fclose(file);
+    }
+    return count == 1 ? ESP_OK : ESP_FAIL;
 }
 
 esp_err_t nvs_commit(nvs_handle_t)

@@ -2,8 +2,8 @@
 // UNTESTED
 //
 // OLD, NEW and WRONG are containers of models for this chip, of which WRONG makes other values than its golden windows
-// say; FOREIGN is for another chip, and UNTESTED has no golden windows. "Wrong" in the names of tests is what a test says, where it is not the golden
-// windows.
+// say; FOREIGN is for another chip, and UNTESTED has no golden windows. "Wrong" in the names of tests is what a test
+// says, where it is not the golden windows.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -95,6 +95,7 @@ static void test_an_update_runs_after_the_next_start()
         EXPECT(holds(before, old_model)); // until then
         Slots after;
         EXPECT(after.start({}) == ESP_OK && holds(after, new_model) && after.running() == Slot::kB);
+        EXPECT(after.confirm() == ESP_OK && after.confirm() == ESP_OK);
         Slots later;
         tests = 0;
         EXPECT(later.start({}, fail) == ESP_OK && holds(later, new_model) && tests == 0); // tested once
@@ -242,7 +243,8 @@ static void test_rolling_back()
     EXPECT(slots.start({}) == ESP_OK && slots.roll_back() == ESP_ERR_NOT_FOUND);
     EXPECT(update(slots, new_model) == ESP_OK);
     Slots next;
-    EXPECT(next.start({}) == ESP_OK && holds(next, new_model) && next.roll_back() == ESP_OK);
+    EXPECT(next.start({}) == ESP_OK && holds(next, new_model) && next.confirm() == ESP_OK);
+    EXPECT(next.roll_back() == ESP_OK);
     Slots back;
     EXPECT(back.start({}, fail) == ESP_OK && holds(back, old_model) && back.roll_back() == ESP_OK);
     Slots forth;
@@ -261,6 +263,42 @@ static void test_rolling_back()
     EXPECT(untested.roll_back() == ESP_ERR_NOT_FOUND);
     Slots kept;
     EXPECT(kept.start({}, fail) == ESP_OK && holds(kept, old_model));
+}
+
+// A new model passes its test, and does not start then.
+static void test_starts_that_fail_after_the_test()
+{
+    flash_with_idf();
+    Slots slots;
+    EXPECT(slots.confirm() == ESP_OK && slots.reject() == ESP_ERR_NOT_FOUND);
+    EXPECT(slots.start({}) == ESP_OK && slots.reject() == ESP_ERR_NOT_FOUND); // confirmed
+    EXPECT(update(slots, new_model) == ESP_OK);
+    Slots told;
+    EXPECT(told.start({}) == ESP_OK && holds(told, new_model) && told.reject() == ESP_OK);
+    Slots before;
+    EXPECT(before.start({}, fail) == ESP_OK && holds(before, old_model) && before.reject() == ESP_ERR_NOT_FOUND);
+    // The chip goes down before anything can be told.
+    EXPECT(update(before, new_model) == ESP_OK);
+    for (int start = 1; start <= 2; ++start) {
+        Slots down;
+        EXPECT(down.start({}) == ESP_OK && holds(down, new_model));
+    }
+    Slots third;
+    EXPECT(third.start({}) == ESP_OK && holds(third, old_model));
+    // A new model that takes an update was confirmed, also where the update comes to nothing.
+    EXPECT(update(third, new_model) == ESP_OK);
+    Slots next;
+    EXPECT(next.start({}) == ESP_OK && next.begin() == ESP_OK && next.reject() == ESP_ERR_NOT_FOUND);
+    Slots last;
+    EXPECT(last.start({}, fail) == ESP_OK && holds(last, new_model));
+    // Without one before it: the app's.
+    clear_flash();
+    Slots empty;
+    EXPECT(empty.start({}) == ESP_ERR_NOT_FOUND && update(empty, new_model) == ESP_OK);
+    Slots only;
+    EXPECT(only.start({}) == ESP_OK && only.reject() == ESP_OK);
+    Slots none;
+    EXPECT(none.start({}) == ESP_ERR_NOT_FOUND);
 }
 
 // A new model for which there is no memory is left; one that ran before is not given up for that.
@@ -315,6 +353,7 @@ int main(int, char **arguments)
     test_power_cuts();
     test_what_is_no_model_is_refused();
     test_rolling_back();
+    test_starts_that_fail_after_the_test();
     test_memory();
     test_the_functions_of_c();
     std::printf("PASS update\n");

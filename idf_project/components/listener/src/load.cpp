@@ -46,8 +46,7 @@ static void mention_psram()
     }
 }
 
-// What menuconfig says under "Memory".
-static streaming::Options choose_memory()
+streaming::Options choose_memory()
 {
     streaming::Options options;
 #if !CONFIG_STREAMING_COPY_WEIGHTS

@@ -4,9 +4,10 @@
 //     lesp_model_update_begin();  lesp_model_update_write(data, bytes) ...;  lesp_model_update_end();  esp_restart();
 //
 // At the next start the firmware repeats the golden windows of the new model before it listens with it. Where a value
-// differs, where the model does not fit into memory, or where the chip does not come through the test, the model before
-// runs again, and at last the one in the app. Power may fail at any moment: the new model counts from the end of
-// lesp_model_update_end() on, and the one that runs is not touched.
+// differs, where the model does not fit into memory, or where the chip does not come through the test, or twice not as
+// far as listening, the model before runs again, and at last the one in the app. A new model that listens is confirmed,
+// as is one that begins an update; firmware of your own does that by model_update::slots().confirm(). Power may fail at
+// any moment: the new model counts from the end of lesp_model_update_end() on, and the one that runs is not touched.
 //
 // One update at a time, from one task. Flash is erased and written meanwhile, which stops both cores for up to some
 // tens of milliseconds each time.

@@ -206,15 +206,36 @@ esp_err_t Slots::try_chosen(const Record &record, const streaming::Options &opti
     Record tested = record;
     tested.state = State::kTesting;
     ++tested.tries;
-    esp_err_t error = store(tested);
-    if (error == ESP_OK) {
-        error = test(image_.model(), options);
+    const esp_err_t error = store(tested);
+    return error == ESP_OK ? test(image_.model(), options) : error;
+}
+
+// ESP_ERR_NOT_FOUND: the model that runs is not one that is still to be confirmed.
+esp_err_t Slots::load_unconfirmed(Record *record) const
+{
+    const esp_err_t error = running_ == Slot::kNone ? ESP_ERR_NOT_FOUND : load(record);
+    if (error != ESP_OK) {
+        return error;
     }
-    if (error == ESP_OK) {
-        tested.state = State::kConfirmed;
-        error = store(tested);
+    return record->chosen == running_ && record->state == State::kTesting ? ESP_OK : ESP_ERR_NOT_FOUND;
+}
+
+esp_err_t Slots::confirm()
+{
+    Record record;
+    const esp_err_t error = load_unconfirmed(&record);
+    if (error != ESP_OK) {
+        return error == ESP_ERR_NOT_FOUND ? ESP_OK : error;
     }
-    return error;
+    record.state = State::kConfirmed;
+    return store(record);
+}
+
+esp_err_t Slots::reject()
+{
+    Record record;
+    const esp_err_t error = load_unconfirmed(&record);
+    return error == ESP_OK ? store({.chosen = record.before}) : error;
 }
 
 esp_err_t Slots::begin()
@@ -223,6 +244,10 @@ esp_err_t Slots::begin()
     if (find(Slot::kA) == nullptr || find(Slot::kB) == nullptr) {
         ESP_LOGE(TAG, "there are no partitions model_a and model_b; build with -D MODEL=update");
         return ESP_ERR_NOT_FOUND;
+    }
+    // Else the next start could choose the slot that is written now.
+    if (const esp_err_t error = confirm(); error != ESP_OK) {
+        return error;
     }
     Record record;
     if (const esp_err_t error = load(&record); error != ESP_OK) {

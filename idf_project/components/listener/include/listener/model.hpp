@@ -52,6 +52,9 @@ esp_err_t find_in_app(ModelFiles *files)
     return ESP_OK;
 }
 
+// What menuconfig says under "Memory", as load() takes it.
+streaming::Options choose_memory();
+
 // Loads a model with the choices of menuconfig ("Component config" -> "Listener" -> "Memory"), and prints what it took;
 // on an error the console says in words what is wrong and what to do.
 // ESP_ERR_INVALID_VERSION: the model is for another chip. ESP_ERR_NO_MEM: too little memory; the console says how much

@@ -22,7 +22,8 @@ esp_err_t repeat_golden_windows(const streaming::Model &model, const streaming::
 // That is one number in NVS (namespace "lesp_model", key "slots"), which is written as a whole or not at all: the slot
 // that is chosen, the one before it, the CRC32 of the chosen model, and whether it is new, under test, or confirmed. A
 // model is chosen only when all of it lies in its slot and was read back; a new one is marked as under test before the
-// test begins, so that one that brings the chip down is not tried twice. The first bytes of a slot are written last.
+// test begins, and confirmed when whoever runs it says that it has started; one that does not get there in two starts
+// is left. The first bytes of a slot are written last.
 //
 // Not safe for use from several tasks at once.
 class Slots {
@@ -32,14 +33,22 @@ public:
     // Opens the model that counts; a new one is tested before, and left for the one before it where it fails. The model
     // stays mapped into the address space, and is in `model()`. Without a number in NVS, model_a counts.
     // ESP_ERR_NOT_FOUND: no slot holds a model that can run. ESP_ERR_NO_MEM: no memory, or no address space, for one
-    // that ran before. Else the errors of NVS.
+    // that was confirmed. Else the errors of NVS.
     esp_err_t start(const streaming::Options &options, Test test = repeat_golden_windows);
+
+    // The model of start() works, not in its test only: a new one counts for good. ESP_OK also where there is nothing
+    // to confirm. Errors of NVS.
+    esp_err_t confirm();
+
+    // The model of start() does not work after all: where it is not confirmed yet, the next start takes the one before.
+    // ESP_ERR_NOT_FOUND: it is confirmed, or none runs. Else the errors of NVS.
+    esp_err_t reject();
 
     // Which slot runs, and its model; kNone and an empty one before start, and after one that failed.
     Slot running() const { return running_; }
     const streaming::Model &model() const { return image_.model(); }
 
-    // As lesp_model_update.h says of the functions of C.
+    // As lesp_model_update.h says of the functions of C; begin() confirms the model that runs.
     esp_err_t begin();
     esp_err_t write(std::span<const std::uint8_t> bytes);
     esp_err_t end();
@@ -79,6 +88,7 @@ private:
     static esp_err_t load(Record *record);
     static esp_err_t store(const Record &record);
     static esp_err_t open(Slot slot, Mapping &mapping, streaming::ModelImage &image);
+    esp_err_t load_unconfirmed(Record *record) const;
     esp_err_t try_chosen(const Record &record, const streaming::Options &options, Test test);
     esp_err_t take(std::span<const std::uint8_t> bytes);
     esp_err_t take_header();
