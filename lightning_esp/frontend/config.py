@@ -82,7 +82,9 @@ class FeatureConfig:
         self._require("num_mel_bins", self.num_mel_bins <= _LARGEST_FFT // 2 + 1, "is more than any transform has bins")
         self._require("preemphasis", 0.0 <= self.preemphasis < 1.0, "must be at least 0 and below 1")
         self._require("cepstral_lifter", 0 <= self.cepstral_lifter <= 1e6, "must be from 0 to 1e6")
-        self._require("log_epsilon", 1e-37 <= self.log_epsilon <= 1e30, "must be from 1e-37, the least of float32, to 1e30")
+        self._require(
+            "log_epsilon", 1e-37 <= self.log_epsilon <= 1e30, "must be from 1e-37, the least of float32, to 1e30"
+        )
         # ESP-DL passes both edges on as integers.
         for name in ("low_freq", "high_freq"):
             value = getattr(self, name)

@@ -22,10 +22,10 @@ esp_err_t lesp_threshold_get(const char *label, float *value);
 // Forgets what was set for a class, or for all of them where `label` is NULL. Errors as above.
 esp_err_t lesp_threshold_reset(const char *label);
 
-// Chooses "low", "normal" or "high" for all classes whose threshold was not set. Normal is as the model was exported; low
-// moves each threshold half of its way to 1, high takes a quarter of it away. These are steps, not rates: how many false
-// and missed events they give was measured nowhere.
-// ESP_ERR_NOT_FOUND: no such word. ESP_ERR_NOT_SUPPORTED: scores are no shares of 1, so there is nothing to move in.
+// Chooses "low", "normal" or "high" for all classes whose threshold was not set. Normal is as the model was exported;
+// low moves each threshold half of its way to 1, high takes a quarter of it away. These are steps, not rates: how many
+// false and missed events they give was measured nowhere. ESP_ERR_NOT_FOUND: no such word. ESP_ERR_NOT_SUPPORTED:
+// scores are no shares of 1, so there is nothing to move in.
 esp_err_t lesp_sensitivity_set(const char *name);
 
 // "low", "normal" or "high"; NULL: not started.
