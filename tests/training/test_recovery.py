@@ -20,7 +20,7 @@ DETECTORS = [
     Detector(np.float64(0.25)),
 ]
 OPTIONS: list[Any] = [
-    Streaming(4, ["a.b", "c"], 2, {"x": "stream", "y": "held"}, 3, "native", 0.01),
+    Streaming("auto", ["a.b", "c"], 2, {"x": "stream", "y": "held"}, 3, "native", 0.01, 0.05),
     Calibration(3, 4, 5),
     Quantization("int16", "mse", math.inf, ("a.b",), True, 10.0),
     *(
