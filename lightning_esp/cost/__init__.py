@@ -1,6 +1,6 @@
 """What a model will cost on a chip, estimated before it is flashed: a small model of time, fitted to public figures."""
 
-from lightning_esp.cost.chip import TIMED_CHIPS, Chip, FitError, chip_of
+from lightning_esp.cost.chip import MEGAHERTZ, TIMED_CHIPS, Chip, FitError, chip_of
 from lightning_esp.cost.estimate import (
     Estimate,
     LayerEstimate,
@@ -10,7 +10,7 @@ from lightning_esp.cost.estimate import (
     estimate_stage,
 )
 from lightning_esp.cost.operators import Traffic, traffic_of, work_of
-from lightning_esp.cost.pace import MEGAHERTZ, FrontEndLoad, front_end_us, network_us, share_of_time
+from lightning_esp.cost.pace import FrontEndLoad, front_end_us, network_us, share_of_time
 from lightning_esp.cost.work import Work, convolution
 
 __all__ = [

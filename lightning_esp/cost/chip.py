@@ -29,8 +29,18 @@ Array = npt.NDArray[Any]
 # The chips that figures were published for.
 TIMED_CHIPS = ("esp32s3", "esp32p4")
 
-# No public figure tells what an operator costs a P4 beside its data. The S3's, in the ratio of the clocks, stands in.
-CLOCK_MHZ = {"esp32s3": 240, "esp32p4": 360}
+# Megahertz at which ESP-IDF lets them run at most.
+MEGAHERTZ = {
+    "esp32": 240,
+    "esp32c2": 120,
+    "esp32c3": 160,
+    "esp32c5": 240,
+    "esp32c6": 160,
+    "esp32p4": 360,
+    "esp32s2": 240,
+    "esp32s3": 240,
+    "esp32s31": 320,
+}
 
 REMARKS = {
     "esp32s3": "one of them is of a small streaming model, and the time per operator rests on it",
@@ -116,13 +126,17 @@ class Chip:
 
 def read_figures() -> tuple[Figure, ...]:
     """The public figures that the estimate rests on."""
-    text = (files(__package__) / "figures.csv").read_text(encoding="utf-8")
-    return tuple(_parse(text))
+    return tuple(_parse(read_rows("figures.csv")))
 
 
-def _parse(text: str) -> Iterator[Figure]:
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    for row in csv.DictReader(lines):
+def read_rows(name: str) -> Iterator[dict[str, str]]:
+    """Read a table of this folder, by the names of its columns; lines that begin with `#` tell where its figures are from."""
+    text = (files(__package__) / name).read_text(encoding="utf-8")
+    return csv.DictReader([line for line in text.splitlines() if line and not line.startswith("#")])
+
+
+def _parse(rows: Iterator[dict[str, str]]) -> Iterator[Figure]:
+    for row in rows:
         work = Work(*(int(row[key]) for key in ("calls", "dense", "depthwise", "written")))
         found = {chip: float(row[chip]) for chip in TIMED_CHIPS if row[chip]}
         instructions = float(row["rv32imc"]) if row["rv32imc"] else None
@@ -135,7 +149,8 @@ def chip_of(target: str) -> Chip | None:
     if target not in TIMED_CHIPS:
         return None
     figures = [figure for figure in read_figures() if target in figure.microseconds]
-    call = None if target == "esp32s3" else _call_of_s3() * CLOCK_MHZ["esp32s3"] / CLOCK_MHZ[target]
+    # No public figure tells what an operator costs a P4 beside its data. The S3's, in the ratio of the clocks, stands in.
+    call = None if target == "esp32s3" else _call_of_s3() * MEGAHERTZ["esp32s3"] / MEGAHERTZ[target]
     per_call, dense, depthwise, written, _ = fit(figures, target, call)
     return Chip(target, per_call, dense, depthwise, written, leave_one_out(figures, target, call))
 

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from math import log2
 
 from lightning_esp.config import SOFT_FLOAT_TARGETS
-from lightning_esp.cost.chip import read_figures
+from lightning_esp.cost.chip import MEGAHERTZ, read_figures, read_rows
 from lightning_esp.cost.estimate import Estimate
-
-# Megahertz at which ESP-IDF lets them run at most.
-MEGAHERTZ = {
-    "esp32": 240,
-    "esp32c2": 120,
-    "esp32c3": 160,
-    "esp32c5": 240,
-    "esp32c6": 160,
-    "esp32p4": 360,
-    "esp32s2": 240,
-    "esp32s3": 240,
-    "esp32s31": 320,
-}
 
 POINTS = 512
 
@@ -45,12 +30,8 @@ class FrontEndLoad:
 
 @cache
 def _read() -> dict[tuple[str, str], tuple[float, float]]:
-    text = (files(__package__) / "front_ends.csv").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    return {
-        (row["name"], row["arithmetic"]): (float(row["transform"]), float(row["value"]))
-        for row in csv.DictReader(lines)
-    }
+    rows = read_rows("front_ends.csv")
+    return {(row["name"], row["arithmetic"]): (float(row["transform"]), float(row["value"])) for row in rows}
 
 
 def front_end_us(target: str, load: FrontEndLoad) -> float:
