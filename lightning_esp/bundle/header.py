@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from lightning_esp.bundle.naming import make_identifiers, partition_label, stage_path
 from lightning_esp.bundle.tensors import input_tensors, output_tensors, tensor_bytes
 from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
+from lightning_esp.streaming.model import StreamSpec
 
 _TYPES = {"int8": "kInt8", "int16": "kInt16", "float32": "kFloat32"}
 _HALF_EVEN = ("esp32p4", "esp32s31")
@@ -71,6 +72,11 @@ def render_header(
 def is_half_even(target: str) -> bool:
     """Whether a chip rounds 2.5 to 2 when it quantizes, not to 3."""
     return target in _HALF_EVEN
+
+
+def frame_period_us(spec: StreamSpec) -> int:
+    """Return the whole microseconds from one input frame to the next; 0: not known."""
+    return 0 if spec.frame_period is None else round(spec.frame_period * 1e6)
 
 
 def render_named_header(model: str) -> str:
@@ -163,7 +169,6 @@ def _cache(cache: CacheInfo) -> str:
 
 def _config(quantized: QuantizedModel, model: str, has_labels: bool) -> str:
     spec = quantized.spec
-    period = 0 if spec.frame_period is None else round(spec.frame_period * 1e6)
     rounding = "kHalfToEven" if is_half_even(quantized.target) else "kHalfUp"
     fields = {
         "name": _text(model),
@@ -171,7 +176,7 @@ def _config(quantized: QuantizedModel, model: str, has_labels: bool) -> str:
         "window": spec.window,
         "stride": spec.stride,
         "delay": spec.delay,
-        "frame_period_us": period,
+        "frame_period_us": frame_period_us(spec),
         "rounding": f"streaming::Rounding::{rounding}",
         "inputs": "kInputs",
         "outputs": "kOutputs",

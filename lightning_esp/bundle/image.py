@@ -34,10 +34,11 @@ import numpy as np
 
 from lightning_esp.bundle.audio import FIELDS, KINDS, read_detector
 from lightning_esp.bundle.golden import take_windows
-from lightning_esp.bundle.header import is_half_even, name_parts
+from lightning_esp.bundle.header import frame_period_us, is_half_even, name_parts
 from lightning_esp.bundle.model import MANIFEST, Bundle
 from lightning_esp.bundle.naming import golden_path, partition_label, stage_path
 from lightning_esp.bundle.reader import read_model
+from lightning_esp.bundle.schema import expecting
 from lightning_esp.bundle.tensors import ELEMENT_BYTES, input_tensors, output_tensors, tensor_bytes
 from lightning_esp.config import ARITHMETICS, choose_arithmetic
 from lightning_esp.errors import BundleError
@@ -74,7 +75,9 @@ def pack_image(bundle: Bundle, target: str | None = None, windows: int = WINDOWS
         raise BundleError(
             f"{bundle.path} holds no golden windows, by which the chip tests an update; export with Deployment(golden=True)."
         )
-    sections = {CONFIG: _try_config(bundle, model), GOLDEN: take_windows(path.read_bytes(), windows)}
+    with expecting(bundle.path / MANIFEST):
+        config = _pack_config(bundle.manifest, model)
+    sections = {CONFIG: config, GOLDEN: take_windows(path.read_bytes(), windows)}
     sections |= {FIRST_FILE + index: stage.data for index, stage in enumerate(model.stages)}
     return _join(sections)
 
@@ -95,18 +98,8 @@ def _align(offset: int) -> int:
     return -(-offset // ALIGNMENT) * ALIGNMENT
 
 
-def _try_config(bundle: Bundle, model: QuantizedModel) -> bytes:
-    try:
-        return _pack_config(bundle.manifest, model)
-    except (KeyError, TypeError, ValueError, struct.error) as error:
-        raise BundleError(
-            f"{bundle.path / MANIFEST} has another form than an export gives it ({type(error).__name__}: {error}). Export again."
-        ) from error
-
-
 def _pack_config(manifest: Mapping[str, Any], model: QuantizedModel) -> bytes:
     spec, name = model.spec, manifest["name"]
-    period = 0 if spec.frame_period is None else round(spec.frame_period * 1e6)
     inputs, outputs = input_tensors(model), output_tensors(model)
     caches = sum(len(stage.caches) for stage in model.stages)
     ends = sum(len(stage.inputs) + len(stage.outputs) for stage in model.stages)
@@ -116,7 +109,7 @@ def _pack_config(manifest: Mapping[str, Any], model: QuantizedModel) -> bytes:
         [
             counts,
             _text(name) + _text(model.target),
-            _words(spec.window, spec.stride, spec.delay, period, is_half_even(model.target)),
+            _words(spec.window, spec.stride, spec.delay, frame_period_us(spec), is_half_even(model.target)),
             _tensors(inputs) + _tensors(outputs),
             *(_stage(model, name, index) for index in range(len(model.stages))),
             *(_text(label) for label in manifest["labels"]),

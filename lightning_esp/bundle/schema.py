@@ -6,6 +6,7 @@ A key that is not listed may hold anything. Figures that JSON has no number for 
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import UnionType
@@ -217,7 +218,7 @@ def expecting(what: object) -> Iterator[None]:
     """
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error) as error:
         if isinstance(error, LightningEspError):
             raise
         raise BundleError(
