@@ -11,7 +11,7 @@ from lightning_esp.espdl.model import EspdlModel, Operator, Tensor
 
 # More than any chip addresses: 32 MiB of PSRAM hold fewer values, and no scale of a network is beyond 2^127.
 _MOST_VALUES, _LARGEST_EXPONENT = 1 << 26, 127
-_FOREIGN = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, AssertionError, MemoryError)
+FOREIGN = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, AssertionError, MemoryError)
 
 
 def check_tensors(tensors: dict[str, Tensor], origin: str) -> None:
@@ -73,11 +73,16 @@ def computing(operator: Operator) -> Iterator[None]:
     """
     try:
         yield
-    except _FOREIGN as error:
-        raise EspdlOperatorError(
-            f"{_title(operator)}: its tensors and attributes do not fit each other ({type(error).__name__}: "
-            f"{str(error)[:200]}): the file is damaged. Export it again, and report it if it is as esp-ppq wrote it."
-        ) from error
+    except FOREIGN as error:
+        raise misfit(operator, error) from error
+
+
+def misfit(operator: Operator, error: Exception) -> EspdlOperatorError:
+    """Return the error of an operator over which numpy has raised one of `FOREIGN`."""
+    return EspdlOperatorError(
+        f"{_title(operator)}: its tensors and attributes do not fit each other ({type(error).__name__}: "
+        f"{str(error)[:200]}): the file is damaged. Export it again, and report it if it is as esp-ppq wrote it."
+    )
 
 
 def _title(operator: Operator) -> str:

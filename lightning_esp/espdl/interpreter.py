@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_esp.errors import EspdlError
 from lightning_esp.espdl.arithmetic import ChipRules, chip_rules
-from lightning_esp.espdl.damage import check_order, computing
+from lightning_esp.espdl.damage import FOREIGN, check_order, computing, misfit
 from lightning_esp.espdl.kernels import Kernel, Node, accumulator_peak, build_kernel, make_node
 from lightning_esp.espdl.kernels.cache import StreamingCache, make_cache
 from lightning_esp.espdl.model import Array, EspdlModel, Tensor
@@ -306,8 +306,10 @@ def compute(item: Instruction, values: Mapping[str, Array]) -> dict[str, Array]:
         EspdlOperatorError: An output has another type than the file says.
     """
     assert item.run is not None
-    with computing(item.node.operator):
+    try:  # for each operator of each window, so without a context manager
         results = item.run([values[name] if name else _ABSENT for name in item.node.operator.inputs])
+    except FOREIGN as error:
+        raise misfit(item.node.operator, error) from error
     for tensor, result in zip(item.node.outputs, results, strict=False):
         if tensor is not None and result.dtype != tensor.dtype:
             raise item.node.refuse(f"it makes {result.dtype} for {tensor.name}, but the file says {tensor.dtype}")
