@@ -247,7 +247,7 @@ def add_sound(
     load = FrontEndLoad(config.fft_size, front_end.logarithms, arithmetic)
     proofs = [keeps_up(quantized.estimate, quantized.spec.window, config.frame_period * 1e6, load)]
     if arithmetic == "fixed_point":
-        differences = [compare_with_float(front_end, each.samples) for each in heard]
+        differences = compare_with_float(front_end, [each.samples for each in heard])
         proofs.append(hears_alike(differences, DIFFERENCE_LIMITS[front_end.kind]))
     notes = [f"{proof.name}: {proof.doubt}" for proof in proofs if proof.doubt]
     return replace(

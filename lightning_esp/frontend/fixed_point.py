@@ -11,6 +11,7 @@ would save no time, and 90 dB below a tone they would have lost what the logarit
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import cast
 
@@ -249,15 +250,20 @@ def as_on_chip(front_end: FrontEnd, target: str) -> FrontEnd | FixedPointFrontEn
 
 
 @torch.no_grad()
-def compare_with_float(front_end: FrontEnd, samples: Tensor) -> float:
-    """Return the largest difference between features in fixed point and in float32, before mean and scale.
+def compare_with_float(front_end: FrontEnd, recordings: Iterable[Tensor]) -> list[float]:
+    """Return the largest difference of each recording between features in fixed point and in float32, before mean and scale.
 
     Args:
         front_end: of the training.
-        samples: int16, `[samples]`.
+        recordings: int16, `[samples]` each.
     """
-    fixed = FixedPointFrontEnd(front_end).compute_features(samples)
-    return float((fixed - front_end.compute_features(samples)).abs().max()) if len(fixed) else 0.0
+    fixed_point = FixedPointFrontEnd(front_end)  # once: its tables take longer than a short recording
+
+    def compare(samples: Tensor) -> float:
+        fixed = fixed_point.compute_features(samples)
+        return float((fixed - front_end.compute_features(samples)).abs().max()) if len(fixed) else 0.0
+
+    return [compare(samples) for samples in recordings]
 
 
 def transform_pairs(real: Integers, imaginary: Integers, sines: Integers) -> tuple[Integers, Integers]:

@@ -48,19 +48,19 @@ FRONT_ENDS: dict[str, FrontEnd] = {
 @pytest.mark.parametrize("name", FRONT_ENDS)
 def test_features_are_near_those_in_float(name: str, sound: str) -> None:
     front_end = FRONT_ENDS[name]
-    assert compare_with_float(front_end, SOUNDS[sound]) <= DIFFERENCE_LIMITS[front_end.kind]
+    assert max(compare_with_float(front_end, [SOUNDS[sound]])) <= DIFFERENCE_LIMITS[front_end.kind]
 
 
 def test_ordinary_sound_is_far_below_the_limit() -> None:
     for sound in ("noise", "random", "least noise"):
-        assert compare_with_float(FRONT_ENDS["log-mel"], SOUNDS[sound]) < 1e-3
+        assert max(compare_with_float(FRONT_ENDS["log-mel"], [SOUNDS[sound]])) < 1e-3
 
 
 @pytest.mark.parametrize("name", ["log-mel", "mfcc", "spectrogram"])
 def test_recordings_are_within_the_limit(name: str) -> None:
     """The tiny set that is always there; what is said of the usual difference holds for half of it at least."""
     usual = {"log-mel": 3e-3, "mfcc": 1e-2, "spectrogram": 0.1}
-    found = [compare_with_float(FRONT_ENDS[name], torch.from_numpy(read_audio(path)[0])) for path in TINY]
+    found = compare_with_float(FRONT_ENDS[name], [torch.from_numpy(read_audio(path)[0]) for path in TINY])
     assert len(found) > 10
     assert max(found) <= DIFFERENCE_LIMITS[FRONT_ENDS[name].kind]
     assert np.median(found) <= usual[name]
@@ -72,9 +72,9 @@ def test_shared_recordings_are_within_the_limit(folder: str) -> None:
     paths = sorted(path for path in (SHARED / folder).rglob("*") if path.suffix in (".wav", ".flac", ".ogg"))
     front_end = FRONT_ENDS["log-mel"]
     audio = [read_audio(path) for path in paths[:: -(-len(paths) // 20)]]
-    found = [
-        compare_with_float(front_end, torch.from_numpy(samples[:80000])) for samples, rate in audio if rate == 16000
-    ]
+    found = compare_with_float(
+        front_end, [torch.from_numpy(samples[:80000]) for samples, rate in audio if rate == 16000]
+    )
     assert found
     assert max(found) <= DIFFERENCE_LIMITS["Fbank"]
 
