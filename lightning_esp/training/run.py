@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +17,8 @@ from lightning_esp.errors import CheckpointError, ConfigurationError
 from lightning_esp.training.script import FitCall, run_script
 from lightning_esp.training.sources import is_user_defined
 
-_Load = Callable[[], tuple[dict[str, Any], bool]]
+Trust = Callable[[str], bool]
+"""Whether to read a checkpoint all the same, for a reason to doubt it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class FinishedRun:
 
 
 def read_run(
-    checkpoint: Path, recipe: Path, arguments: Sequence[str] = (), trust: Callable[[str], bool] = lambda reason: False
+    checkpoint: Path, recipe: Path, arguments: Sequence[str] = (), trust: Trust = lambda reason: False
 ) -> FinishedRun:
     """Build what trained a checkpoint. The recipe is run up to its `fit`.
 
@@ -60,25 +60,25 @@ def read_run(
         if not path.is_file():
             raise ConfigurationError(f"{path} is not a file; name a checkpoint, and --recipe the file that trained it.")
     with _keep_main():
-        call, saved = None, partial(_load, checkpoint, trust)
+        call = None
         if not arguments:
             source, call = run_script(recipe, recipe.stem, ())
             classes = _find_classes(source, recipe)
             if call is None and classes is not None:
-                return _build(checkpoint, recipe, saved, *classes)
+                return _build(checkpoint, recipe, trust, *classes)
         call = call or run_script(recipe, "__main__", arguments)[1]
         if call is None:
             raise ConfigurationError(
                 f"{recipe} defines no single LightningModule with data of its own, and trained nothing when it was run. Name the "
                 "file that trained the checkpoint; its arguments go behind `--`."
             )
-        return _restore(checkpoint, recipe, saved, call)
+        return _restore(checkpoint, recipe, trust, call)
 
 
-def _build(checkpoint: Path, recipe: Path, saved: _Load, module_class: Any, data_class: Any) -> FinishedRun:
+def _build(checkpoint: Path, recipe: Path, trust: Trust, module_class: Any, data_class: Any) -> FinishedRun:
     """Make module and datamodule from their classes and the options of the run."""
     config = _read_config(checkpoint.parent.parent / "config.yaml")
-    plain = saved()[1]
+    _, plain = _load(checkpoint, trust)
     try:
         module = module_class.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=plain)
         datamodule = None if data_class is None else data_class(**config.get("data", {}))
@@ -87,9 +87,9 @@ def _build(checkpoint: Path, recipe: Path, saved: _Load, module_class: Any, data
     return FinishedRun(module, datamodule, config.get("export", {}))
 
 
-def _restore(checkpoint: Path, recipe: Path, saved: _Load, call: FitCall) -> FinishedRun:
+def _restore(checkpoint: Path, recipe: Path, trust: Trust, call: FitCall) -> FinishedRun:
     """Give the weights of the checkpoint to the module that the script has made."""
-    content = saved()[0]
+    content, _ = _load(checkpoint, trust)
     try:
         if is_user_defined(call.module, "configure_model"):
             call.module.configure_model()
@@ -106,16 +106,14 @@ def _misfit(checkpoint: Path, recipe: Path, error: Exception) -> ConfigurationEr
     )
 
 
-def _load(checkpoint: Path, trust: Callable[[str], bool]) -> tuple[dict[str, Any], bool]:
+def _load(checkpoint: Path, trust: Trust) -> tuple[dict[str, Any], bool]:
     """Return the content, and whether it is weights and plain values, which no code is needed for."""
     try:
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(checkpoint)
-        if foreign and not trust(
-            f"{checkpoint} holds objects of {', '.join(sorted(foreign)[:4])}, and unpickling them runs code"
-        ):
+        reason = f"{checkpoint} holds objects of {', '.join(sorted(foreign)[:4])} beside its weights, and unpickling them runs code"
+        if foreign and not trust(reason):
             raise CheckpointError(
-                f"{checkpoint} holds objects of {', '.join(sorted(foreign)[:4])} beside its weights, and unpickling them runs "
-                "code. If it is yours, export with --trust; if not, ask for one whose hyperparameters are plain values."
+                f"{reason}. If it is yours, export with --trust; if not, ask for one whose hyperparameters are plain values."
             )
         content = torch.load(checkpoint, map_location="cpu", weights_only=not foreign)
     except CheckpointError:
