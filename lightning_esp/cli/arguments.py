@@ -39,6 +39,20 @@ def make_place(option: str, path: Path) -> Path:
     return path
 
 
+def write_file(option: str, path: Path, data: bytes) -> Path:
+    """Write a file that an option names, making its folder, and return its path.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+    path = make_place(option, path)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise cannot_write(option, path, error) from None
+    return path
+
+
 def cannot_write(option: str, path: Path, error: OSError) -> ConfigurationError:
     """Return the error of a file that an option names and that cannot be written."""
     return ConfigurationError(f"{option} {path} cannot be written ({error.strerror}); name a place that can.")

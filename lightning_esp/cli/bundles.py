@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_esp.cli.arguments import cannot_write, make_place
+from lightning_esp.cli.arguments import write_file
 from lightning_esp.errors import BundleError, EspdlFormatError
 
 if TYPE_CHECKING:
@@ -119,13 +119,9 @@ def run_report(options: argparse.Namespace) -> int:
     from lightning_esp.bundle.writer import render_page
 
     bundle = read_bundle(options.bundle)
-    path = make_place("--output", options.output or bundle.path.with_name(f"{bundle.path.name}.html"))
+    default = bundle.path.with_name(f"{bundle.path.name}.html")
     page = render_page(bundle.manifest, bundle.report)
-    try:
-        path.write_bytes(page)
-    except OSError as error:
-        raise cannot_write("--output", path, error) from None
-    print(path)
+    print(write_file("--output", options.output or default, page))
     return 0
 
 

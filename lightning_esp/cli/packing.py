@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lightning_esp.cli.arguments import cannot_write, make_place
+from lightning_esp.cli.arguments import write_file
 
 
 def add_commands(commands: Any) -> None:
@@ -31,10 +31,6 @@ def run_pack(options: argparse.Namespace) -> int:
     data = pack_image(bundle, options.target)
     image = read_image(data)
     default = bundle.path / f"{image.name}-{image.target}.lesp"
-    path = make_place("--output", options.output or default)
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise cannot_write("--output", path, error) from None
+    path = write_file("--output", options.output or default, data)
     print(f"{path}: {image.name} for {image.target}, {len(data)} bytes, CRC32 {image.crc:08x}")
     return 0
