@@ -86,8 +86,7 @@ esp_err_t FixedPointFeatures::init(const FrontEndConfig &config)
     point_bits_ = static_cast<int>(std::bit_width(points)) - 1;
     const bool fits = points >= 8 && config.use_log_fbank > 0 && config.num_mel_bins > 0 && config.num_ceps > 0 &&
                       (config.kind != FrontEndKind::kMfcc || config.num_ceps <= config.num_mel_bins) &&
-                      config.bands == count_bands(config, pairs_) && config.preemphasis >= 0 &&
-                      config.preemphasis < 1 && config.log_epsilon > 0 &&
+                      config.bands == count_bands(config, pairs_) && streaming::is_computable(config) &&
                       config.mean.size() == static_cast<std::size_t>(config.bands) &&
                       config.scale.size() == config.mean.size();
     if (!fits) {
