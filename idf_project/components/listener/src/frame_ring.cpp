@@ -1,6 +1,7 @@
 #include "listener/frame_ring.hpp"
 
 #include <algorithm>
+#include <bit>
 
 namespace listening {
 
@@ -11,10 +12,7 @@ esp_err_t FrameRing::init(std::size_t frame_size, std::size_t capacity, std::uin
         return ESP_ERR_INVALID_ARG;
     }
     // A power of two, so that positions may wrap around at 2^32.
-    std::size_t rounded = 1;
-    while (rounded < capacity) {
-        rounded *= 2;
-    }
+    const std::size_t rounded = std::bit_ceil(capacity);
     if (!values_.allocate(rounded * frame_size) || !stamps_.allocate(rounded)) {
         return ESP_ERR_NO_MEM;
     }

@@ -26,6 +26,18 @@ lesp_scores_callback_t user_scores = nullptr;
 lesp_read_samples_t user_read_samples = nullptr;
 lesp_read_frame_t user_read_frame = nullptr;
 
+// Says, as long as it lives, that this task is in a function of the user's.
+class Inside {
+public:
+    explicit Inside(std::atomic<TaskHandle_t> &mark) : mark_(mark) { mark_ = xTaskGetCurrentTaskHandle(); }
+    ~Inside() { mark_ = nullptr; }
+    Inside(const Inside &) = delete;
+    Inside &operator=(const Inside &) = delete;
+
+private:
+    std::atomic<TaskHandle_t> &mark_;
+};
+
 bool is_in_callback()
 {
     const TaskHandle_t task = xTaskGetCurrentTaskHandle();
@@ -37,32 +49,26 @@ void call_back(const lesp_event_t *event, void *ctx)
     if (user_event == nullptr) {
         return;
     }
-    calling_back = xTaskGetCurrentTaskHandle();
+    const Inside inside(calling_back);
     user_event(event, ctx);
-    calling_back = nullptr;
 }
 
 void call_back_scores(std::uint32_t model, const float *scores, std::size_t count, void *ctx)
 {
-    calling_back = xTaskGetCurrentTaskHandle();
+    const Inside inside(calling_back);
     user_scores(model, scores, count, ctx);
-    calling_back = nullptr;
 }
 
 esp_err_t read_samples(void *source, std::int16_t *samples, std::size_t count, std::size_t *got)
 {
-    reading = xTaskGetCurrentTaskHandle();
-    const esp_err_t error = user_read_samples(source, samples, count, got);
-    reading = nullptr;
-    return error;
+    const Inside inside(reading);
+    return user_read_samples(source, samples, count, got);
 }
 
 esp_err_t read_frame(void *source, float *values, std::size_t count)
 {
-    reading = xTaskGetCurrentTaskHandle();
-    const esp_err_t error = user_read_frame(source, values, count);
-    reading = nullptr;
-    return error;
+    const Inside inside(reading);
+    return user_read_frame(source, values, count);
 }
 
 // The functions of the user's are called by those above, which say which task is in them.
