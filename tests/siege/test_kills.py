@@ -16,12 +16,11 @@ from lightning_esp import verify_bundle
 EXPORT = """
 import sys
 import torch
-from torch import nn
 from lightning_esp import export
+from tests.siege.small import make_net
 
 torch.manual_seed(int(sys.argv[2]))
-net = nn.Sequential(nn.ConstantPad1d((2, 0), 0.0), nn.Conv1d(4, 8, 3), nn.ReLU(), nn.Conv1d(8, 3, 1))
-export(net, [torch.randn(4, 220) for _ in range(4)], sys.argv[1])
+export(make_net(), [torch.randn(4, 220) for _ in range(4)], sys.argv[1])
 """
 
 

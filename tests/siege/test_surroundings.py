@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from lightning_esp import Bundle, export
+from tests.siege.small import make_net
 
 SCRIPT = """
 import sys
@@ -26,7 +26,7 @@ make(Path(sys.argv[1]))
 
 def make(place: Path) -> Bundle:
     generator = torch.Generator().manual_seed(3)
-    net = nn.Sequential(nn.ConstantPad1d((2, 0), 0.0), nn.Conv1d(4, 8, 3), nn.ReLU(), nn.Conv1d(8, 3, 1)).float()
+    net = make_net().float()
     for parameter in net.parameters():
         with torch.no_grad():
             parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float32) / 3)
