@@ -17,14 +17,14 @@ CPP := $(wildcard idf_project/*/*.cpp idf_project/*/*.hpp) \
 	$(shell find idf_project/boards idf_project/components tests/cpp \( -name '*.cpp' -o -name '*.hpp' \) -not -name 'model_config.hpp' 2>/dev/null)
 
 # The firmware with all its sources at once, against the stand-ins of ESP-IDF and ESP-DL that the host tests use.
-TIDY := $(wildcard idf_project/components/*/src/*.cpp idf_project/components/model/*.cpp idf_project/main/*.cpp \
-	idf_project/boards/codec/*.cpp idf_project/boards/pins/board/*.cpp)
+TIDY := $(wildcard idf_project/components/*/src/*.cpp idf_project/components/lesp_model/*.cpp idf_project/main/*.cpp \
+	idf_project/boards/codec/*.cpp idf_project/boards/pins/lesp_board/*.cpp)
 TIDY_FLAGS := -std=c++20 -fno-exceptions -fno-rtti -isystem tests/cpp/fake \
 	-DCONFIG_STREAMING_SOURCE_WAV=1 -DCONFIG_STREAMING_SOURCE_MICROPHONE=1 -DEMBEDDED_RECORDING=1 \
 	-DCONFIG_STREAMING_MODEL_PARTITION=1 -DCONFIG_STREAMING_MODEL_SDCARD=1 \
-	-Iidf_project/components/streaming/include -Iidf_project/components/audio/include \
-	-Iidf_project/components/listener/include -Iidf_project/components/model/esp32s3 -Iidf_project/main
-TIDY_FLAGS += -Iidf_project/components/model_update/include -Iidf_project/components/detector_settings/include \
+	-Iidf_project/components/lesp_streaming/include -Iidf_project/components/lesp_audio/include \
+	-Iidf_project/components/lesp_listener/include -Iidf_project/components/lesp_model/esp32s3 -Iidf_project/main
+TIDY_FLAGS += -Iidf_project/components/lesp_model_update/include -Iidf_project/components/lesp_detector_settings/include \
 	-DCONFIG_STREAMING_MODEL_UPDATE=1 -DCONFIG_STREAMING_CONSOLE=1
 
 .PHONY: help install demo test test-full check format bench constraints clean

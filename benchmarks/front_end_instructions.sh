@@ -30,8 +30,8 @@ count() {
         -ffp-contract=off -fno-threadsafe-statics -ffunction-sections -nostdlib -nostartfiles \
         -D_GNU_SOURCE -D__linux__ -D__gnu_linux__ -D__unix__ -include "$work/linux.h" \
         -isystem "$headers/c++/12" -isystem "$headers/c++/12/riscv64-linux-gnu" -isystem "$work" -isystem "$headers" \
-        -I"$components/audio/include" -I"$components/streaming/include" -DKIND="$1" -DBANDS="$2" -DFRAMES="$3" \
-        "$here/front_end/frames.cpp" "$components"/audio/src/fixed_point_*.cpp \
+        -I"$components/lesp_audio/include" -I"$components/lesp_streaming/include" -DKIND="$1" -DBANDS="$2" -DFRAMES="$3" \
+        "$here/front_end/frames.cpp" "$components"/lesp_audio/src/fixed_point_*.cpp \
         -Wl,--gc-sections -L"$picolibc" -lm -lc -lgcc -o "$work/frames"
     qemu-riscv32 -plugin "$work/count.so" "$work/frames" 2>&1
 }

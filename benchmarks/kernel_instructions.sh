@@ -1,6 +1,6 @@
 #!/bin/sh
 # Prints the instructions that ESP-DL's own kernels take on a chip without a floating-point unit, beside what
-# components/streaming makes of them: a change of exponent through floats and with integers, and a convolution of 32
+# components/lesp_streaming makes of them: a change of exponent through floats and with integers, and a convolution of 32
 # channels as ESP-DL compiles it and with unrolled loops. Compiled for rv32imc, counted under QEMU, half the difference
 # between a program that does it three times and one that does it once.
 #
@@ -42,7 +42,7 @@ compile() {
         -fno-rtti -fno-threadsafe-statics -ffunction-sections -fdata-sections \
         -D_GNU_SOURCE -D__linux__ -D__gnu_linux__ -D__unix__ -include "$work/linux.h" \
         -isystem "$headers/c++/12" -isystem "$headers/c++/12/riscv64-linux-gnu" -isystem "$work" -isystem "$headers" \
-        -I"$here/../idf_project/components/streaming/include" -I"$ESP_DL_PATH/dl" -I"$ESP_DL_PATH/dl/base" \
+        -I"$here/../idf_project/components/lesp_streaming/include" -I"$ESP_DL_PATH/dl" -I"$ESP_DL_PATH/dl/base" \
         -I"$ESP_DL_PATH/dl/base/isa" -I"$ESP_DL_PATH/dl/math/include" -I"$ESP_DL_PATH/dl/tensor/include" \
         -I"$ESP_DL_PATH/dl/tool/include" "$@"
 }

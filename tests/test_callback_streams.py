@@ -110,7 +110,7 @@ def test_thresholds_are_chosen_with_the_integer_stream(tmp_path: Path) -> None:
     assert accuracy["carried"] == pytest.approx(sum(carried) / len(words), abs=1e-6)
     assert accuracy["reset"] == pytest.approx(sum(reset) / len(words), abs=1e-6)
     assert accuracy["carried"] > 0.5
-    header = (bundle.path / "components/model/esp32s3/model_config.hpp").read_text()
+    header = (bundle.path / "components/lesp_model/esp32s3/model_config.hpp").read_text()
     written = ", ".join(f"{torch.tensor(threshold).item():.9g}f" for threshold in chosen["thresholds"][:2])
     assert f"kThresholds[] = {{{written}, streaming::kNever}}" in header
     assert ".average = 5" in header

@@ -70,7 +70,7 @@ def make_loader() -> DataLoader:
 
 
 def read_audio(bundle, target="esp32s3") -> tuple[list[np.ndarray], list[np.ndarray]]:
-    data = (bundle.path / f"components/model/{target}/golden/{bundle.name}_audio.bin").read_bytes()
+    data = (bundle.path / f"components/lesp_model/{target}/golden/{bundle.name}_audio.bin").read_bytes()
     assert data[:4] == b"LEA1"
     (count,), offset = struct.unpack_from("<I", data, 4), 8
     samples, features = [], []
@@ -87,7 +87,7 @@ def read_audio(bundle, target="esp32s3") -> tuple[list[np.ndarray], list[np.ndar
 def check_golden_chain(bundle, front_end, waveforms, target="esp32s3") -> None:
     """Golden samples give the golden features, and these the golden inputs."""
     samples, features = read_audio(bundle, target)
-    data = (bundle.path / f"components/model/{target}/golden/{bundle.name}_golden.bin").read_bytes()
+    data = (bundle.path / f"components/lesp_model/{target}/golden/{bundle.name}_golden.bin").read_bytes()
     quantized = read_model(bundle, target)
     record = struct.unpack_from("<I", data, 8)[0]
     window = 0
@@ -132,7 +132,7 @@ def test_a_chip_without_floats_hears_in_fixed_point(tmp_path):
     check_golden_chain(bundle, front_end, waveforms, "esp32s3")
     (_, fixed), (_, floating) = read_audio(bundle, "esp32c3"), read_audio(bundle, "esp32s3")
     assert 0 < np.abs(fixed[0] - floating[0]).max() < 1e-2
-    headers = [(bundle.path / f"components/model/{chip}/model_config.hpp").read_text() for chip in bundle.targets]
+    headers = [(bundle.path / f"components/lesp_model/{chip}/model_config.hpp").read_text() for chip in bundle.targets]
     assert [header.count("Arithmetic::kFixedPoint") for header in headers] == [1, 0]
     (proof,) = [p for p in bundle.manifest["proofs"] if p["name"] == "features in fixed point"]
     assert (proof["target"], proof["state"]) == ("esp32c3", "green")

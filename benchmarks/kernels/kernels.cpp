@@ -43,7 +43,7 @@ static std::int8_t from[kValues], to[kValues];
 static std::int8_t filter[kTaps * kChannels * kChannels];
 static std::int32_t bias[kChannels];
 
-// A change of exponent as ESP-DL does it, and as components/streaming does.
+// A change of exponent as ESP-DL does it, and as components/lesp_streaming does.
 static void assign() {
   dl::TensorBase input({kValues}, from, -6, dl::DATA_TYPE_INT8, false);
   dl::TensorBase output({kValues}, to, -5, dl::DATA_TYPE_INT8, false);

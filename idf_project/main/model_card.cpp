@@ -15,7 +15,7 @@ static esp_err_t check_file(const char *path, const streaming::ModelFile &file)
     audio::FileBytes bytes;
     if (bytes.open(path) != ESP_OK) {
         std::printf(
-            "There is no file %s. Copy components/model/" CONFIG_IDF_TARGET "/%s to the card.\n", path, file.name);
+            "There is no file %s. Copy components/lesp_model/" CONFIG_IDF_TARGET "/%s to the card.\n", path, file.name);
         return ESP_ERR_NOT_FOUND;
     }
     char chunk[256];
@@ -29,7 +29,7 @@ static esp_err_t check_file(const char *path, const streaming::ModelFile &file)
         return ESP_OK;
     }
     std::printf("%s has %u bytes and is not %s of this bundle for " CONFIG_IDF_TARGET
-                ", which has %u. Copy components/model/" CONFIG_IDF_TARGET "/%s to the card.\n",
+                ", which has %u. Copy components/lesp_model/" CONFIG_IDF_TARGET "/%s to the card.\n",
                 path,
                 static_cast<unsigned>(size),
                 file.name,

@@ -28,7 +28,7 @@ static esp_err_t compare(const esp_partition_t &partition, const streaming::Mode
     }
     std::printf("Partition %s does not hold %s of this bundle for " CONFIG_IDF_TARGET
                 ". `idf.py flash` writes it; alone: parttool.py write_partition --partition-name=%s "
-                "--input=components/model/" CONFIG_IDF_TARGET "/%s\n",
+                "--input=components/lesp_model/" CONFIG_IDF_TARGET "/%s\n",
                 file.partition,
                 file.name,
                 file.partition,

@@ -134,7 +134,7 @@ def _model_files(quantized: QuantizedModel, names: Names) -> Iterator[str]:
     for index, stage in enumerate(quantized.stages):
         file = PurePosixPath(stage_path(quantized.target, names.model, names.stages[stage.name])).name
         label = partition_label(names.model, index)
-        # components/model/CMakeLists.txt reads name and partition from this line.
+        # components/lesp_model/CMakeLists.txt reads name and partition from this line.
         yield (
             f"{{.name = {_text(file)}, .partition = {_text(label)}, .bytes = {len(stage.data)}, "
             f".crc = {zlib.crc32(stage.data):#010x}}}"
@@ -145,7 +145,7 @@ def _operators(quantized: QuantizedModel) -> str:
     names = sorted({name for stage in quantized.stages for name in stage.operators})
     if not names:
         return ""
-    # components/model/CMakeLists.txt reads this line.
+    # components/lesp_model/CMakeLists.txt reads this line.
     listed = ", ".join(_text(name) for name in names)
     return f"// What ESP-DL must have.\ninline constexpr std::string_view kOperators[] = {{{listed}}};"
 

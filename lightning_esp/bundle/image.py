@@ -1,6 +1,6 @@
 """One model in one container file: what `model_config.hpp` holds in binary form, the `.espdl` files, and a few golden windows.
 
-A firmware reads it at start (`components/streaming/include/streaming/model_image.hpp`), so another model needs no other
+A firmware reads it at start (`components/lesp_streaming/include/streaming/model_image.hpp`), so another model needs no other
 app. All numbers are little-endian and of 4 bytes. The file starts with the magic `LEMI`, the version of the form, the bytes
 in all and the CRC32 of all that follows: the number of sections, for each its kind, offset and bytes, and the sections, each
 at a multiple of 16 bytes. Kind 1 is the configuration, kind 2 the golden windows (`golden.py`), kind 16 + i the file of stage

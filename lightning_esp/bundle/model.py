@@ -12,11 +12,11 @@ from lightning_esp.verification.model import Verification
 
 Results: TypeAlias = Mapping[str, tuple[QuantizedModel, Verification]]
 
-SCHEMA = "lightning_esp.bundle/1"
+SCHEMA = "lightning_esp.bundle/2"
 MANIFEST = "manifest.json"
 REPORT = "report.json"
 PAGE = "report.html"
-COMPONENT = "components/model"
+COMPONENT = "components/lesp_model"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Whose a file of a bundle is: an export's, which writes it anew, or the user's, from the day it was first written.
 
-The model is the export's: `components/model/<chip>/`, the manifest, the report. All else is a template that becomes the
+The model is the export's: `components/lesp_model/<chip>/`, the manifest, the report. All else is a template that becomes the
 user's. It follows newer templates until it is edited, by the hash that the manifest holds of it.
 """
 

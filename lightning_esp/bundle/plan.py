@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lightning_esp.bundle.model import COMPONENT
 from lightning_esp.bundle.ownership import NEWER, Found, is_generated, look
+from lightning_esp.bundle.renaming import former_folders, is_renamed, rename
 
 OLDER = ".old"
 
@@ -24,7 +25,7 @@ class Plan:
     Args:
         writes: content by path inside the bundle.
         removes: templates that are none any more, outside of the model.
-        keeps: of what lies in `components/model`, its path inside the bundle now, and then.
+        keeps: of what lies in `components/lesp_model`, its path inside the bundle now, and then.
         notices: what the user should know, a line each.
     """
 
@@ -51,6 +52,7 @@ def make_plan(directory: Path, files: Mapping[str, bytes], known: Mapping[str, s
             plan.writes[name] = data
         else:
             _plan_template(plan, directory, name, data, known.get(name))
+    _plan_renamed_files(plan, directory, files, known)
     removes = set(list_obsolete(directory, known, files))
     plan.removes.extend(sorted(name for name in removes if not _is_of_model(name)))
     for name in _list_model(directory):
@@ -72,7 +74,22 @@ def list_obsolete(directory: Path, known: Mapping[str, str], files: Mapping[str,
     found = {name: look(directory, name) for name in known if not is_generated(name)}
     edited = {_part(name) for name, here in found.items() if here.exists and not here.is_one_of(known[name])}
     for name, here in found.items():
-        if name not in files and here.is_one_of(known[name]) and _part(name) not in edited:
+        if name not in files and here.is_one_of(known[name]) and (rename(name) != name or _part(name) not in edited):
+            yield name
+
+
+def list_carried(directory: Path, staged: Path, known: Mapping[str, str], files: Mapping[str, object]) -> Iterator[str]:
+    """Yield what the user has edited in folders that have another name now, and of which there is a copy there.
+
+    Args:
+        directory: of a bundle.
+        staged: where files lie that go into it.
+        known: hashes of its files as they were written.
+        files: paths of the files of the new bundle.
+    """
+    for name in known:
+        data = look(directory, name).data if is_renamed(name, files) else None
+        if data is not None and data in (look(directory, rename(name)).data, look(staged, rename(name)).data):
             yield name
 
 
@@ -95,6 +112,44 @@ def _plan_template(plan: Plan, directory: Path, name: str, data: bytes, old: str
         beside = _find_free(directory, name + NEWER, plan.writes, old, new)
         plan.writes[beside] = data
         plan.notices.append(f"{name} stays as you edited it; the newer template is {beside}.")
+
+
+def _plan_renamed_files(plan: Plan, directory: Path, files: Mapping[str, bytes], known: Mapping[str, str]) -> None:
+    """Decide about the templates of an older bundle whose folders have other names now."""
+    older = [name for name in known if is_renamed(name, files)]
+    for name in older:
+        _plan_renamed(plan, directory, name, known[name])
+    folders = [folder for folder in sorted(former_folders(older)) if look(directory, folder).exists]
+    if folders:
+        names = ", ".join(f"{folder} is {rename(f'{folder}/-').removesuffix('/-')}" for folder in folders)
+        plan.notices.append(
+            f"The components have names of their own now ({names}); where a CMakeLists.txt of yours has one of them in its "
+            f"REQUIRES, or a path to one, write the new name, and run `idf.py fullclean` before the next build."
+        )
+    for folder in folders:
+        if any(name not in known for name in _list_files(directory, folder)):
+            plan.notices.append(f"{folder} holds files of yours, which nothing builds there any more; move them.")
+
+
+def _plan_renamed(plan: Plan, directory: Path, name: str, old: str) -> None:
+    """Decide about one of them: what the user made of it goes along, and what was deleted stays so."""
+    here, now = look(directory, name), rename(name)
+    if not here.exists:
+        if not _is_of_model(now) and not look(directory, now).exists:
+            plan.writes.pop(now, None)
+    elif here.is_one_of(old):
+        return
+    elif here.data is None or is_generated(now) or look(directory, now).exists:
+        plan.notices.append(
+            f"{name} is not what was written, and stays; its place is {now} now, and nothing builds it."
+        )
+    else:
+        template, plan.writes[now] = plan.writes.get(now), here.data
+        plan.removes.append(name)
+        plan.notices.append(f"{name} is {now} now, as you edited it.")
+        if template is not None and not here.is_one_of(hashlib.sha256(template).hexdigest()):
+            plan.writes[now + NEWER] = template
+            plan.notices.append(f"{now} stays as you edited it; the newer template is {now}{NEWER}.")
 
 
 def _plan_model(plan: Plan, directory: Path, name: str, files: Mapping[str, bytes], old: str | None) -> None:
@@ -125,7 +180,11 @@ def _is_free(here: Found, ours: tuple[str | None, ...]) -> bool:
 
 def _list_model(directory: Path) -> Iterator[str]:
     """Yield files and links in the directory of the model by their paths inside the bundle."""
-    for folder, folders, files in os.walk(directory / COMPONENT):
+    return _list_files(directory, COMPONENT)
+
+
+def _list_files(directory: Path, inside: str) -> Iterator[str]:
+    for folder, folders, files in os.walk(directory / inside):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         for name in sorted([*files, *links]):
             yield (Path(folder) / name).relative_to(directory).as_posix()

@@ -129,7 +129,8 @@ def _read_bundle(directory: Path) -> Bundle:
     manifest = _read_json(directory / MANIFEST)
     if manifest.get("schema") != SCHEMA:
         raise BundleError(
-            f"{directory / MANIFEST} has schema {manifest.get('schema')!r}; this version reads {SCHEMA!r}. Export again."
+            f"{directory / MANIFEST} has schema {manifest.get('schema')!r}; this version reads {SCHEMA!r}. Export again to the "
+            f"same directory, which keeps what you edited: lightning-esp export CHECKPOINT --recipe SCRIPT --output {directory}"
         )
     _check_form(directory / MANIFEST, manifest, Manifest)
     _check_files(directory, manifest["files"])

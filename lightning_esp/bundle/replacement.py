@@ -19,7 +19,8 @@ from lightning_esp.bundle.disk import locked, move_file, previous_of, put_direct
 from lightning_esp.bundle.model import COMPONENT, MANIFEST
 from lightning_esp.bundle.ownership import look
 from lightning_esp.bundle.places import check_model_place, check_places
-from lightning_esp.bundle.plan import Plan, list_obsolete, make_plan
+from lightning_esp.bundle.plan import Plan, list_carried, list_obsolete, make_plan
+from lightning_esp.bundle.renaming import find_component
 from lightning_esp.errors import OutputDirectoryError
 
 STAGING = ".lightning_esp.tmp"
@@ -132,12 +133,14 @@ def _stage(directory: Path, plan: Plan) -> None:
 def _finish(directory: Path) -> None:
     """Put what is staged in its place, from wherever an earlier call has stopped."""
     staging = directory / STAGING
+    known, new = read_hashes(directory / MANIFEST), read_hashes(staging / _FILES / MANIFEST)
+    component = find_component(new)  # another one where an older version of the package was killed
     if (staging / _MODEL / _MARK).exists():
         check_model_place(directory)
-        put_directory(staging / _MODEL, directory / COMPONENT)
-    (directory / COMPONENT / _MARK).unlink(missing_ok=True)
-    known, new = read_hashes(directory / MANIFEST), read_hashes(staging / _FILES / MANIFEST)
-    for name in list(list_obsolete(directory, known, new)):
+        put_directory(staging / _MODEL, directory / component)
+    (directory / component / _MARK).unlink(missing_ok=True)
+    obsolete = list_obsolete(directory, known, new)
+    for name in {*obsolete, *list_carried(directory, staging / _FILES, known, new)}:
         _remove(directory, name)
     paths = [path for path in (staging / _FILES).rglob("*") if path.is_file() and not path.is_symlink()]
     names = [path.relative_to(staging / _FILES).as_posix() for path in paths]

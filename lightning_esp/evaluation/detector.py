@@ -1,4 +1,4 @@
-"""The detector: scores per frame become events, exactly as `components/streaming/detector` does it on the chip.
+"""The detector: scores per frame become events, exactly as `components/lesp_streaming/detector` does it on the chip.
 
 All arithmetic is float32, and sums run from the oldest frame to the newest on both sides, so that both take the same
 decisions on the same scores.

@@ -245,7 +245,7 @@ def test_an_operator_that_the_firmware_would_lack_is_found(copy: Path) -> None:
 
 
 def test_changed_golden_windows_are_found(copy: Path) -> None:
-    (path,) = copy.glob("components/model/*/golden/*.bin")
+    (path,) = copy.glob("components/lesp_model/*/golden/*.bin")
     whole = path.read_bytes()
     bump(path, len(whole) - 5)
     rehash(copy)
@@ -259,7 +259,7 @@ def test_changed_golden_windows_are_found(copy: Path) -> None:
 
 
 def test_a_changed_header_is_found(copy: Path) -> None:
-    path = copy / f"components/model/{TARGET}/model_config.hpp"
+    path = copy / f"components/lesp_model/{TARGET}/model_config.hpp"
     path.write_text(path.read_text().replace("kHalfUp", "kHalfToEven"))
     rehash(copy)
     with pytest.raises(ProofError, match=r"the header is what the manifest makes: 1, .*model_config\.hpp, line \d+"):
@@ -322,9 +322,9 @@ def test_a_file_without_a_hash_is_found(copy: Path, left_out: str) -> None:
 
 @pytest.mark.parametrize("name", ["another.espdl", "golden/another.bin"])
 def test_a_file_that_the_firmware_would_embed_is_found(copy: Path, name: str) -> None:
-    (copy / f"components/model/{TARGET}/notes.txt").write_text("mine")
+    (copy / f"components/lesp_model/{TARGET}/notes.txt").write_text("mine")
     verify_bundle(copy)
-    (copy / f"components/model/{TARGET}" / name).write_bytes(b"x")
+    (copy / f"components/lesp_model/{TARGET}" / name).write_bytes(b"x")
     with pytest.raises(BundleError, match=f"{name} is of no export, and the firmware would embed it"):
         verify_bundle(copy)
 

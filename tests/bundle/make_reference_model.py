@@ -1,4 +1,4 @@
-"""Make the reference model of `idf_project/components/model`: the one generated thing in git.
+"""Make the reference model of `idf_project/components/lesp_model`: the one generated thing in git.
 
     python -m tests.bundle.make_reference_model
 
@@ -60,9 +60,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         bundle = Path(temporary) / "bundle"
         export_reference(bundle)
-        folder = PROJECT / "components/model" / TARGET
+        folder = PROJECT / "components/lesp_model" / TARGET
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(bundle / "components/model" / TARGET, folder)
+        shutil.copytree(bundle / "components/lesp_model" / TARGET, folder)
         for table in TABLES:
             shutil.copy(bundle / table, PROJECT / table)
 

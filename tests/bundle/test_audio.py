@@ -20,7 +20,7 @@ from lightning_esp.frontend import LogMel, Mfcc, Spectrogram
 from lightning_esp.verification.model import GoldenAudio
 from tests.bundle import handmade
 
-HEADER = "components/model/esp32s3/model_config.hpp"
+HEADER = "components/lesp_model/esp32s3/model_config.hpp"
 
 
 def make_front_end() -> LogMel:
@@ -87,7 +87,7 @@ def test_a_description_must_be_whole(tmp_path):
 
 def test_golden_samples_are_packed(tmp_path):
     bundle = listening_bundle(tmp_path / "kws")
-    data = (bundle.path / "components/model/esp32s3/golden/model_audio.bin").read_bytes()
+    data = (bundle.path / "components/lesp_model/esp32s3/golden/model_audio.bin").read_bytes()
     magic, recordings, samples, frames, bands = struct.unpack_from("<4s4I", data)
     assert (magic, recordings, samples, frames, bands) == (b"LEA1", 1, 1001, 4, 4)
     assert np.frombuffer(data, "<i2", 1001, 20)[[0, -1]].tolist() == [-500, 500]
@@ -96,12 +96,12 @@ def test_golden_samples_are_packed(tmp_path):
     assert np.array_equal(features, expected)
     assert len(data) == 20 + 2004 + 64
     assert f"kGoldenAudio = {{.data = files::audio_bin, .bytes = {len(data)}}};" in (bundle.path / HEADER).read_text()
-    assert "components/model/esp32s3/golden/model_audio.bin" in bundle.manifest["files"]
+    assert "components/lesp_model/esp32s3/golden/model_audio.bin" in bundle.manifest["files"]
 
 
 def test_private_recordings_stay_private(tmp_path):
     bundle = listening_bundle(tmp_path / "kws", golden=False, detector=Detector(activation="none"))
-    assert not (bundle.path / "components/model/esp32s3/golden").exists()
+    assert not (bundle.path / "components/lesp_model/esp32s3/golden").exists()
     header = (bundle.path / HEADER).read_text()
     assert "kGoldenAudio = {};" in header
     assert "kGoldenEvents = {};" in header

@@ -51,7 +51,7 @@ def test_the_model_comes_back(tmp_path, name):
     assert image.inputs == input_tensors(model)
     assert image.outputs == output_tensors(model)
     assert image.stages == tuple(replace(stage, native_caches=()) for stage in model.stages)
-    header = (bundle.path / "components/model/esp32s3/model_config.hpp").read_text()
+    header = (bundle.path / "components/lesp_model/esp32s3/model_config.hpp").read_text()
     for file, partition, size, crc in image.files:
         assert f'.name = "{file}", .partition = "{partition}", .bytes = {size}, .crc = {crc:#010x}' in header
     assert f"kEstimatedRam = {image.estimated[0]};" in header
@@ -89,7 +89,7 @@ def test_one_chip_of_several(tmp_path, target, half_even):
 @pytest.mark.parametrize(("name", "windows", "kept"), [("kws", 5, 5), ("rnn", 5, 5), ("vad", 100, 20)])
 def test_the_first_golden_windows_go_along(tmp_path, name, windows, kept):
     bundle = write(tmp_path, name)
-    whole = (bundle.path / f"components/model/esp32s3/golden/{name}_golden.bin").read_bytes()
+    whole = (bundle.path / f"components/lesp_model/esp32s3/golden/{name}_golden.bin").read_bytes()
     golden = read_image(pack_image(bundle, windows=windows)).golden
     count, record = struct.unpack_from("<II", whole, 4)
     assert struct.unpack_from("<II", golden, 4) == (kept, record)

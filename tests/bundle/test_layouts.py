@@ -36,7 +36,7 @@ def written(
 
 def read_header(bundle: Bundle) -> dict[str, tuple[list[int], list[int], int, int]]:
     """Shape, layout, exponent and time axis of every tensor in `model_config.hpp`, by name."""
-    text = (bundle.path / f"components/model/{TARGET}/model_config.hpp").read_text()
+    text = (bundle.path / f"components/lesp_model/{TARGET}/model_config.hpp").read_text()
     pattern = (
         r'\{\.name = "([^"]+)", [^{}]*\.exponent = (-?\d+), [^{}]*\.shape = \{([^}]*)\}, '
         r"\.layout = \{([^}]*)\}, \.time_axis = (-?\d+)"

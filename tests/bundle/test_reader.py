@@ -22,9 +22,9 @@ def bundle(tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        "components/model/esp32s3/model_stage_0.espdl",
-        "components/model/esp32s3/model_config.hpp",
-        "components/model/esp32s3/golden/model_golden.bin",
+        "components/lesp_model/esp32s3/model_stage_0.espdl",
+        "components/lesp_model/esp32s3/model_config.hpp",
+        "components/lesp_model/esp32s3/golden/model_golden.bin",
         "report.json",
     ],
 )
@@ -37,13 +37,13 @@ def test_a_changed_file_of_the_model_is_named(bundle, name):
 
 
 def test_a_missing_file_is_named(bundle):
-    (bundle.path / "components/model/esp32s3/model_config.hpp").unlink()
+    (bundle.path / "components/lesp_model/esp32s3/model_config.hpp").unlink()
     with pytest.raises(BundleError, match=r"model_config\.hpp is missing"):
         read_bundle(bundle.path)
 
 
 def test_files_around_the_model_may_change(bundle):
-    (bundle.path / "components/streaming/src/stage.cpp").write_text("mine")
+    (bundle.path / "components/lesp_streaming/src/stage.cpp").write_text("mine")
     (bundle.path / "CMakeLists.txt").unlink()
     (bundle.path / "main/listen.cpp").unlink()
     (bundle.path / "main/listen.cpp").symlink_to("/etc/passwd")
@@ -54,7 +54,7 @@ def test_files_around_the_model_may_change(bundle):
     found = read_bundle(bundle.path)
     assert [str(edit) for edit in found.edits] == [
         "CMakeLists.txt (deleted)",
-        "components/streaming/src/stage.cpp",
+        "components/lesp_streaming/src/stage.cpp",
         "main/listen.cpp",
     ]
     assert read_model(found).stages == read_model(bundle).stages
@@ -73,7 +73,7 @@ def test_a_manifest_may_name_files_in_the_bundle_only(bundle, name):
 
 @pytest.mark.parametrize("target", ["/dev/zero", "../../../../../elsewhere", "model_stage_0.espdl"])
 def test_a_link_may_not_lead_out_of_the_bundle(bundle, target):
-    path = bundle.path / "components/model/esp32s3/model_stage_0.espdl"
+    path = bundle.path / "components/lesp_model/esp32s3/model_stage_0.espdl"
     path.rename(bundle.path.parent / "elsewhere")
     path.symlink_to(target)
     with pytest.raises(BundleError, match=r"model_stage_0\.espdl is (missing|a link to)"):

@@ -20,8 +20,8 @@ def exported(tmp_path_factory):
 
 
 def test_the_committed_model_is_what_an_export_makes(exported):
-    committed = handmade.read_files(PROJECT / "components/model" / TARGET)
-    made = handmade.read_files(exported / "components/model" / TARGET)
+    committed = handmade.read_files(PROJECT / "components/lesp_model" / TARGET)
+    made = handmade.read_files(exported / "components/lesp_model" / TARGET)
     assert committed.keys() == made.keys()
     texts = [name for name in made if name.endswith(".hpp")]
     # Another machine may round a weight otherwise.
@@ -35,4 +35,4 @@ def test_the_committed_model_is_what_an_export_makes(exported):
 
 
 def test_the_committed_model_is_not_copied_into_bundles():
-    assert not [name for name in read_project() if name.startswith("components/model/esp32")]
+    assert not [name for name in read_project() if name.startswith("components/lesp_model/esp32")]

@@ -20,7 +20,7 @@ from lightning_esp.bundle.model import SCHEMA
 from lightning_esp.errors import OutputDirectoryError
 from tests.bundle import handmade
 
-CHIP = "components/model/esp32s3"
+CHIP = "components/lesp_model/esp32s3"
 COUNTED = {"open", "os.rename", "os.mkdir", "os.link", "os.remove", "os.rmdir", "os.chmod", "shutil.rmtree"}
 
 
@@ -29,7 +29,7 @@ def project(version: str, **changes: str | None) -> dict[str, bytes]:
     texts: dict[str, str | None] = {
         f"{CHIP}/model_stage_0.espdl": f"weights {version}",
         f"{CHIP}/golden/model_golden.bin": f"golden {version}",
-        "components/model/CMakeLists.txt": "cmake",
+        "components/lesp_model/CMakeLists.txt": "cmake",
         "report.json": f"report {version}",
         "report.html": f"page {version}",
         "main/listen.cpp": "listen",
@@ -95,7 +95,7 @@ def test_an_edit_that_became_the_template_is_none(tmp_path):
 def test_what_was_deleted_stays_deleted_except_for_the_model(tmp_path):
     replace_directory(tmp_path / "fw", project("1"))
     (tmp_path / "fw/main/listen.cpp").unlink()
-    (tmp_path / "fw/components/model/CMakeLists.txt").unlink()
+    (tmp_path / "fw/components/lesp_model/CMakeLists.txt").unlink()
     (tmp_path / "fw/report.html").unlink()
     newer = project("2", main__listen_dot_cpp="better")
     assert replace_directory(tmp_path / "fw", newer) == ()
@@ -123,7 +123,7 @@ def test_files_in_the_directory_of_the_model_stay_and_edits_of_generated_ones_li
     (model / "link").symlink_to("notes.txt")
     (model / "mine.espdl").write_text("another model")
     (model / "model_stage_0.espdl").write_text("patched")
-    (tmp_path / "fw/components/model/CMakeLists.txt").write_text("mine")
+    (tmp_path / "fw/components/lesp_model/CMakeLists.txt").write_text("mine")
     notices = replace_directory(tmp_path / "fw", project("2"))
     # What the firmware would embed by its suffix has another one.
     assert sorted(path.name for path in model.iterdir()) == [
@@ -137,9 +137,9 @@ def test_files_in_the_directory_of_the_model_stay_and_edits_of_generated_ones_li
     assert os.readlink(model / "link") == "notes.txt"
     assert (model / "model_stage_0.espdl.old").read_text() == "patched"
     assert (model / "model_stage_0.espdl").read_text() == "weights 2"
-    assert (tmp_path / "fw/components/model/CMakeLists.txt").read_text() == "mine"
+    assert (tmp_path / "fw/components/lesp_model/CMakeLists.txt").read_text() == "mine"
     assert len(notices) == 2
-    assert "what was there is components/model/esp32s3/model_stage_0.espdl.old" in notices[1]
+    assert "what was there is components/lesp_model/esp32s3/model_stage_0.espdl.old" in notices[1]
 
 
 def test_a_manifest_that_knows_no_hashes_makes_every_other_file_an_edited_one(tmp_path):
@@ -171,9 +171,9 @@ def test_no_link_is_followed_out_of_the_bundle(tmp_path):
     notices = replace_directory(tmp_path / "fw", project("3", main__listen_dot_cpp="third", main__more_dot_cpp="more"))
     assert handmade.read_files(tmp_path / "shared") == before == {"listen.cpp": b"shared"}
     assert "main/listen.cpp is left alone, since a link leads to it" in notices[0]
-    (tmp_path / "fw/components/model").rename(tmp_path / "model")
-    (tmp_path / "fw/components/model").symlink_to(tmp_path / "model")
-    with pytest.raises(OutputDirectoryError, match=r"components/model' is a link, a file or a volume"):
+    (tmp_path / "fw/components/lesp_model").rename(tmp_path / "model")
+    (tmp_path / "fw/components/lesp_model").symlink_to(tmp_path / "model")
+    with pytest.raises(OutputDirectoryError, match=r"components/lesp_model' is a link, a file or a volume"):
         replace_directory(tmp_path / "fw", project("4"))
 
 
@@ -195,7 +195,7 @@ def test_permissions_stay(tmp_path):
 
 def test_what_did_not_change_is_not_touched(tmp_path):
     replace_directory(tmp_path / "fw", project("1"))
-    names = ("main/listen.cpp", "components/model/CMakeLists.txt")
+    names = ("main/listen.cpp", "components/lesp_model/CMakeLists.txt")
     before = [((tmp_path / "fw" / name).stat().st_ino, (tmp_path / "fw" / name).stat().st_mtime_ns) for name in names]
     replace_directory(tmp_path / "fw", project("2"))
     assert before == [((tmp_path / "fw" / n).stat().st_ino, (tmp_path / "fw" / n).stat().st_mtime_ns) for n in names]

@@ -60,7 +60,7 @@ def test_operators_that_esp_dl_must_have_are_named(tmp_path):
     found = (("Conv", "Add"), ("Add",), ("Gemm",))
     stages = tuple(replace(stage, operators=names) for stage, names in zip(quantized.stages, found, strict=True))
     write_bundle({"esp32s3": (replace(quantized, stages=stages), verification)}, tmp_path / "kws")
-    header = (tmp_path / "kws/components/model/esp32s3/model_config.hpp").read_text()
+    header = (tmp_path / "kws/components/lesp_model/esp32s3/model_config.hpp").read_text()
     assert 'kOperators[] = {"Add", "Conv", "Gemm"};\n' in header
 
 
@@ -68,11 +68,11 @@ def test_a_bundle_is_the_project_with_generated_models(tmp_path):
     write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "kws")
     found = handmade.read_files(tmp_path / "kws")
     generated = {
-        "components/model/esp32s3/bundled_model.hpp",
-        "components/model/esp32s3/golden/model_golden.bin",
-        "components/model/esp32s3/model.hpp",
-        "components/model/esp32s3/model_config.hpp",
-        "components/model/esp32s3/model_stage_0.espdl",
+        "components/lesp_model/esp32s3/bundled_model.hpp",
+        "components/lesp_model/esp32s3/golden/model_golden.bin",
+        "components/lesp_model/esp32s3/model.hpp",
+        "components/lesp_model/esp32s3/model_config.hpp",
+        "components/lesp_model/esp32s3/model_stage_0.espdl",
         "manifest.json",
         "partitions.csv",
         "partitions_model.csv",
@@ -84,7 +84,7 @@ def test_a_bundle_is_the_project_with_generated_models(tmp_path):
     shared = {
         name: data
         for name, data in handmade.read_files(PROJECT).items()
-        if not name.startswith("components/model/esp32")
+        if not name.startswith("components/lesp_model/esp32")
     }
     for name in ("partitions.csv", "partitions_model.csv", "partitions_ota.csv", "partitions_update.csv"):
         shared.pop(name)
@@ -96,7 +96,7 @@ def test_each_target_has_a_folder(tmp_path):
     results = {target: handmade.three_stages(target) for target in ("esp32s3", "esp32p4", "esp32c3")}
     bundle = write_bundle(results, tmp_path / "kws")
     assert set(bundle.targets) == set(results)
-    headers = {t: (tmp_path / f"kws/components/model/{t}/model_config.hpp").read_text() for t in results}
+    headers = {t: (tmp_path / f"kws/components/lesp_model/{t}/model_config.hpp").read_text() for t in results}
     assert "Rounding::kHalfToEven" in headers["esp32p4"]
     assert "Rounding::kHalfUp" in headers["esp32s3"]
     assert "Rounding::kHalfUp" in headers["esp32c3"]
@@ -149,7 +149,7 @@ def test_the_manifest_lists_native_caches_beside_the_others(tmp_path):
     assert (explicit["name"], explicit["form"], explicit["bytes"]) == ("rnn.h", "explicit", 4)
     assert bundle.report["targets"]["esp32s3"]["bytes"]["caches"] == 28
     # The firmware feeds back the explicit one only.
-    header = (bundle.path / "components/model/esp32s3/model_config.hpp").read_text()
+    header = (bundle.path / "components/lesp_model/esp32s3/model_config.hpp").read_text()
     assert "rnn.h" in header
     assert "conv.past" not in header
 
@@ -166,7 +166,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
 def test_golden_windows_hold_the_integers(tmp_path):
     quantized, verification = handmade.three_stages()
     write_bundle({"esp32s3": (quantized, verification)}, tmp_path / "kws")
-    data = (tmp_path / "kws/components/model/esp32s3/golden/model_golden.bin").read_bytes()
+    data = (tmp_path / "kws/components/lesp_model/esp32s3/golden/model_golden.bin").read_bytes()
     magic, windows, size = struct.unpack_from("<4sII", data)
     golden = verification.golden
     assert (magic, windows) == (b"LEG1", 20)
@@ -183,8 +183,8 @@ def test_golden_windows_hold_the_integers(tmp_path):
 
 def test_golden_windows_can_be_left_out(tmp_path):
     write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "kws", Deployment(golden=False))
-    assert not (tmp_path / "kws/components/model/esp32s3/golden").exists()
-    assert "kGolden = {};" in (tmp_path / "kws/components/model/esp32s3/model_config.hpp").read_text()
+    assert not (tmp_path / "kws/components/lesp_model/esp32s3/golden").exists()
+    assert "kGolden = {};" in (tmp_path / "kws/components/lesp_model/esp32s3/model_config.hpp").read_text()
 
 
 @pytest.mark.parametrize("name", ["Kws", "2nd", "a-b", "int", "streaming", ""])
@@ -257,7 +257,7 @@ def test_files_of_the_model_have_partitions_of_their_own(tmp_path):
     whole = int((bundle.path / "partitions.csv").read_text().split(",")[-1], 16)
     assert whole - int(app[4], 16) in range(60000, 0x20000)
     for target, model in (("esp32s3", quantized), ("esp32p4", wide)):
-        folder = bundle.path / "components/model" / target
+        folder = bundle.path / "components/lesp_model" / target
         entries = re.findall(
             r'\{\.name = "(\S+)", \.partition = "(\S+)", \.bytes = (\d+), \.crc = (0x[0-9a-f]{8})\}',
             (folder / "model_config.hpp").read_text(),

@@ -133,7 +133,7 @@ def test_the_manifest_holds_the_estimate_and_says_that_it_is_one(build: Build, t
     assert values["step_us_cut_by_count"]["3"] == round(found.cut_by_count(3) or 0)
     assert (values["ram"], values["psram"], values["flash"]) == (found.ram, found.psram, found.flash)
     assert values["runtime"] == found.runtime
-    header = (bundle.path / "components/model/esp32s3/model_config.hpp").read_text()
+    header = (bundle.path / "components/lesp_model/esp32s3/model_config.hpp").read_text()
     assert f"kEstimatedRam = {found.ram};" in header
     assert f"kEstimatedParameters = {found.psram};" in header
     assert values["error"]["text"] == str(found.error)

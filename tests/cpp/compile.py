@@ -23,7 +23,7 @@ def compile_program(output: Path, sources: Sequence[str], components: Sequence[s
 
     Args:
         output: where it goes.
-        sources: paths below `tests/cpp/src`, or of a component, as `streaming/src/detector.cpp`.
+        sources: paths below `tests/cpp/src`, or of a component, as `lesp_streaming/src/detector.cpp`.
         components: the components whose headers it sees.
         options: further options for the compiler.
     """

@@ -2,7 +2,7 @@
 
     python -m tests.cpp.host_build BUNDLE [TARGET]
 
-does it for any bundle that holds golden windows: its own `components/streaming` and `main`, its own `model_config.hpp`
+does it for any bundle that holds golden windows: its own `components/lesp_streaming` and `main`, its own `model_config.hpp`
 and golden data, with scripts in place of its `.espdl` files.
 """
 

@@ -20,7 +20,7 @@ SOURCES = ("REPLAY", "WAV", "MICROPHONE", "FRAMES")
 LOCATIONS = ("APP", "PARTITION", "SDCARD", "UPDATE")
 TWO_CORES = ("esp32", "esp32p4", "esp32s3", "esp32s31")
 CHIPS_OF = {"esp32_p4_function_ev": ("esp32p4",), "m5_atom_echo": ("esp32",), "pins": CHIPS}  # all others: ESP32-S3
-BOARDS = tuple(sorted(path.parent.parent.name for path in PROJECT.glob("boards/*/board/CMakeLists.txt")))
+BOARDS = tuple(sorted(path.parent.parent.name for path in PROJECT.glob("boards/*/lesp_board/CMakeLists.txt")))
 
 STANDARD = ("algorithm", "atomic", "cstdint", "cstdio", "cstring", "limits", "memory", "span", "string_view")
 
@@ -93,14 +93,14 @@ def choices() -> list[Choice]:
 @lru_cache(None)
 def _parse(board: str, directory: Path) -> Kconfig:
     chips = "\n".join(_CHIP.format(upper=chip.upper(), chip=chip) for chip in CHIPS)
-    folder = PROJECT / "boards" / board / "board"
+    folder = PROJECT / "boards" / board / "lesp_board"
     root = directory / f"Kconfig.{board}"
     single = " || ".join(f"IDF_TARGET_{chip.upper()}" for chip in CHIPS if chip not in TWO_CORES)
     files = {
         "main": PROJECT / "main/Kconfig.projbuild",
-        "listener": PROJECT / "components/listener/Kconfig",
+        "listener": PROJECT / "components/lesp_listener/Kconfig",
         "board": folder / "Kconfig.projbuild",
-        "streaming": PROJECT / "components/streaming/Kconfig",
+        "streaming": PROJECT / "components/lesp_streaming/Kconfig",
     }
     root.write_text(_ROOT.format(chips=chips, single=single, **files))
     return Kconfig(str(root), print_report=False)
@@ -134,7 +134,11 @@ def firmware(headers: Mapping[Choice, str]) -> dict[Choice, list[Path]]:
     found: dict[Choice, list[Path]] = {choice: [] for choice in headers}
     for board in BOARDS:
         rows = {choice: _row(choice, header) for choice, header in headers.items() if choice.board == board}
-        for component in (PROJECT / "main", PROJECT / "components/listener", PROJECT / "boards" / board / "board"):
+        for component in (
+            PROJECT / "main",
+            PROJECT / "components/lesp_listener",
+            PROJECT / "boards" / board / "lesp_board",
+        ):
             sources = _register(component, sorted(set(rows.values())))
             for choice, row in rows.items():
                 found[choice] += sources[row]
@@ -196,7 +200,7 @@ class Compiler:
         folder.mkdir(exist_ok=True)
         (folder / "sdkconfig.h").write_text(header)
         components = PROJECT / "components"
-        includes = [folder, PROJECT / "main", components / "model/esp32s3", *components.glob("*/include")]
+        includes = [folder, PROJECT / "main", components / "lesp_model/esp32s3", *components.glob("*/include")]
         options = [f"-I{path}" for path in includes]
         standard = self.directory / "standard.hpp"
         return self._run(["-fsyntax-only", "-include", standard, *options, "-isystem", SOURCE / "fake", source])

@@ -65,7 +65,7 @@ def read_golden(bundle: Bundle, target: str) -> Golden:
     is the state that came out, and its CRC32 is the golden one.
     """
     quantized = read_model(bundle, target)
-    directory = bundle.path / "components/model" / target / "golden"
+    directory = bundle.path / "components/lesp_model" / target / "golden"
     data = (directory / f"{bundle.name}_golden.bin").read_bytes()
     windows, record_bytes = struct.unpack_from("<II", data, 4)
     has_states, names = data[:4] == MAGIC_WITH_STATES, result_names(quantized)

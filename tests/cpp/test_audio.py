@@ -1,4 +1,4 @@
-"""components/audio on the host, against a stand-in of `dl::audio` that computes features by their definitions."""
+"""components/lesp_audio on the host, against a stand-in of `dl::audio` that computes features by their definitions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tests.cpp.compile import COMPONENTS, compile_program, needs_compiler, run_p
 pytestmark = needs_compiler
 
 SOURCES = [
-    *(f"audio/src/{path.name}" for path in sorted((COMPONENTS / "audio/src").glob("*.cpp"))),
-    "streaming/src/frame_buffer.cpp",
-    "streaming/src/quantization.cpp",
+    *(f"lesp_audio/src/{path.name}" for path in sorted((COMPONENTS / "lesp_audio/src").glob("*.cpp"))),
+    "lesp_streaming/src/frame_buffer.cpp",
+    "lesp_streaming/src/quantization.cpp",
     "fake_audio.cpp",
 ]
 
@@ -23,7 +23,9 @@ def test_parts_without_a_model(tmp_path, sanitizer):
     if sanitizer and not has_thread_sanitizer(tmp_path):
         pytest.skip("the compiler has no thread sanitizer")
     options = (*sanitizer, "-O1", "-pthread")
-    program = compile_program(tmp_path / "units", ["audio_units.cpp", *SOURCES], ["audio", "streaming"], *options)
+    program = compile_program(
+        tmp_path / "units", ["audio_units.cpp", *SOURCES], ["lesp_audio", "lesp_streaming"], *options
+    )
     assert run_program(program, tmp_path / "a.wav") == "PASS audio units\n"
 
 

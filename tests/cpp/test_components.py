@@ -46,7 +46,7 @@ def ask_version(directory, targets, name, manifest):
     (directory / name).mkdir()
     if manifest is not None:
         (directory / name / "idf_component.yml").write_text(manifest)
-    (directory / "streaming").symlink_to(PROJECT / "components/streaming")
+    (directory / "streaming").symlink_to(PROJECT / "components/lesp_streaming")
     (directory / "CMakeLists.txt").write_text(IDF.replace("@TARGETS@", targets))
     (directory / "main.cpp").write_text(MAIN)
     for command in (["cmake", "-S", ".", "-B", "build"], ["cmake", "--build", "build"]):
@@ -76,7 +76,7 @@ def test_versions_agree(tmp_path):
     ]
     main = tmp_path / "main.cpp"
     main.write_text(MAIN.replace("esp_dl_version()", "kProvedEspDl"))
-    assert run_program(compile_program(tmp_path / "proved", [str(main)], ["streaming"])) == ESP_DL_VERSION
+    assert run_program(compile_program(tmp_path / "proved", [str(main)], ["lesp_streaming"])) == ESP_DL_VERSION
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda path: path.name)
@@ -105,4 +105,4 @@ def test_a_manifest_is_yaml_of_the_known_keys(path):
 
 
 def test_components_are_there():
-    assert {path.name for path in COMPONENTS} >= {"audio", "streaming"}
+    assert {path.name for path in COMPONENTS} >= {"lesp_audio", "lesp_streaming"}

@@ -17,7 +17,7 @@ pytestmark = needs_compiler
 @pytest.fixture(scope="module")
 def program(tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("detector") / "detector_cases"
-    return compile_program(output, ["detector_cases.cpp", "streaming/src/detector.cpp"], ["streaming"])
+    return compile_program(output, ["detector_cases.cpp", "lesp_streaming/src/detector.cpp"], ["lesp_streaming"])
 
 
 def test_the_shared_table(program):

@@ -1,4 +1,4 @@
-"""What components/streaming changes in how ESP-DL is built, through CMake, a compiler and a linker.
+"""What components/lesp_streaming changes in how ESP-DL is built, through CMake, a compiler and a linker.
 
 A few files stand in for ESP-DL, in the form of its 3.3.9: a header that registers every operator, and one that includes
 <iostream>. With `ESP_DL_PATH` the header of ESP-DL itself is read as well.
@@ -95,7 +95,7 @@ def project(tmp_path):
     (tmp_path / "main.cpp").write_text(MAIN)
     (tmp_path / "streaming.cpp").write_text(STREAMING)
     (tmp_path / "CMakeLists.txt").write_text(IDF)
-    shutil.copytree(PROJECT / "components/streaming", tmp_path / "streaming")
+    shutil.copytree(PROJECT / "components/lesp_streaming", tmp_path / "streaming")
     return tmp_path
 
 
@@ -193,7 +193,7 @@ def test_stages_compile_with_and_without(tmp_path, option, value):
     (tmp_path / "sdkconfig.h").write_text(
         f"{fake}\n#undef CONFIG_STREAMING_{option}\n#define CONFIG_STREAMING_{option} {value}\n"
     )
-    component = PROJECT / "components/streaming"
+    component = PROJECT / "components/lesp_streaming"
     includes = [f"-I{tmp_path}", f"-I{component / 'include'}", "-isystem", SOURCE / "fake"]
     command = ["c++", *FLAGS, "-fsyntax-only", *includes, component / "src/stage.cpp"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)

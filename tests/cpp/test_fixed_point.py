@@ -79,7 +79,11 @@ def features(tmp_path_factory) -> Features:
     data = b"".join(pack(FRONT_ENDS[name], sounds[sound]) for name, sound in cases)
     (directory / "cases.bin").write_bytes(data)
     program = compile_program(
-        directory / "program", ["fixed_point.cpp", *SOURCES], ["audio", "streaming"], "-O1", "-ffp-contract=off"
+        directory / "program",
+        ["fixed_point.cpp", *SOURCES],
+        ["lesp_audio", "lesp_streaming"],
+        "-O1",
+        "-ffp-contract=off",
     )
     (directory / "golden.bin").write_bytes(make_golden(sounds["rising noise"]))
     files = (directory / name for name in ("cases.bin", "out.bin", "golden.bin"))

@@ -58,16 +58,18 @@ SEEDS["image"] = [b"\0" + _CONFIG]
 
 
 SOURCES_OF = {
-    "image": ["streaming/src/golden.cpp", "streaming/src/model_image.cpp"],
-    "wav": ["audio/src/byte_source.cpp", "audio/src/wav_reader.cpp"],
+    "image": ["lesp_streaming/src/golden.cpp", "lesp_streaming/src/model_image.cpp"],
+    "wav": ["lesp_audio/src/byte_source.cpp", "lesp_audio/src/wav_reader.cpp"],
     "golden": SOURCES,
-    "buffers": ["listener/src/frame_ring.cpp", "streaming/src/frame_buffer.cpp"],
+    "buffers": ["lesp_listener/src/frame_ring.cpp", "lesp_streaming/src/frame_buffer.cpp"],
 }
 
 
 def compile_target(directory: Path, name: str, sources: list[str]) -> Path:
     targets = [str(SOURCE / "fuzz" / file) for file in (f"fuzz_{name}.cpp", "driver.cpp")]
-    return compile_program(directory / name, [*targets, *sources], ["audio", "streaming", "listener"], "-O1")
+    return compile_program(
+        directory / name, [*targets, *sources], ["lesp_audio", "lesp_streaming", "lesp_listener"], "-O1"
+    )
 
 
 def write_seeds(directory: Path, name: str) -> list[Path]:
@@ -86,11 +88,11 @@ def test_no_input_breaks(tmp_path, name, inputs):
 
 def test_a_planted_fault_is_found(tmp_path):
     """A WAV reader that believes the size of the format chunk; the message holds the bytes that show it."""
-    text = (COMPONENTS / "audio/src/wav_reader.cpp").read_text()
+    text = (COMPONENTS / "lesp_audio/src/wav_reader.cpp").read_text()
     trusting = text.replace("std::min<std::uint32_t>(bytes, sizeof(format))", "bytes")
     assert trusting != text
     (tmp_path / "wav_reader.cpp").write_text(trusting)
-    program = compile_target(tmp_path, "wav", ["audio/src/byte_source.cpp", str(tmp_path / "wav_reader.cpp")])
+    program = compile_target(tmp_path, "wav", ["lesp_audio/src/byte_source.cpp", str(tmp_path / "wav_reader.cpp")])
     done = subprocess.run([program, str(FEW), *write_seeds(tmp_path, "wav")], capture_output=True, text=True)
     assert done.returncode != 0
     (found,) = re.findall(r"input \d+ fails:((?: \w\w)+)\n", done.stderr)

@@ -14,7 +14,7 @@ from tests.cpp.compile import compile_program, needs_compiler, run_program
 
 pytestmark = needs_compiler
 
-SOURCES = ["image_units.cpp", "streaming/src/model_image.cpp", "streaming/src/golden.cpp"]
+SOURCES = ["image_units.cpp", "lesp_streaming/src/model_image.cpp", "lesp_streaming/src/golden.cpp"]
 
 
 def handmade_bundle(directory, name):
@@ -50,6 +50,6 @@ def test_it_is_the_compiled_model(tmp_path, name):
     bundle = BUNDLES[name](tmp_path / name)
     (target,) = bundle.targets
     (tmp_path / "model.lesp").write_bytes(pack_image(bundle))
-    include = f"-I{bundle.path / 'components/model' / target}"
-    program = compile_program(tmp_path / "program", SOURCES, ["streaming"], "-O1", include)
+    include = f"-I{bundle.path / 'components/lesp_model' / target}"
+    program = compile_program(tmp_path / "program", SOURCES, ["lesp_streaming"], "-O1", include)
     assert run_program(program, tmp_path / "model.lesp") == "PASS image\n"

@@ -62,7 +62,7 @@ def test_every_configuration_compiles(headers, compiler):
 def test_an_option_that_is_hidden_is_noticed(headers, compiler):
     """The microphone's driver under a source for which menuconfig asks no pins."""
     replay = headers[Choice("pins", "esp32s3", "REPLAY", "APP")]
-    driver = PROJECT / "boards/pins/board/i2s_microphone.cpp"
+    driver = PROJECT / "boards/pins/lesp_board/i2s_microphone.cpp"
     assert "CONFIG_MICROPHONE_CLOCK_PIN" in compiler.compile(driver, replay)
 
 

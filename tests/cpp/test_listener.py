@@ -1,4 +1,4 @@
-"""components/listener on the host: tasks as threads, and models that say what they hear."""
+"""components/lesp_listener on the host: tasks as threads, and models that say what they hear."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ pytestmark = needs_compiler
 SOURCES = [
     *(
         f"{name}/src/{path.name}"
-        for name in ("audio", "streaming")
+        for name in ("lesp_audio", "lesp_streaming")
         for path in sorted((COMPONENTS / name / "src").glob("*.cpp"))
     ),
     *(
-        f"listener/src/{path.name}"
-        for path in sorted((COMPONENTS / "listener/src").glob("*.cpp"))
+        f"lesp_listener/src/{path.name}"
+        for path in sorted((COMPONENTS / "lesp_listener/src").glob("*.cpp"))
         if path.name != "bundled.cpp"
     ),
     *("fake_audio.cpp", "fake_dl.cpp", "fake_idf.cpp", "fake_services.cpp"),
-    "../boards/pins/board/no_microphone.cpp",
+    "../boards/pins/lesp_board/no_microphone.cpp",
 ]
 
 
@@ -31,5 +31,5 @@ def test_listener(tmp_path, sanitizer):
         pytest.skip("the compiler has no thread sanitizer")
     options = (*sanitizer, "-O1", "-pthread")
     sources = ["listener_units.cpp", *SOURCES]
-    program = compile_program(tmp_path / "units", sources, ["audio", "streaming", "listener"], *options)
+    program = compile_program(tmp_path / "units", sources, ["lesp_audio", "lesp_streaming", "lesp_listener"], *options)
     assert run_program(program).endswith("\nPASS listener\n")  # behind what loading says

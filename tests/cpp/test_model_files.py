@@ -1,4 +1,4 @@
-"""A model in a build folder that another one was built in, through the CMake of components/model and ninja.
+"""A model in a build folder that another one was built in, through the CMake of components/lesp_model and ninja.
 
 ESP-IDF's and ESP-DL's own functions are stood in for by a few lines each.
 """
@@ -86,7 +86,7 @@ def test_another_model_takes_the_place_of_the_one_before(tmp_path):
     (tmp_path / "esp-dl/embed.cmake").write_text(EMBED)
     (tmp_path / "main.cpp").write_text(MAIN)
     (tmp_path / "model/model.cpp").write_text('#include "model_config.hpp"\nconst char *used = model_file;\n')
-    shutil.copy(PROJECT / "components/model/CMakeLists.txt", tmp_path / "model")
+    shutil.copy(PROJECT / "components/lesp_model/CMakeLists.txt", tmp_path / "model")
     folder = tmp_path / "model/esp32s3"
     write_model(folder, "first", "one")
     assert build(tmp_path) == "one\n"

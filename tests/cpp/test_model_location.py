@@ -29,7 +29,7 @@ def firmware(tmp_path_factory):
     quantized, verification = handmade.three_stages()
     result = (with_scripts(quantized, verification.golden), verification)
     bundle = write_bundle({"esp32s3": result}, directory / NAME, Deployment(name=NAME))
-    folder = bundle.path / "components/model/esp32s3"
+    folder = bundle.path / "components/lesp_model/esp32s3"
     entries = re.findall(r'\.name = "(\S+)", \.partition = "(\S+)"', (folder / "model_config.hpp").read_text())
     files = {label: (name, (folder / name).read_bytes()) for name, label in entries}
     return build(directory / "build", [bundle.path]), files
@@ -78,7 +78,7 @@ def test_partitions_that_do_not_fit_say_what_to_do(firmware, place):
     partition.write_bytes(b"\xff" * (len(data) + 1000))
     text = replay(program, place)
     assert f"Partition {label} does not hold {name} of this bundle for esp32s3. `idf.py flash` writes it" in text
-    assert f"--partition-name={label} --input=components/model/esp32s3/{name}\nFAIL ESP_ERR_INVALID_CRC" in text
+    assert f"--partition-name={label} --input=components/lesp_model/esp32s3/{name}\nFAIL ESP_ERR_INVALID_CRC" in text
     partition.write_bytes(data[:-7])
     text = replay(program, place)
     assert f"{name} takes {len(data)} bytes, it has {len(data) - 7}, 7 are missing.\nFAIL ESP_ERR_INVALID_SIZE" in text
@@ -110,4 +110,4 @@ def test_a_card_that_lacks_a_file_says_which(firmware, place):
     assert text == "The SD card cannot be mounted (ESP_ERR_TIMEOUT). Is one in the slot?\nFAIL ESP_ERR_TIMEOUT\n"
     shutil.rmtree(place / "card")
     text = replay(program, place)
-    assert re.search(r"There is no file card/\S+\. Copy components/model/esp32s3/\S+ to the card\.\nFAIL", text)
+    assert re.search(r"There is no file card/\S+\. Copy components/lesp_model/esp32s3/\S+ to the card\.\nFAIL", text)

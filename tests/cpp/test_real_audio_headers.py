@@ -1,4 +1,4 @@
-"""components/audio against the headers of ESP-DL itself and of its component dl_fft, where both are named by environment.
+"""components/lesp_audio against the headers of ESP-DL itself and of its component dl_fft, where both are named by environment.
 
 `ESP_DL_PATH` names the folder `esp-dl` of a checkout of ESP-DL 3.3.9, `DL_FFT_PATH` its folder `tools/dl_fft`.
 """
@@ -20,7 +20,7 @@ AUDIO_INCLUDES = [*INCLUDES, "audio/common", "audio/speech_features", "dl/base/i
 
 
 @pytest.mark.skipif(None in (ESP_DL, DL_FFT), reason="ESP_DL_PATH and DL_FFT_PATH name no checkout of ESP-DL")
-@pytest.mark.parametrize("source", sorted(path.name for path in (COMPONENTS / "audio/src").glob("*.cpp")))
+@pytest.mark.parametrize("source", sorted(path.name for path in (COMPONENTS / "lesp_audio/src").glob("*.cpp")))
 def test_every_call_exists_in_esp_dl(tmp_path, source):
     assert ESP_DL is not None
     assert DL_FFT is not None
@@ -38,7 +38,7 @@ def test_every_call_exists_in_esp_dl(tmp_path, source):
     folders.append(Path(DL_FFT) / "base/isa")
     flags = ["-fsyntax-only", "-std=gnu++20", "-Wall", "-Wextra", "-Werror", "-fno-exceptions", "-fno-rtti"]
     system = [argument for folder in folders for argument in ("-isystem", folder)]
-    own = [f"-I{COMPONENTS / name / 'include'}" for name in ("audio", "streaming")]
-    command = ["c++", *flags, "-include", "cassert", *system, *own, COMPONENTS / "audio/src" / source]
+    own = [f"-I{COMPONENTS / name / 'include'}" for name in ("lesp_audio", "lesp_streaming")]
+    command = ["c++", *flags, "-include", "cassert", *system, *own, COMPONENTS / "lesp_audio/src" / source]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -39,7 +39,9 @@ INCLUDES += ["dl/base/isa", "dl/module/include", "fbs_loader/include"]
 
 
 @pytest.mark.skipif(ESP_DL is None, reason="ESP_DL_PATH names no checkout of ESP-DL")
-@pytest.mark.parametrize("source", sorted(path.name for path in (PROJECT / "components/streaming/src").glob("*.cpp")))
+@pytest.mark.parametrize(
+    "source", sorted(path.name for path in (PROJECT / "components/lesp_streaming/src").glob("*.cpp"))
+)
 def test_every_call_exists_in_esp_dl(tmp_path, source):
     assert ESP_DL is not None
     for name, text in STUBS.items():
@@ -61,7 +63,7 @@ def test_every_call_exists_in_esp_dl(tmp_path, source):
         "-fno-exceptions",
         "-fno-rtti",
     ]
-    component = PROJECT / "components/streaming"
+    component = PROJECT / "components/lesp_streaming"
     command = ["c++", *flags, *system, "-I", component / "include", component / "src" / source]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -13,7 +13,7 @@ from tests.cpp.compile import COMPONENTS, SOURCE, compile_program, needs_compile
 from tests.cpp.test_real_headers import INCLUDES, STUBS
 
 ESP_DL = os.environ.get("ESP_DL_PATH")
-SOURCES = ["requantize_cases.cpp", "streaming/src/requantize.cpp", "fake_dl.cpp"]
+SOURCES = ["requantize_cases.cpp", "lesp_streaming/src/requantize.cpp", "fake_dl.cpp"]
 # What the sources of ESP-DL want beside what its headers want; nothing of it runs here.
 FURTHER = {
     "esp_random.h": "#include <stddef.h>\n#include <stdint.h>\nuint32_t esp_random(void);\nvoid esp_fill_random(void *, size_t);\n",
@@ -30,7 +30,7 @@ FURTHER = {
 
 @needs_compiler
 def test_every_value_is_rounded_half_up_and_saturates(tmp_path):
-    program = compile_program(tmp_path / "cases", SOURCES, ["streaming"], "-O1")
+    program = compile_program(tmp_path / "cases", SOURCES, ["lesp_streaming"], "-O1")
     assert run_program(program) == "0 differ\n"
 
 
@@ -40,12 +40,12 @@ def test_every_value_is_rounded_half_up_and_saturates(tmp_path):
     [("from[i] + half", "from[i]"), ("std::min(-shift, 15)", "std::min(-shift, 14)"), ("shift, 30", "shift, 15")],
 )
 def test_another_rule_is_noticed(tmp_path, right, wrong):
-    header = (COMPONENTS / "streaming/include/streaming/requantize.hpp").read_text()
+    header = (COMPONENTS / "lesp_streaming/include/streaming/requantize.hpp").read_text()
     assert right in header
     (tmp_path / "streaming").mkdir()
     (tmp_path / "streaming/requantize.hpp").write_text(header.replace(right, wrong))
     with pytest.raises(AssertionError):
-        run_program(compile_program(tmp_path / "cases", SOURCES, ["streaming"], "-O1", f"-I{tmp_path}"))
+        run_program(compile_program(tmp_path / "cases", SOURCES, ["lesp_streaming"], "-O1", f"-I{tmp_path}"))
 
 
 @needs_compiler
@@ -59,9 +59,9 @@ def test_every_value_is_that_of_esp_dl(tmp_path):
         (tmp_path / name).write_text((SOURCE / "fake" / name).read_text())
     shutil.copytree(SOURCE / "fake/freertos", tmp_path / "freertos")
     includes = [tmp_path, *(Path(ESP_DL) / name for name in INCLUDES)]
-    own = [f"-I{COMPONENTS / 'streaming/include'}", f"-I{SOURCE / 'src'}", "-DHAS_ESP_DL=1"]
+    own = [f"-I{COMPONENTS / 'lesp_streaming/include'}", f"-I{SOURCE / 'src'}", "-DHAS_ESP_DL=1"]
     flags = ["-std=gnu++20", "-O3", "-ffast-math", "-w", "-fpermissive", "-ffunction-sections"]
-    sources = [SOURCE / "src/requantize_cases.cpp", COMPONENTS / "streaming/src/requantize.cpp"]
+    sources = [SOURCE / "src/requantize_cases.cpp", COMPONENTS / "lesp_streaming/src/requantize.cpp"]
     sources += [Path(ESP_DL) / name for name in ("dl/tensor/src/dl_tensor_base.cpp", "dl/tool/src/dl_tool.cpp")]
     system = [argument for folder in includes for argument in ("-isystem", folder)]
     link = ["-static", "-Wl,--gc-sections", "-Wl,--unresolved-symbols=ignore-all", "-o", tmp_path / "real"]

@@ -7,15 +7,15 @@ from tests.cpp.compile import compile_program, needs_compiler, run_program
 SOURCES = [
     "threshold_units.cpp",
     "fake_flash.cpp",
-    "detector_settings/src/commands.cpp",
-    "detector_settings/src/thresholds.cpp",
-    "streaming/src/golden.cpp",
+    "lesp_detector_settings/src/commands.cpp",
+    "lesp_detector_settings/src/thresholds.cpp",
+    "lesp_streaming/src/golden.cpp",
 ]
 
 
 @needs_compiler
 def test_thresholds_are_kept_and_checked(tmp_path):
-    program = compile_program(tmp_path / "program", SOURCES, ["detector_settings", "streaming"])
+    program = compile_program(tmp_path / "program", SOURCES, ["lesp_detector_settings", "lesp_streaming"])
     printed = run_program(program)
     assert printed.endswith("PASS thresholds\n")
     assert "> threshold stop 0.75 \nstop 0.75, set\n" in printed

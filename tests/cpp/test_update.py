@@ -19,9 +19,9 @@ SOURCES = [
     "update_units.cpp",
     "fake_flash.cpp",
     "fake_dl.cpp",
-    "model_update/src/slots.cpp",
-    "model_update/src/update.cpp",
-    *(f"streaming/src/{path.name}" for path in sorted(COMPONENTS.glob("streaming/src/*.cpp"))),
+    "lesp_model_update/src/slots.cpp",
+    "lesp_model_update/src/update.cpp",
+    *(f"lesp_streaming/src/{path.name}" for path in sorted(COMPONENTS.glob("lesp_streaming/src/*.cpp"))),
 ]
 
 
@@ -59,7 +59,7 @@ def test_updates_come_through_power_cuts(tmp_path, monkeypatch):
     monkeypatch.setattr(image, "take_windows", lambda data, windows: golden.take_windows(data, 0))
     models.append(pack(tmp_path, "untested", scripted(result)))
     assert max(path.stat().st_size for path in models) < 32 * 1024
-    program = compile_program(tmp_path / "program", SOURCES, ["model_update", "streaming"], "-O1")
+    program = compile_program(tmp_path / "program", SOURCES, ["lesp_model_update", "lesp_streaming"], "-O1")
     assert run_program(program, *models).endswith("PASS update\n")
 
 
@@ -84,7 +84,7 @@ def test_the_update_over_http_of_the_readme(tmp_path, status, stop, expected):
     (tmp_path / "update.c").write_text(block)
     (tmp_path / "file").write_bytes(bytes(5000))
     flags = ["-std=gnu17", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined", "-isystem", SOURCE / "fake"]
-    sources = [tmp_path / "update.c", SOURCE / "src/http_server.c", f"-I{COMPONENTS / 'model_update/include'}"]
+    sources = [tmp_path / "update.c", SOURCE / "src/http_server.c", f"-I{COMPONENTS / 'lesp_model_update/include'}"]
     subprocess.run(["cc", *flags, *sources, "-o", tmp_path / "program"], check=True)
     assert run_program(tmp_path / "program", tmp_path / "file", str(status), str(stop)) == expected
 
@@ -93,6 +93,6 @@ def test_the_update_over_http_of_the_readme(tmp_path, status, stop, expected):
 def test_the_cpp_of_the_readme_compiles(tmp_path):
     (block,) = [text for text in read_blocks("c++") if "model_update" in text]
     (tmp_path / "main.cpp").write_text(block)
-    includes = [f"-I{COMPONENTS / name / 'include'}" for name in ("model_update", "streaming")]
+    includes = [f"-I{COMPONENTS / name / 'include'}" for name in ("lesp_model_update", "lesp_streaming")]
     command = ["c++", "-std=c++20", "-Wall", "-Werror", "-fno-exceptions", "-fsyntax-only", "-isystem", SOURCE / "fake"]
     subprocess.run([*command, *includes, tmp_path / "main.cpp"], check=True)

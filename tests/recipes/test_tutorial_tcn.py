@@ -70,4 +70,4 @@ def test_a_short_fit_exports_three_stages(tmp_path: Path) -> None:
     (target,) = manifest["targets"].values()
     assert [stage["name"] for stage in target["stages"]] == STAGES
     assert all(proof["passed"] for proof in manifest["proofs"])
-    assert len(list((tmp_path / "bundle").glob("components/model/esp32s3/*.espdl"))) == 3
+    assert len(list((tmp_path / "bundle").glob("components/lesp_model/esp32s3/*.espdl"))) == 3

@@ -100,7 +100,7 @@ def test_headings_stay_with_their_tables_in_print() -> None:
 def test_memory_is_what_the_firmware_asks_for_and_flash_counts_golden_files(bundle: Bundle) -> None:
     page = (bundle.path / "report.html").read_text(encoding="utf-8")
     for target in bundle.targets:
-        folder = bundle.path / "components" / "model" / target
+        folder = bundle.path / "components" / "lesp_model" / target
         header = (folder / "model_config.hpp").read_text(encoding="utf-8")
         asked = [int(size) for size in re.findall(r"kEstimated(?:Ram|Parameters) = (\d+)", header)]
         estimate = bundle.manifest["targets"][target]["estimate"]

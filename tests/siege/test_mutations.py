@@ -116,7 +116,7 @@ def test_a_damaged_manifest_is_read_or_refused(bundle: Bundle, tmp_path: Path, c
 @sizes(1500, 100_000)
 def test_damaged_golden_windows_are_read_or_refused(bundle: Bundle, count: int, seed: int) -> None:
     _, quantized = read_both(bundle.path)
-    (path,) = (bundle.path / f"components/model/{quantized.target}").rglob("*_golden.bin")
+    (path,) = (bundle.path / f"components/lesp_model/{quantized.target}").rglob("*_golden.bin")
     data = path.read_bytes()
     assert unpack_golden(quantized, data, "golden").windows
     besiege(lambda rng: unpack_golden(quantized, mutate_bytes(data, rng), "golden"), count, seed)

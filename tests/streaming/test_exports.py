@@ -224,7 +224,7 @@ def test_the_start_value_stands_in_the_manifest_and_in_the_header(tmp_path: Path
     bundle = export(module, recordings, tmp_path / "bundle", quantization=KEEP_RANGE)
     (cache,) = bundle.manifest["targets"]["esp32s3"]["stages"][0]["caches"]
     assert cache["initial"] * 2.0 ** cache["exponent"] == -1.25
-    header = (bundle.path / "components" / "model" / "esp32s3" / "model_config.hpp").read_text()
+    header = (bundle.path / "components" / "lesp_model" / "esp32s3" / "model_config.hpp").read_text()
     assert str(cache["initial"]) in header
     found = simulate(bundle, recordings[1])
     assert isinstance(found, Tensor)

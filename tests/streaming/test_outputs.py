@@ -47,7 +47,7 @@ def test_several_outputs_become_a_bundle(tmp_path: Path, name: str) -> None:
     module, recordings = Outputs(give).eval(), [torch.randn(4, n) for n in (30, 41)]
     bundle = export(module, recordings, tmp_path / "bundle", streaming=Streaming(window=window))
     assert bundle.manifest["streaming"]["outputs"] == [f"output_{i}" for i in range(count)]
-    header = (tmp_path / "bundle/components/model/esp32s3/model_config.hpp").read_text()
+    header = (tmp_path / "bundle/components/lesp_model/esp32s3/model_config.hpp").read_text()
     assert all(f'"output_{i}"' in header for i in range(count))
     with torch.no_grad():
         offline = as_tuple(module(recordings[0][None]))

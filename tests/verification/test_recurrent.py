@@ -86,7 +86,7 @@ def test_the_bundle_carries_states_and_tolerances(build: Build, worker: Worker, 
     verification = prove_integers(built.quantized, built.recordings, worker)
     assert verification.golden.tolerances
     bundle = write_bundle({"esp32s3": (built.quantized, verification)}, tmp_path / "gru", Deployment(name="gru"))
-    data = (bundle.path / "components/model/esp32s3/golden/gru_golden.bin").read_bytes()
+    data = (bundle.path / "components/lesp_model/esp32s3/golden/gru_golden.bin").read_bytes()
     assert data[:4] == b"LEG2"
     read = verify_bundle(bundle)["esp32s3"].golden
     assert read.tolerances == verification.golden.tolerances

@@ -8,12 +8,12 @@ compiler=${CXX:-clang++}
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
 components=idf_project/components
-sources=("$components"/audio/src/*.cpp "$components"/streaming/src/{frame_buffer,golden,model_image,quantization}.cpp "$components"/listener/src/frame_ring.cpp tests/cpp/src/fake_{audio,heap}.cpp)
+sources=("$components"/lesp_audio/src/*.cpp "$components"/lesp_streaming/src/{frame_buffer,golden,model_image,quantization}.cpp "$components"/lesp_listener/src/frame_ring.cpp tests/cpp/src/fake_{audio,heap}.cpp)
 for target in tests/cpp/fuzz/fuzz_*.cpp; do
     name=$(basename "$target" .cpp)
     "$compiler" -std=c++20 -O1 -g -fno-exceptions -fno-rtti -fsanitize=fuzzer,address,undefined \
-        -fno-sanitize-recover=all -isystem tests/cpp/fake -I "$components/audio/include" \
-        -I "$components/streaming/include" -I "$components/listener/include" "$target" "${sources[@]}" -o "$build/$name"
+        -fno-sanitize-recover=all -isystem tests/cpp/fake -I "$components/lesp_audio/include" \
+        -I "$components/lesp_streaming/include" -I "$components/lesp_listener/include" "$target" "${sources[@]}" -o "$build/$name"
     mkdir "$build/corpus_$name"
     if [[ $name == fuzz_wav ]]; then
         # A whole file to start from: one byte for the size of the pieces, then 16 kHz, mono, four samples.

@@ -1,4 +1,4 @@
-// Parts of components/audio that need no model and no front end of an export.
+// Parts of components/lesp_audio that need no model and no front end of an export.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
