@@ -104,6 +104,8 @@ class Streaming:
             StreamingCache operator) or `"auto"` (native where it can be).
         frame_period: seconds from one input frame to the next. None: taken from the front end, where it has one.
         latency: for `window="auto"`: seconds from the start of a sound to the output that answers it, at most.
+        outputs: which tensors to keep of what `forward` returns, by key, field or index, dotted where they lie deeper:
+            `"logits"`, `"0"`, `["out.logits", "vad"]`. None: the only tensor that there is, or all of a flat tuple.
     """
 
     window: int | Literal["auto"] | None = None
@@ -114,6 +116,7 @@ class Streaming:
     caches: Literal["auto", "native", "explicit"] = "auto"
     frame_period: float | None = None
     latency: float | None = None
+    outputs: str | list[str] | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -128,6 +131,17 @@ class Streaming:
             f"Streaming(frame_period={self.frame_period}) must be a positive number of seconds.",
         )
         self._check_stages()
+        self._check_outputs()
+
+    def _check_outputs(self) -> None:
+        if self.outputs is None:
+            return
+        names = [self.outputs] if isinstance(self.outputs, str) else list(self.outputs)
+        _require(
+            len(names) > 0 and all(names) and len(set(names)) == len(names),
+            f"Streaming(outputs={self.outputs!r}) must name at least one tensor that forward returns, and each once; leave it "
+            "out where forward returns a tensor or a flat tuple of them.",
+        )
 
     def _check_latency(self) -> None:
         is_auto = self.window == "auto"

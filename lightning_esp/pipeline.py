@@ -29,6 +29,7 @@ from lightning_esp.streaming.admission import admit
 from lightning_esp.streaming.axes import settle_time
 from lightning_esp.streaming.example import as_example, check_takes_floats
 from lightning_esp.streaming.recordings import check_kinds
+from lightning_esp.streaming.structure import keep
 from lightning_esp.verification import TaskResult, Verification
 from lightning_esp.verification.model import Golden, GoldenAudio
 from lightning_esp.verification.pace import hears_alike, keeps_up
@@ -72,7 +73,7 @@ def export(
         front_end: makes features of samples. The recordings are samples then, `[samples]` each, the module sees the
             features, the firmware computes them as well, and golden data start at samples.
         evaluate: judges the integer stream of a target by the user's own metrics; it gets a module that takes what
-            `module` takes.
+            `module` takes, and returns what it returns.
         streams: long recordings with keywords, as `lightning_esp.evaluation.ValidationStreams` has them; what a detector
             finds in them goes into the report, and `Detector(threshold="auto")` takes its thresholds from them.
         progress: called with a phase, what is done of it, and what there is in all.
@@ -88,6 +89,7 @@ def export(
     check_inputs(recordings, output_dir, deployment, streams is not None)
     notify = progress or (lambda phase, done, total: None)
     module = admit(module).float().cpu()
+    keep(module, streaming.outputs if streaming is not None else None)
     heard, deployment = listen(front_end, recordings, deployment, targets)
     recordings = _plain_of(module, _own(heard, targets[0]) or recordings)
     # The worker imports esp-ppq while the model is converted and calibrated.
@@ -316,7 +318,7 @@ def judge_task(
     ground.progress("evaluate", index, count)
     if task is None:
         assert ground.evaluate is not None
-        task = ground.evaluate(QuantizedStreaming(quantized))
+        task = ground.evaluate(QuantizedStreaming(quantized, structured=True))
     ground.progress("evaluate", index + 1, count)
     if is_lossy(task, quantized):
         effects = rank_modules(ground.model, quantized, ground.recordings, worker=ground.worker)

@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanSquaredError, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from lightning_esp import EspStreamingExport, Streaming
+from lightning_esp.errors import ConversionError
 from lightning_esp.task_metrics import TaskMetrics
 from lightning_esp.training.subject import make_subject
 from tests.models.fake_export import Noisy
@@ -281,3 +283,58 @@ def test_without_targets_the_frames_of_float_and_integers_are_counted(trained: t
         expected[row, column] += 1
     assert torch.equal(counts, expected)
     assert int(counts.diagonal().sum()) < int(counts.sum())
+
+
+class Named(Net):
+    """The same with its scores in a dict, beside the input."""
+
+    streaming_forward = None
+
+    def forward(self, x: Tensor) -> Any:
+        return {"scores": super().forward(x), "input": x}
+
+
+class NamedSpotter(Spotter):
+    """Its steps take the scores out of the dict; `reads` is what else validation takes."""
+
+    reads = "scores"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Named()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return F.cross_entropy(self.net(batch[0])["scores"].mean(2), batch[1])
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        found = self.net(batch[0])
+        self.log("read", found[self.reads].mean())
+        self.val_acc(found["scores"].mean(2), batch[1])
+        self.log("val_acc", self.val_acc)
+
+
+class Curious(NamedSpotter):
+    reads = "input"
+
+
+def run_named(module: Spotter, path: Path, outputs: str) -> EspStreamingExport:
+    callback = EspStreamingExport(
+        output_dir=path / "bundle", dry_run=False, streaming=Streaming(outputs=outputs, time_axis=2)
+    )
+    fit(path, callback, module=module)
+    return callback
+
+
+def test_a_step_that_reads_a_dict_runs_with_the_integers_in_place(tmp_path: Path) -> None:
+    pl.seed_everything(0, verbose=False)
+    callback = run_named(NamedSpotter(), tmp_path, "scores")
+    assert callback.bundle is not None
+    metrics = callback.bundle.manifest["metrics"]["quantized"]["esp32s3"]
+    assert metrics["val_acc"] == callback.bundle.manifest["metrics"]["float"]["val_acc"]
+    assert metrics["output_snr_db"] > 20
+    assert metrics["frame_agreement"] > 0.9
+
+
+def test_a_step_that_reads_what_is_not_kept_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"output 'input' of forward was read.*outputs=\['scores', 'input'\]"):
+        run_named(Curious(), tmp_path, "scores")

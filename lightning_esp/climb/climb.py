@@ -140,7 +140,7 @@ class _Climber:
         assert attempt.quantized is not None
         if self._ground.evaluate is None:
             return TaskResult({}, {})
-        return self._ground.evaluate(QuantizedStreaming(attempt.quantized))
+        return self._ground.evaluate(QuantizedStreaming(attempt.quantized, structured=True))
 
     def _mix(self, best: Attempt) -> None:
         """Keep the costliest modules in int16, more of them step by step."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -33,15 +33,17 @@ class QuantizedStreaming(nn.Module):
         quantized: the model.
         runner: what computes consecutive windows from the initial state, such as an `IntegerPipeline` or esp-ppq's
             `ExecutorStream`; None for the files themselves, whole recordings at once.
+        structured: return what the exported module does, dicts and all; False: a tensor, or a tuple of several.
     """
 
-    def __init__(self, quantized: QuantizedModel, runner: Runner | None = None) -> None:
+    def __init__(self, quantized: QuantizedModel, runner: Runner | None = None, *, structured: bool = False) -> None:
         super().__init__()
+        self.structured = structured
         self.quantized = quantized
         self.runner: Runner = IntegerRecorder(quantized) if runner is None else runner
 
     @torch.no_grad()
-    def forward(self, *arguments: Tensor, **named: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, *arguments: Tensor, **named: Tensor) -> Any:
         """Stream whole recordings from the initial state.
 
         Args:
@@ -49,7 +51,8 @@ class QuantizedStreaming(nn.Module):
             named: the same by name.
 
         Returns:
-            The dequantized output in the offline shape, on the device of the input.
+            The dequantized output in the offline shape, on the device of the input. Where it is structured, what is not kept
+            raises a `ConversionError` when it is used.
         """
         spec = self.quantized.spec
         given = dict(zip((port.name for port in spec.inputs), arguments, strict=False)) | named
@@ -58,6 +61,8 @@ class QuantizedStreaming(nn.Module):
         outputs = self._run(stack_windows(self.quantized, inputs))
         joined = join_stack(self.quantized, outputs, count_frames(spec, inputs))
         found = tuple(joined[port.name].to(device) for port in spec.outputs)
+        if self.structured and spec.structure is not None:
+            return spec.structure.fill(found)
         return found[0] if len(found) == 1 else found
 
     def _run(self, stack: Mapping[str, Array]) -> dict[str, Array]:

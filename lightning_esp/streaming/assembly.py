@@ -16,13 +16,14 @@ from lightning_esp.options import check_arguments
 from lightning_esp.streaming.admission import admit
 from lightning_esp.streaming.axes import name_axis, resolve_time
 from lightning_esp.streaming.boundary import own_errors
-from lightning_esp.streaming.calling import argument_names
+from lightning_esp.streaming.calling import argument_names, call
 from lightning_esp.streaming.contract import Draft, draft_contract, has_contract
 from lightning_esp.streaming.example import name_example
 from lightning_esp.streaming.geometry import Geometry, as_tuple, probe
 from lightning_esp.streaming.memory import look_ahead
 from lightning_esp.streaming.model import Port, Recording, Stage, StreamingModel, StreamSpec, Values
 from lightning_esp.streaming.precision import make_exactly, refresh
+from lightning_esp.streaming.structure import Structure, keep, make_structure, unkept
 from lightning_esp.streaming.window import choose_window, convert_within
 
 
@@ -54,13 +55,20 @@ def convert(
     chip = reference_chip(*map(check_target, targets))
     with own_errors(module):
         module = refresh(admit(module))
+        keep(module, streaming.outputs if streaming is not None else None)
         inputs = name_example(module, example)
         options = resolve_time(module, inputs, streaming or Streaming())
         try:
             model = _convert(module, inputs, options, chip)
         except ConversionError as error:
             raise type(error)(name_axis(str(error), inputs, options)) from error.__cause__
-    return replace(model, spec=replace(model.spec, cache_form=options.caches))
+        structure = _structure(module, inputs, options)
+    return replace(model, spec=replace(model.spec, cache_form=options.caches, structure=structure))
+
+
+def _structure(module: nn.Module, inputs: Values, streaming: Streaming) -> Structure | None:
+    with unkept(module):
+        return make_structure(call(module, {name: value.clone() for name, value in inputs.items()}), streaming.outputs)
 
 
 def _convert(module: nn.Module, inputs: Values, streaming: Streaming, chip: Chip) -> StreamingModel:

@@ -11,6 +11,7 @@ from lightning_esp.config import Streaming
 from lightning_esp.errors import ConversionError
 from lightning_esp.streaming.calling import call
 from lightning_esp.streaming.model import Values
+from lightning_esp.streaming.structure import describe_tensors, option, tensors_in
 
 
 @dataclass(frozen=True)
@@ -33,22 +34,24 @@ def as_tuple(result: object) -> tuple[Tensor, ...]:
         ConversionError: it returned something else.
     """
     results = (result,) if isinstance(result, Tensor) else result
-    if not isinstance(results, tuple | list):
-        raise ConversionError(
-            f"forward returned {_told(result)}; return a tensor or a tuple of tensors, since the outputs of an `.espdl` file "
-            f"have an order{_HINTS.get(type(result).__name__, '')}."
-        )
-    wrong = [f"output {i} is {_told(value)}" for i, value in enumerate(results) if not isinstance(value, Tensor)]
-    if wrong or not results:
-        raise ConversionError(
-            f"forward returned {_told(results)}{', in which ' if wrong else ''}{' and '.join(wrong)}; each output must be a "
-            "tensor of its own. Return one flat tuple of tensors, and leave out what is none, or the state after the last "
-            "frame, which the stream keeps itself."
-        )
-    return tuple(results)
+    if isinstance(results, tuple | list) and results and all(isinstance(value, Tensor) for value in results):
+        return tuple(results)
+    parts = enumerate(results) if isinstance(results, tuple | list) else ()
+    wrong = [f"output {i} is {_told(value)}" for i, value in parts if not isinstance(value, Tensor)]
+    raise ConversionError(
+        f"forward returned {_told(results)}{', in which ' if wrong else ''}{' and '.join(wrong)}{_choices(results)}"
+    )
 
 
-_HINTS = {"dict": ": tuple(outputs.values()), say", "OrderedDict": ": tuple(outputs.values()), say"}
+def _choices(result: object) -> str:
+    """The tensors that there are, and the line that keeps one."""
+    paths = [path for path, _ in tensors_in(result)]
+    if not paths:
+        return "; return a tensor or a tuple of tensors."
+    return (
+        f". Its tensors are {describe_tensors(result)}. Say which the chip is to give, {option(paths[:1])}, or a list of names; "
+        "leave out the state after the last frame, which the stream keeps itself. Or return a tensor or a flat tuple of tensors."
+    )
 
 
 def _told(value: object) -> str:

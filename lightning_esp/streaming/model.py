@@ -6,7 +6,7 @@ The spec is the one source for manifest, C++ header, calibration and simulator.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from math import ceil
@@ -14,6 +14,8 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+from lightning_esp.streaming.structure import Structure
 
 Recording: TypeAlias = "Tensor | Mapping[str, Tensor]"
 Recordings: TypeAlias = "Sequence[Recording]"
@@ -143,6 +145,7 @@ class StreamSpec:
         frame_period: seconds from one input frame to the next, or None.
         cache_form: `"explicit"`, `"native"` or `"auto"`, as in `Streaming.caches`.
         choice: how the window was chosen, where a latency was given.
+        structure: what `forward` returns around its tensors; None where that is a tensor or a flat tuple.
     """
 
     window: int
@@ -156,6 +159,7 @@ class StreamSpec:
     frame_period: float | None = None
     cache_form: Literal["auto", "native", "explicit"] = "explicit"
     choice: WindowChoice | None = None
+    structure: Structure | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def caches(self) -> tuple[Cache, ...]:

@@ -8,6 +8,7 @@ from torch import nn
 
 from lightning_esp.errors import UnsupportedOperatorError
 from lightning_esp.streaming.calling import argument_names
+from lightning_esp.streaming.structure import Keep, option
 from lightning_esp.streaming.trace import Trace, needed, references
 
 # What leaves time by taking frames of it, or the state behind the last one. All else pools, and its own rule refuses that.
@@ -38,9 +39,11 @@ def check_outputs(module: nn.Module, recorded: Trace, inputs: Collection[str]) -
     shape = [1, *recorded.shapes[recorded.outputs[number]][0][1:]]
     takes = f", as forward takes one by its argument {left[0]!r}" if left else ""
     kept = "y" if number == 1 else "the outputs before it"
+    names = next((hook.names for hook in module._forward_hooks.values() if isinstance(hook, Keep)), None)
+    first = option([name for i, name in enumerate(names or map(str, range(len(still)))) if i < number])
     raise UnsupportedOperatorError(
         f"output {number} of {type(module).__name__}, {shape}, has the same size for recordings of every length: it is a cache, "
-        f"a state or the last frame{takes}, and no output per frame. To stream it, return {kept} alone, since the caches of a converted model are "
+        f"a state or the last frame{takes}, and no output per frame. To stream it, return {kept} alone, or keep no other, {first}, since the caches of a converted model are "
         "made for you; or keep yours by hand, streaming_forward(x, cache) -> (y, new cache) with streaming_caches() -> "
         f'{{"cache": ({", ".join(map(str, shape[1:]))})}}, beside a forward that returns y.'
     )

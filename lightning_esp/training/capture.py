@@ -14,6 +14,7 @@ from lightning_esp.config import Streaming
 from lightning_esp.errors import ConfigurationError, DataError
 from lightning_esp.streaming import Recording
 from lightning_esp.streaming.axes import resolve_time, settle_time
+from lightning_esp.streaming.structure import kept
 from lightning_esp.training.lengths import count_frames, find_lengths
 
 
@@ -97,7 +98,8 @@ def tell_time(module: nn.Module, calls: Sequence[Call], streaming: Streaming) ->
         streaming: the user's options.
     """
     first_rows = [{name: value[0] for name, value in call.inputs.items()} for call in calls]
-    told = settle_time(module.eval(), first_rows, streaming)
+    with kept(module.eval(), streaming.outputs):
+        told = settle_time(module, first_rows, streaming)
     return told if told.time_axis is not None else replace(told, time_axis=_padded_axis(calls, streaming))
 
 
@@ -105,7 +107,8 @@ def is_told(module: nn.Module, calls: Sequence[Call], streaming: Streaming) -> b
     """Whether the batches, or the module, tell the axis of time."""
     options = tell_time(module, calls, streaming)
     try:
-        resolve_time(module, {name: value[:1] for name, value in calls[0].inputs.items()}, options)
+        with kept(module, streaming.outputs):
+            resolve_time(module, {name: value[:1] for name, value in calls[0].inputs.items()}, options)
     except ConfigurationError:
         return False
     return True
@@ -159,8 +162,8 @@ def _real_frames(module: nn.Module, call: Call, streaming: Streaming) -> tuple[l
             "recordings, so padding can't be told from data. Give the datamodule a calibration_dataloader() whose batches "
             "hold one recording each, and no lengths."
         )
-    module.eval()
-    options = resolve_time(module, {name: value[:1] for name, value in call.inputs.items()}, streaming)
+    with kept(module.eval(), streaming.outputs):
+        options = resolve_time(module, {name: value[:1] for name, value in call.inputs.items()}, streaming)
     axis, kinds = options.time_axis, options.inputs
     assert axis is not None
     assert kinds is not None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lightning_esp.streaming.geometry import as_tuple
+from lightning_esp.streaming.structure import Keep
 from lightning_esp.training.capture import tensor_arguments
 from lightning_esp.training.lengths import iterate_tensors
 
@@ -34,6 +34,7 @@ class Comparison:
         self._counts: Tensor | None = None
         self._classes = False
         self._stream = stream
+        self._keep = Keep(_kept_names(stream))
         self._forward = module.forward
         self._signature = inspect.signature(module.forward)
         vars(module)["forward"] = self._integer_forward
@@ -61,10 +62,11 @@ class Comparison:
         tensors = tensor_arguments(self._signature, args, kwargs)
         integer, floating = self._stream(**tensors), self._forward(*args, **kwargs)
         self.recordings += len(next(iter(tensors.values())))
-        for a, b in zip(as_tuple(floating), as_tuple(integer), strict=True):
+        ours, theirs = self._keep.take(floating), self._keep.take(integer)
+        for a, b in zip(ours, theirs, strict=True):
             self._signal += float(a.double().square().sum())
             self._noise += float((a.double() - b.double()).square().sum())
-        self._count_frames(as_tuple(floating)[0], as_tuple(integer)[0])
+        self._count_frames(ours[0], theirs[0])
         return integer
 
     def _count_frames(self, floating: Tensor, integer: Tensor) -> None:
@@ -75,6 +77,11 @@ class Comparison:
             self._frames += rows.numel()
             counts = count_decisions(rows, columns, floating.shape[axis])
             self._counts = counts if self._counts is None else self._counts + counts
+
+
+def _kept_names(stream: nn.Module) -> tuple[str, ...] | None:
+    quantized: Any = getattr(stream, "quantized", None)
+    return None if quantized is None or quantized.spec.structure is None else quantized.spec.structure.names
 
 
 def _class_axis(stream: nn.Module, output: Tensor) -> int:

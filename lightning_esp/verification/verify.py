@@ -18,8 +18,10 @@ from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.quantization.process import Worker
 from lightning_esp.quantization.quantizer import with_modules
+from lightning_esp.streaming.copying import copy_module
 from lightning_esp.streaming.model import Recordings, StreamingModel
 from lightning_esp.streaming.recordings import check_kinds, pad_recordings
+from lightning_esp.streaming.structure import keep, keeps
 from lightning_esp.verification.accumulators import accumulators
 from lightning_esp.verification.device import int16_steps, mac_shifts
 from lightning_esp.verification.graph import graph_parity
@@ -63,6 +65,9 @@ def verify(
     """
     check_arguments(verify, module=module, model=model, quantized=quantized, min_snr_db=min_snr_db, worker=worker)
     check_kinds(recordings)
+    if model.spec.structure is not None and not keeps(module):
+        module = copy_module(module)
+        keep(module, model.spec.structure.names)
     proofs, notes = prove_float(module, model, recordings)
     offline = run_offline(module, model, recordings, MAX_RECORDINGS, min_snr_db)
     with nullcontext(worker) if worker is not None else Worker() as running:

@@ -152,14 +152,3 @@ def test_bins_that_may_shrink_by_one_are_not_taken_for_time() -> None:
     module, example = ConvolvedBins(), {"x": torch.randn(1, 40, 20)}
     assert module(example["x"][:, :, :-1]).shape == (1, 40, 3)
     assert resolve_time(module, example, Streaming()).time_axis == 1
-
-
-class Named(nn.Module):
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return {"logits": x}
-
-
-@pytest.mark.parametrize("shape", [(1, 4, 20), (4, 20)])
-def test_a_dictionary_of_outputs_is_refused_for_what_it_is(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ConversionError, match=r"forward returned a dict with the keys"):
-        name_example(Named(), torch.randn(shape))

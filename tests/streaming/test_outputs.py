@@ -62,12 +62,15 @@ def test_several_outputs_become_a_bundle(tmp_path: Path, name: str) -> None:
     [
         (
             (torch.zeros(1), [torch.zeros(1)]),
-            r"a tuple of 2 values, in which output 1 is a list of 1 tensor; .* one flat",
+            r"a tuple of 2 values, in which output 1 is a list of 1 tensor\. .* a flat tuple",
         ),
         ((torch.zeros(1), (torch.zeros(1),) * 2, None), "output 1 is a tuple of 2 tensors and output 2 is None"),
-        ({"score": torch.zeros(1)}, r"a dict with the keys \['score'\]; .* tuple\(outputs\.values\(\)\)"),
+        (
+            {"score": torch.zeros(1)},
+            r"a dict with the keys \['score'\]\. Its tensors are 'score' \[1\]\. .*Streaming\(outputs='score'\)",
+        ),
         (("a", torch.zeros(1)), "output 0 is a str"),
-        ((), "a tuple of 0 tensors; each output must be"),
+        ((), "a tuple of 0 tensors; return a tensor"),
         (None, "forward returned None; return a tensor"),
     ],
 )

@@ -20,7 +20,9 @@ DETECTORS = [
     Detector(np.float64(0.25)),
 ]
 OPTIONS: list[Any] = [
-    Streaming("auto", ["a.b", "c"], 2, {"x": "stream", "y": "held"}, 3, "native", 0.01, 0.05),
+    Streaming(
+        "auto", ["a.b", "c"], 2, {"x": "stream", "y": "held"}, 3, "native", 0.01, 0.05, outputs=["logits", "out.0"]
+    ),
     Calibration(3, 4, 5),
     Quantization("int16", "mse", math.inf, ("a.b",), True, 10.0),
     *(
