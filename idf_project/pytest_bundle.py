@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: The lightning_esp maintainers
+# SPDX-License-Identifier: Apache-2.0
 r"""The self-test of this bundle on a board, by pytest-embedded.
 
     pip install pytest-embedded-idf pytest-embedded-serial-esp

@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // An LED that is on for a second after each event.
 #include "driver/gpio.h"
 #include "esp_timer.h"

@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // Each event as a message of an MQTT broker: topic "heard/<label>", data {"score": 0.912, "ms": 12340}.
 #include <stdio.h>
 

@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // Runs the model of the bundle on the source that menuconfig chose: "Streaming model" -> "Where the frames come from".
 #include <cstdio>
 

@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // The model on an SD card.
 #include "model_files.hpp"
 

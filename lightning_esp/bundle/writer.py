@@ -42,7 +42,8 @@ from lightning_esp.verification.model import Golden
 _log = logging.getLogger(__name__)
 
 # What a build leaves behind where somebody built the project in place.
-_LEFTOVERS = {"build", "managed_components", "dependencies.lock", "sdkconfig", "sdkconfig.old", "__pycache__"}
+_LEFTOVERS = {"build", "managed_components", "sdkconfig", "sdkconfig.old", "__pycache__"}
+_LOCK = "dependencies.lock"  # one for each chip
 
 
 def write_bundle(
@@ -158,7 +159,8 @@ def _label_files(names: Names) -> dict[str, str]:
 
 def _is_shared(path: Path) -> bool:
     inside_model = path.parts[:2] == tuple(COMPONENT.split("/"))
-    return not _LEFTOVERS & set(path.parts) and not (inside_model and path.parts[2] in TARGETS)
+    is_left = path.name.startswith(_LOCK) or _LEFTOVERS & set(path.parts)
+    return not is_left and not (inside_model and path.parts[2] in TARGETS)
 
 
 def _check_budget(results: Results, deployment: Deployment) -> None:

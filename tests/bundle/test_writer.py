@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lightning_esp.bundle import pack_image, read_bundle, read_model, write_bundle
+from lightning_esp.bundle.writer import _is_shared, read_project
 from lightning_esp.config import Deployment
 from lightning_esp.errors import BundleError, ConfigurationError, ProofError
 from lightning_esp.streaming.model import WindowChoice, WindowOption
@@ -90,6 +91,27 @@ def test_a_bundle_is_the_project_with_generated_models(tmp_path):
         shared.pop(name)
     assert set(found) == set(shared) | generated
     assert all(found[name] == data for name, data in shared.items())
+
+
+def test_a_bundle_says_under_which_licence_its_sources_are():
+    """Its C++ goes into products, and files are copied out of it one by one."""
+    files = read_project()
+    sources = [
+        name
+        for name in files
+        if name.endswith((".cpp", ".hpp", ".c", ".h", ".py", ".cmake", "CMakeLists.txt", "/iostream"))
+    ]
+    assert len(sources) > 100
+    for name in sources:
+        first, second, *_ = files[name].decode().splitlines()
+        assert first.endswith(" SPDX-FileCopyrightText: The lightning_esp maintainers"), name
+        assert second.endswith(" SPDX-License-Identifier: Apache-2.0"), name
+    assert files["LICENSE"] == (PROJECT.parent / "LICENSE").read_bytes()
+
+
+def test_what_a_build_leaves_in_the_project_is_in_no_bundle():
+    left = ("dependencies.lock.esp32s3", "dependencies.lock", "build/a", "main/managed_components/b", "sdkconfig")
+    assert [name for name in (*left, "sdkconfig.ota") if _is_shared(Path(name))] == ["sdkconfig.ota"]
 
 
 def test_each_target_has_a_folder(tmp_path):

@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // The microphone of a board whose package (bsp/esp-bsp.h) brings a codec device.
 #include <algorithm>
 #include <cstdint>

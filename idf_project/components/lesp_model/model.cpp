@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // A component without a source of its own is no library that files could be embedded into; and what can be checked of the
 // generated constants before the firmware starts is checked here.
 #include "bundled_model.hpp"

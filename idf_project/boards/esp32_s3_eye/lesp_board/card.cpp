@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // The SD card of the ESP32-S3-EYE, on one data line.
 #include "audio/card.hpp"
 #include "driver/sdmmc_host.h"

@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // A microphone at pins, on I2S or PDM, with the channel driver of ESP-IDF 5.
 #include <algorithm>
 #include <cstdint>

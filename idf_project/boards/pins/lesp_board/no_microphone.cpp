@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // For sources that need no microphone, and for chips without I2S.
 #include "audio/microphone.hpp"
 #include "esp_log.h"

@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // The SD card of the XIAO ESP32S3 Sense, on SPI.
 #include "audio/card.hpp"
 #include "driver/sdspi_host.h"

@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // The same as lightning_esp/frontend/fixed_point.py of the exporter, step by step and to the bit.
 #include "audio/fixed_point_features.hpp"
 

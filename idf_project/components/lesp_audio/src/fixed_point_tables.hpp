@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // Constants of the fixed-point front end. The host makes the same ones, to the bit (fixed_point_tables.py of the
 // exporter): double precision, and additions, products and quotients alone, in one order, which IEEE 754 rounds the
 // same everywhere. Build with -ffp-contract=off.

@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // Thresholds that a user chose, from C: kept in NVS, and taken by the detector from the next frame on.
 //
 // Every function prints in words what is wrong, since it may stand behind a command. Call them from one task at a time.

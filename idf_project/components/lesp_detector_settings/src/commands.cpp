@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // The functions of C, which print in words what is wrong, and the commands that call them.
 #include <cmath>
 #include <cstdio>

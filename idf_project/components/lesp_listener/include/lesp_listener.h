@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // Listening as a component, in C: a microphone in, events out.
 //
 //     lesp_listener_config_t config = LESP_LISTENER_CONFIG_DEFAULT();

@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // A model into memory, with words for whatever may be in the way.
 #include <cstdio>
 #include <string_view>

@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // Another model without another app, from C: two data partitions, `model_a` and `model_b`, of which one holds the model
 // that runs and the other takes the next one, as `lightning-esp pack` writes it.
 //

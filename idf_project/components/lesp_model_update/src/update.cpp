@@ -1,3 +1,5 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
 #include "lesp_model_update.h"
 
 #include "model_update/slots.hpp"

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The lightning_esp maintainers
+# SPDX-License-Identifier: Apache-2.0
+#
 # What this component changes in how ESP-DL is built: no file of ESP-DL is touched.
 set_property(GLOBAL PROPERTY STREAMING_HEADERS_FOR_ESP_DL ${CMAKE_CURRENT_LIST_DIR})
 

@@ -1,3 +1,5 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
 #include "streaming/version.hpp"
 
 // CMake reads it in ESP-DL's manifest; ESP-DL itself does not say it.

@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // The self-test of the front end: golden samples through it, and its features compared with those of the host.
 #pragma once
 

@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // What a model looks like from outside, as constants. Exports generate them (`model_config.hpp`); nothing here depends
 // on ESP-DL.
 #pragma once

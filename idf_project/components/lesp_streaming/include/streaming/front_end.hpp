@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // How audio becomes the model's input, as constants. Exports generate them (`model_config.hpp`);
 // `components/lesp_audio` builds ESP-DL's `dl::audio`, or its own integer form of it, from them. Nothing here depends
 // on ESP-DL.

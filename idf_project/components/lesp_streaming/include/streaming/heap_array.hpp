@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // Memory on the heap that reports a failed allocation. `new (std::nothrow)` does not: without exceptions ESP-IDF aborts
 // in it, where it should return a null pointer.
 #pragma once

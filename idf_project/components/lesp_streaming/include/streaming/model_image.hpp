@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // A model in one container file, which `lightning-esp pack` makes: what model_config.hpp holds in binary form, the
 // `.espdl` files, and a few golden windows. A firmware reads it at start, so another model needs no other app.
 #pragma once

@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The lightning_esp maintainers
+// SPDX-License-Identifier: Apache-2.0
+//
 // Where frames come from and where results go, and the pair of both that replays golden windows.
 #pragma once
 
