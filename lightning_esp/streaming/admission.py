@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,9 @@ from torch.nn.parameter import is_lazy
 
 from lightning_esp.errors import ConversionError
 from lightning_esp.streaming.copying import copy_module
-from lightning_esp.streaming.wrappers import inner_module, unwrap
+from lightning_esp.streaming.wrappers import inner_module, lead_back, unwrap
+
+_SHARDED = {"FSDPModule", "FullyShardedDataParallel"}
 
 
 def admit(module: nn.Module) -> nn.Module:
@@ -47,6 +50,7 @@ def _bare_copy(module: nn.Module) -> nn.Module:
         if (inner := inner_module(child)) is not child:
             copies[id(child)] = copies.get(id(inner)) or copy_module(inner, copies)
             copies[id(inner)] = copies[id(child)]
+            lead_back(cast("nn.Module", copies[id(child)]), child)
     copied = copy_module(module, copies)
     unwrap(copied)
     return copied
@@ -62,6 +66,12 @@ def _check(module: nn.Module, where: str) -> None:
         raise ConversionError(
             f"{where} is compiled by torch.jit, which hides what its forward does. Give the nn.Module that torch.jit.script "
             "or torch.jit.trace was called on, with these weights: module.load_state_dict(scripted.state_dict())."
+        )
+    if _SHARDED & {cls.__name__ for cls in type(module).__mro__}:
+        raise ConversionError(
+            f"{where} is sharded by FSDP, so this process holds a part of its weights. Gather them, "
+            "torch.distributed.checkpoint.state_dict.get_model_state_dict(module, options=StateDictOptions("
+            "full_state_dict=True)), load them into the nn.Module as it was built, and give that."
         )
     for name, tensor in _tensors(module):
         if is_lazy(tensor):

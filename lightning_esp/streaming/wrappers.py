@@ -29,8 +29,17 @@ def _held(module: nn.Module) -> nn.Module | None:
 
 
 def unwrap(module: nn.Module) -> None:
-    """Put every wrapped submodule of a copy in the place of its wrapper."""
+    """Put every wrapped submodule of a copy in the place of its wrapper, found by `net.module` and the like as before."""
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if (inner := inner_module(child)) is not child:
                 parent._modules[name] = inner
+                lead_back(inner, child)
+
+
+def lead_back(inner: nn.Module, wrapper: nn.Module) -> None:
+    """Let a module that stands in the place of its wrapper be found by `net.module` and the like, as a forward may do."""
+    for name in ("module", *_ATTRIBUTES):
+        if name in wrapper._modules and not hasattr(inner, name):
+            # No submodule, which would be a second path to it.
+            vars(inner)[name] = inner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.parallel import DataParallel
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
@@ -260,6 +260,33 @@ def past_patches(m: Any, x: Tensor) -> Tensor:
     return F.unfold(F.pad(x, (1, 1, 2, 0)), (3, 3)).view(b, c * 9, t, f).tanh()
 
 
+class Held(nn.Module):
+    def __init__(self, layers: nn.ModuleList) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers[0](x)  # type: ignore[no-any-return]
+
+
+class Reached(nn.Module):
+    """Calls what its wrapper holds, as a validation with averaged weights does; `again`: the wrapper, too."""
+
+    def __init__(self, net: Any, again: bool = False) -> None:
+        super().__init__()
+        self.net, self.again = net, again
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net.module(x) + (self.net(x) if self.again else 0)  # type: ignore[no-any-return]
+
+
+def compiled_in_place(module: nn.Module) -> nn.Module:
+    whole = nn.Sequential(module, nn.Tanh())
+    module.compile(backend="eager")
+    whole.compile(backend="eager")
+    return whole
+
+
 def wrapped(wrap: Callable[[nn.Module], nn.Module]) -> Make:
     return lambda: wrap(nn.Sequential(CausalConv(4, 4, 3), nn.ReLU()).double())
 
@@ -310,6 +337,10 @@ WORKS: dict[str, Make] = {
     "compiled inside": wrapped(lambda m: nn.Sequential(torch.compile(m, backend="eager"), nn.Tanh())),
     "averaged": wrapped(AveragedModel),
     "data parallel": wrapped(DataParallel),
+    "compiled in its place": wrapped(compiled_in_place),
+    "parallel in a list": wrapped(lambda m: Held(nn.ModuleList([DataParallel(m)]))),
+    "reached through its wrapper": wrapped(lambda m: Reached(DataParallel(m))),
+    "reached and called": wrapped(lambda m: Reached(torch.compile(AveragedModel(m), backend="eager"), again=True)),
     "wrapped twice": wrapped(lambda m: DataParallel(torch.compile(AveragedModel(m), backend="eager"))),
 }  # fmt: skip
 
@@ -438,6 +469,10 @@ REFUSED: dict[str, tuple[Make, tuple[str, ...]]] = {
     "scripted": (lambda: torch.jit.script(nn.Sequential(nn.Conv1d(4, 4, 1))), ("torch.jit", "load_state_dict")),
     "traced inside": (lambda: nn.Sequential(torch.jit.trace(nn.Conv1d(4, 4, 1).double(), torch.zeros(1, 4, 9).double())),
                       ("module '0' (Conv1d)", "torch.jit")),
+    "scripted in a wrapper": (lambda: nn.Sequential(DataParallel(torch.jit.script(nn.Conv1d(4, 4, 1)))), ("torch.jit", "load_state")),
+    "scripted and compiled": (lambda: torch.compile(torch.jit.script(nn.Conv1d(4, 4, 1)), backend="eager"), ("torch.jit",)),
+    "traced function": (lambda: torch.jit.trace(torch.tanh, torch.zeros(2)), ("a ScriptFunction", "nn.Module")),
+    "compiled function": (lambda: torch.compile(torch.tanh, backend="eager"), ("a function", "nn.Module")),
     "no module": (lambda: torch.tanh, ("builtin_function", "nn.Module")),  # type: ignore[return-value]
     "meta": (frozen_meta, ("module '0'", "'weight' is on the meta device", "to_empty")),
     "lazy": (lambda: nn.Sequential(nn.LazyConv1d(4, 1)), ("module '0'", "has no shape yet", "once on an example")),
@@ -578,3 +613,41 @@ def test_streams_of_two_rates_are_refused() -> None:
         LightningEspError, match=r"'fast': 48, 'slow': 12.*all streams need one rate.*repeat each frame"
     ):
         convert(Two(), example, Streaming(time_axis=2, inputs=kinds))
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[None]:
+    """A process group of one."""
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", rank=0, world_size=1, store=store)
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+DISTRIBUTED: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "whole": DistributedDataParallel,
+    "a part": lambda m: nn.Sequential(DistributedDataParallel(m), nn.Tanh()),
+    "around a compiled one": lambda m: DistributedDataParallel(torch.compile(m, backend="eager")),
+    "compiled": lambda m: torch.compile(DistributedDataParallel(m), backend="eager"),
+    "reached through it": lambda m: Reached(DistributedDataParallel(m)),
+}
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("name", DISTRIBUTED)
+def test_a_distributed_module_is_unwrapped(name: str) -> None:
+    agrees(DISTRIBUTED[name](nn.Sequential(CausalConv(4, 4, 3), nn.ReLU()).double()))
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_sharded_module_is_refused_by_name() -> None:
+    from torch.distributed.fsdp import fully_shard
+
+    module = nn.Sequential(nn.Sequential(nn.Conv1d(4, 4, 1)))
+    fully_shard(module[0])
+    with pytest.raises(
+        ConversionError, match=r"module '0' \(FSDPSequential\) is sharded by FSDP.*full_state_dict=True"
+    ):
+        convert(module, torch.randn(4, 30))
