@@ -9,6 +9,7 @@ import math
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from types import UnionType
 from typing import Any, Literal, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -260,6 +261,12 @@ def _faults(value: Any, form: Any, where: str) -> Iterator[str]:
 def _faults_of_keys(values: Mapping[str, Any], form: Any, where: str) -> Iterator[str]:
     for key in sorted(form.__required_keys__ - set(values)):
         yield f"{where}{key} is missing"
-    for key, inner in get_type_hints(form).items():
+    for key, inner in _hints_of(form).items():
         if key in values:
             yield from _faults(values[key], inner, f"{where}{key}.")
+
+
+@cache
+def _hints_of(form: Any) -> dict[str, Any]:
+    """Return the types of the keys of a form; to evaluate them costs more than to check a manifest against them."""
+    return get_type_hints(form)

@@ -100,5 +100,12 @@ def _mutate_value(value: Any, rng: random.Random) -> None:
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
-    keys = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-    return [(value, key) for key in keys] + [place for key in keys for place in _places(value[key])]
+    """Return each holder and key; one list for all, since a manifest has a thousand places many levels deep."""
+    places: list[tuple[Any, Any]] = []
+    holders = [value]
+    while holders:
+        holder = holders.pop()
+        keys = holder.keys() if isinstance(holder, dict) else range(len(holder))
+        places += [(holder, key) for key in keys]
+        holders += [holder[key] for key in keys if isinstance(holder[key], (dict, list))]
+    return places
