@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from lightning_esp.bundle.confined import read_regular
 from lightning_esp.bundle.disk import clear_beside, locked, make_beside, sync_directory, write_files
 from lightning_esp.bundle.model import MANIFEST, SCHEMA
 from lightning_esp.bundle.places import check_places
@@ -137,8 +138,8 @@ def _may_replace(directory: Path) -> bool:
 
 def _is_bundle(directory: Path) -> bool:
     try:
-        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        manifest = json.loads(read_regular(directory / MANIFEST).decode())
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(manifest, dict) and str(manifest.get("schema", "")).split("/")[0] == SCHEMA.split("/")[0]
 

@@ -6,6 +6,7 @@ user's. It follows newer templates until it is edited, by the hash that the mani
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -17,6 +18,8 @@ from lightning_esp.bundle.model import COMPONENT, MANIFEST, PAGE, REPORT, Edit
 from lightning_esp.config import TARGETS
 
 NEWER = ".new"
+# A name that is too long is that of nothing.
+_NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 def is_generated(name: str) -> bool:
@@ -87,7 +90,8 @@ def find_edits(directory: Path, hashes: Mapping[str, str]) -> tuple[Edit, ...]:
 
 
 def _mode(path: Path) -> int | None:
+    """Return the mode of what is at a path, 0 where it cannot be looked at, None where nothing is."""
     try:
         return os.lstat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    except OSError as error:
+        return None if error.errno in _NOTHING else 0

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lightning_esp.bundle.confined import is_inside, read_regular
 from lightning_esp.bundle.disk import PATIENCE
 from lightning_esp.bundle.manifest import sha256
 from lightning_esp.bundle.model import MANIFEST, PAGE, REPORT, SCHEMA, Bundle
@@ -105,7 +106,7 @@ def _read_model(bundle: Bundle, target: str) -> QuantizedModel:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_regular(path).decode())
     except OSError as error:
         raise BundleError(f"{path} cannot be read ({error.strerror}); is this the directory of a bundle?") from None
     except (ValueError, RecursionError) as error:
@@ -149,7 +150,7 @@ def _check_form(path: Path, values: dict[str, Any], form: Any) -> None:
 
 def _stamp(path: str | os.PathLike[str]) -> bytes | None:
     try:
-        return (Path(path) / MANIFEST).read_bytes()
+        return read_regular(Path(path) / MANIFEST)
     except OSError:
         return None
 
@@ -169,8 +170,7 @@ def _check_files(directory: Path, hashes: dict[str, str]) -> None:
 
 def _check_inside(directory: Path, name: str) -> None:
     """Refuse what is no path inside the bundle, and what is neither a file, a directory nor a link: it may never end."""
-    parts = name.split("/") if isinstance(name, str) else [""]
-    if {"", ".", ".."} & set(parts) or "\\" in name or "\0" in name:
+    if not is_inside(name):
         raise BundleError(f"{directory / MANIFEST} names {name!r}, which is no path inside the bundle. Export again.")
     try:
         mode = os.lstat(directory / name).st_mode
@@ -185,9 +185,10 @@ def _read_inside(directory: Path, name: str) -> bytes:
     _check_inside(directory, name)
     try:
         path = (directory / name).resolve()
-    except RuntimeError:  # links in a circle
-        path = directory
-    if not path.is_file():
+        is_there = path.is_file()
+    except (OSError, RuntimeError):  # a name that is too long, a folder that is closed, links in a circle
+        is_there = False
+    if not is_there:
         raise BundleError(f"{directory / name} is missing from the bundle; export again.")
     if directory not in path.parents:
         raise BundleError(

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from lightning_esp.bundle.confined import is_inside, read_regular
 from lightning_esp.bundle.disk import locked, move_file, previous_of, put_directory, sync_directory, write_files
 from lightning_esp.bundle.model import COMPONENT, MANIFEST
 from lightning_esp.bundle.ownership import look
@@ -89,14 +90,17 @@ def is_interrupted(directory: Path) -> bool:
 
 
 def read_hashes(manifest: Path) -> dict[str, str]:
-    """Return the hashes of files in a manifest as it lies there; empty where it holds none."""
+    """Return the hashes of files in a manifest as it lies there; empty where it holds none.
+
+    What it says of files outside the bundle is left out, since what is obsolete is removed, and anybody may have written it.
+    """
     try:
-        files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        files = json.loads(read_regular(manifest).decode())["files"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
     if not isinstance(files, dict):
         return {}
-    return {name: value for name, value in files.items() if isinstance(value, str)}
+    return {name: value for name, value in files.items() if is_inside(name) and isinstance(value, str)}
 
 
 def _recover(directory: Path) -> None:

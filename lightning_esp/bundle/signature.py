@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from lightning_esp.bundle.confined import read_regular
 from lightning_esp.bundle.model import MANIFEST
 from lightning_esp.bundle.reader import read_bundle
 from lightning_esp.errors import BundleError, ConfigurationError, EnvironmentMismatchError
@@ -30,8 +31,9 @@ def sign_bundle(path: str | os.PathLike[str], key: str | os.PathLike[str]) -> Pa
         EnvironmentMismatchError: the package cryptography is not installed.
     """
     directory = read_bundle(path).path
-    signature = _load_key(key, "private").sign((directory / MANIFEST).read_bytes())
+    signature = _load_key(key, "private").sign(read_regular(directory / MANIFEST))
     try:
+        (directory / SIGNATURE).unlink(missing_ok=True)  # a link might lead anywhere
         (directory / SIGNATURE).write_bytes(base64.b64encode(signature) + b"\n")
     except OSError as error:
         raise BundleError(f"{directory / SIGNATURE} cannot be written ({error.strerror}).") from None
@@ -55,8 +57,8 @@ def check_signature(path: str | os.PathLike[str], key: str | os.PathLike[str]) -
     from cryptography.exceptions import InvalidSignature
 
     try:
-        signature = base64.b64decode((directory / SIGNATURE).read_bytes().strip(), validate=True)
-        public.verify(signature, (directory / MANIFEST).read_bytes())
+        signature = base64.b64decode(read_regular(directory / SIGNATURE).strip(), validate=True)
+        public.verify(signature, read_regular(directory / MANIFEST))
     except FileNotFoundError:
         raise BundleError(
             f"{directory} is not signed: there is no {SIGNATURE}. `lightning-esp sign` makes one."

@@ -28,6 +28,8 @@ VALUES: tuple[Any, ...] = (
     ),
 )
 
+_NAMES = tuple(value for value in VALUES if isinstance(value, str))
+
 
 def mutate_bytes(data: bytes, rng: random.Random) -> bytes:
     """Return `data` with one to four faults."""
@@ -92,7 +94,7 @@ def _mutate_value(value: Any, rng: random.Random) -> None:
     if action == 0 and isinstance(holder, dict):
         del holder[key]
     elif action == 1 and isinstance(holder, dict):
-        holder[f"{key}x"] = holder.pop(key)
+        holder[rng.choice((f"{key}x", *_NAMES))] = holder.pop(key)
     elif action == 2 and isinstance(holder, list):
         holder.append(holder[key])
     else:
