@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -33,8 +34,11 @@ from lightning_esp.streaming.structure import keep
 from lightning_esp.verification import TaskResult, Verification
 from lightning_esp.verification.model import Golden, GoldenAudio
 from lightning_esp.verification.pace import hears_alike, keeps_up
+from lightning_esp.verification.reach import compare_reach
 from lightning_esp.verification.signal import run_offline
 from lightning_esp.verification.verify import MAX_RECORDINGS, prove_float, require
+
+_log = logging.getLogger(__name__)
 
 # What golden samples and features may take of the flash.
 AUDIO_BYTES = 400_000
@@ -97,6 +101,8 @@ def export(
         options = tell_time(module, recordings, streaming, front_end)
         model = convert(module, as_example(module, recordings[0]), options, targets=targets)
         proofs, notes = prove_float(module, model, recordings)
+        for note in compare_reach(model.spec, recordings):
+            _log.warning("lightning_esp: %s", note)
         samples = calibrate(model, recordings, calibration, progress=progress)
         offline = None if rehearsal else run_offline(module, model, recordings, MAX_RECORDINGS, wanted.min_snr_db)
         listener = None if streams is None else make_listener(module, model, streams, deployment, front_end, streaming)

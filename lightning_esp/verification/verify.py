@@ -29,6 +29,7 @@ from lightning_esp.verification.integers import Results, boundaries, integer_par
 from lightning_esp.verification.memory import memory
 from lightning_esp.verification.model import Golden, Proof, Verification
 from lightning_esp.verification.parity import float_parity
+from lightning_esp.verification.reach import compare_reach
 from lightning_esp.verification.recurrent import measure_tolerances
 from lightning_esp.verification.signal import Offline, follow_float, run_offline
 
@@ -84,7 +85,7 @@ def prove_float(
         ProofError: it does not hold.
     """
     proofs, notes = float_parity(module, model, recordings[:MAX_RECORDINGS])
-    return require(proofs), notes
+    return require(proofs), (*notes, *compare_reach(model.spec, recordings))
 
 
 def prove_graph(
