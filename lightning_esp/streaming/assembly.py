@@ -19,6 +19,7 @@ from lightning_esp.streaming.boundary import own_errors
 from lightning_esp.streaming.calling import argument_names, call
 from lightning_esp.streaming.contract import Draft, draft_contract, has_contract
 from lightning_esp.streaming.example import name_example
+from lightning_esp.streaming.front_ends import refuse_spectra
 from lightning_esp.streaming.geometry import Geometry, as_tuple, probe
 from lightning_esp.streaming.memory import look_ahead
 from lightning_esp.streaming.model import Port, Recording, Stage, StreamingModel, StreamSpec, Values
@@ -57,6 +58,7 @@ def convert(
         module = refresh(admit(module))
         keep(module, streaming.outputs if streaming is not None else None)
         inputs = name_example(module, example)
+        refuse_spectra(module, inputs)
         options = resolve_time(module, inputs, streaming or Streaming())
         try:
             model = _convert(module, inputs, options, chip)
