@@ -110,7 +110,14 @@ def test_a_bundle_says_under_which_licence_its_sources_are():
 
 
 def test_what_a_build_leaves_in_the_project_is_in_no_bundle():
-    left = ("dependencies.lock.esp32s3", "dependencies.lock", "build/a", "main/managed_components/b", "sdkconfig")
+    left = (
+        "dependencies.lock.esp32s3",
+        "dependencies.lock",
+        "build/a",
+        "examples/esphome/.esphome/b",
+        "main/managed_components/b",
+        "sdkconfig",
+    )
     assert [name for name in (*left, "sdkconfig.ota") if _is_shared(Path(name))] == ["sdkconfig.ota"]
 
 
