@@ -18,7 +18,7 @@ from lightning_esp.bundle.model import MANIFEST, PAGE, REPORT, SCHEMA, Bundle
 from lightning_esp.bundle.ownership import find_edits, is_generated
 from lightning_esp.bundle.replacement import is_being_replaced, recover_directory
 from lightning_esp.bundle.schema import Manifest, Report, expecting, find_fault
-from lightning_esp.bundle.tensors import check_axes
+from lightning_esp.bundle.tensors import check_axes, check_wiring
 from lightning_esp.errors import BundleError, LightningEspError
 from lightning_esp.options import check_arguments
 from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
@@ -101,7 +101,9 @@ def _read_model(bundle: Bundle, target: str) -> QuantizedModel:
     stages = tuple(_stage_file(bundle.path, stage) for stage in entry["stages"])
     order = [values["name"] for stage in entry["stages"] for values in stage["caches"]]
     spec = _spec(bundle.manifest["streaming"], stages, order)
-    return QuantizedModel(target, entry["precision"], spec, stages, dict(bundle.manifest["versions"]))
+    quantized = QuantizedModel(target, entry["precision"], spec, stages, dict(bundle.manifest["versions"]))
+    check_wiring(quantized)
+    return quantized
 
 
 def _read_json(path: Path) -> dict[str, Any]:

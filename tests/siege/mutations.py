@@ -89,7 +89,10 @@ _FAULTS: tuple[Callable[[bytearray, random.Random], None], ...] = (
 
 
 def _mutate_value(value: Any, rng: random.Random) -> None:
-    holder, key = rng.choice(_places(value))
+    places = _places(value)
+    if not places:  # an object whose only key is gone
+        return
+    holder, key = rng.choice(places)
     action = rng.randrange(4)
     if action == 0 and isinstance(holder, dict):
         del holder[key]

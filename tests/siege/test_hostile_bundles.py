@@ -12,17 +12,19 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+import torch
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from lightning_esp import Bundle, read_bundle, verify_bundle
-from lightning_esp.bundle import write_bundle
+from lightning_esp import Bundle, read_bundle, simulate, verify_bundle
+from lightning_esp.bundle import read_both, write_bundle
 from lightning_esp.bundle.manifest import sha256
+from lightning_esp.bundle.model import COMPONENT
 from lightning_esp.bundle.signature import check_signature, sign_bundle
 from lightning_esp.errors import BundleError, LightningEspError
 from tests.bundle import handmade
 from tests.bundle.test_signature import write_keys
 
-MODEL = "components/model/esp32s3"
+MODEL = f"{COMPONENT}/esp32s3"
 READERS: tuple[Callable[[Path], object], ...] = (read_bundle, verify_bundle)
 
 
@@ -125,6 +127,19 @@ def test_a_manifest_may_be_nested_deeper_than_python_goes(bundle: Bundle) -> Non
     (bundle.path / "manifest.json").write_text('{"schema":' + "[" * 200_000 + "]" * 200_000 + "}")
     for use in (*READERS, lambda path: write_bundle({"esp32s3": handmade.one_stage()}, path)):
         with pytest.raises(LightningEspError, match="kws"):
+            use(bundle.path)
+
+
+@pytest.mark.parametrize("part", ["inputs", "outputs"])
+def test_stages_that_do_not_fit_together_are_no_model(tmp_path: Path, part: str) -> None:
+    """Found by mutation: every name is a text, and the one that a stage reads is made by none."""
+    bundle = write_bundle({"esp32s3": handmade.three_stages()}, tmp_path / "kws")
+    manifest = json.loads((bundle.path / "manifest.json").read_text())
+    stages = manifest["targets"]["esp32s3"]["stages"]
+    stages[1 if part == "inputs" else 0][part][0]["name"] = "0"
+    (bundle.path / "manifest.json").write_text(json.dumps(manifest))
+    for use in (read_both, lambda path: simulate(path, torch.zeros(8, 9))):
+        with pytest.raises(BundleError, match="stage"):
             use(bundle.path)
 
 
