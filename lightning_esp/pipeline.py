@@ -20,7 +20,17 @@ from lightning_esp.config import Calibration, Deployment, Quantization, Streamin
 from lightning_esp.cost import FrontEndLoad
 from lightning_esp.errors import ConfigurationError, DataError, EnvironmentMismatchError
 from lightning_esp.evaluation.contract import Item
-from lightning_esp.frontend import DIFFERENCE_LIMITS, FrontEnd, Heard, as_on_chip, compare_with_float, hear
+from lightning_esp.frontend import (
+    DIFFERENCE_LIMITS,
+    FrontEnd,
+    Heard,
+    Listening,
+    as_on_chip,
+    compare_with_float,
+    find_inside,
+    hear,
+    split_front_end,
+)
 from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.listening import Judged, check_detector, make_listener
 from lightning_esp.options import check_arguments
@@ -75,7 +85,8 @@ def export(
         quantization: precision and method; `precision="auto"` finds one for each target.
         deployment: what the bundle holds beside the model.
         front_end: makes features of samples. The recordings are samples then, `[samples]` each, the module sees the
-            features, the firmware computes them as well, and golden data start at samples.
+            features, the firmware computes them as well, and golden data start at samples. None: where the module holds one,
+            first of all, that is taken out of it.
         evaluate: judges the integer stream of a target by the user's own metrics; it gets a module that takes what
             `module` takes, and returns what it returns.
         streams: long recordings with keywords, as `lightning_esp.evaluation.ValidationStreams` has them; what a detector
@@ -94,6 +105,10 @@ def export(
     notify = progress or (lambda phase, done, total: None)
     module = admit(module).float().cpu()
     keep(module, streaming.outputs if streaming is not None else None)
+    if front_end is None and (path := find_inside(module)) is not None:
+        front_end = split_front_end(module, path, [_waveform(recording) for recording in recordings])
+        streaming = replace(streaming or Streaming(), time_axis=2)
+        evaluate = None if evaluate is None else _behind(front_end, evaluate)
     heard, deployment = listen(front_end, recordings, deployment, targets)
     recordings = _plain_of(module, _own(heard, targets[0]) or recordings)
     # The worker imports esp-ppq while the model is converted and calibrated.
@@ -192,6 +207,16 @@ def tell_time(
         # It gives `[batch, bands, frames]`.
         return replace(streaming, time_axis=2)
     return settle_time(module, recordings, streaming)
+
+
+def _behind(front_end: FrontEnd, evaluate: Evaluate) -> Evaluate:
+    """Let the user's metrics give samples to an integer stream, as to the network that held the front end."""
+
+    def heard(stream: nn.Module) -> TaskResult:
+        quantized: QuantizedModel = stream.quantized  # type: ignore[assignment]
+        return evaluate(Listening(as_on_chip(front_end, quantized.target), stream))
+
+    return heard
 
 
 def _own(heard: Mapping[str, Sequence[Heard]], chip: str) -> list[Recording]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_esp.config import Calibration, Streaming
 from lightning_esp.errors import DataError, ModuleNotFoundInBatchError
+from lightning_esp.frontend import find_inside
 from lightning_esp.streaming import Recording
 from lightning_esp.training.capture import InputRecorder, is_told, split_recordings, tell_time
 from lightning_esp.training.listening import WaveformRecorder, explain_frames, find_front_end, match_waveforms
@@ -85,7 +86,8 @@ def capture_recordings(
     recordings = split_recordings(subject.module, calls.calls, streaming, calibration.max_recordings)
     rows = ears.rows([call.batch for call in calls.calls])
     waveforms = match_waveforms(find_front_end(subject.original), rows, recordings)
-    if waveforms is None and not rehearsal:
+    # What the module holds inside, the export takes out.
+    if waveforms is None and not rehearsal and find_inside(subject.module) is None:
         rank_zero_info(explain_frames(subject.original))
     axis = tell_time(subject.module, calls.calls, streaming).time_axis
     return Captured(recordings, f"the {source.name} data", private.failure, waveforms, time_axis=axis)
@@ -119,6 +121,9 @@ def capture_shapes(subject: Subject, batch: Any, streaming: Streaming) -> Captur
         if isinstance(first, Tensor)
         else {name: _random_like(value, generator) for name, value in first.items()}
     )
+    if isinstance(made, Tensor) and find_inside(subject.module) is not None:
+        # As samples, which lie in -1 to 1.
+        made = made / 8
     axis = tell_time(subject.module, recorder.calls[:1], streaming).time_axis
     return Captured([made], "random numbers", made_up=True, time_axis=axis)
 
