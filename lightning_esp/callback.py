@@ -25,7 +25,7 @@ from lightning_esp.pipeline import check_targets, check_versions, export
 from lightning_esp.task_metrics import TaskMetrics
 from lightning_esp.training.attempt import Attempt
 from lightning_esp.training.copying import isolate_random
-from lightning_esp.training.listening import find_front_end
+from lightning_esp.training.listening import Rearranged
 from lightning_esp.training.loggers import log_export
 from lightning_esp.training.package import UnifiedCallback
 from lightning_esp.training.progress import show_progress, shows_progress
@@ -258,21 +258,21 @@ class EspStreamingExport(Callback, UnifiedCallback):
     ) -> Bundle:
         shown = not rehearsal and shows_progress(subject.trainer)
         with show_progress(shown) as update, isolate_random(self.calibration.seed):
-            listens = captured.waveforms is not None
+            match, network = captured.match, subject.module
             streams, deployment = self._listen(subject, captured, rehearsal)
             # Weights that are not trained yet say nothing about the precision that they will need.
             tolerance = math.inf if rehearsal else self.quantization.tolerance
             return export(
-                subject.module,
-                captured.waveforms or captured.recordings,
+                network if match is None else match.dress(network),
+                captured.recordings if match is None else match.waveforms,
                 directory,
                 self.target,
                 replace(fill_streaming(self.streaming, subject), time_axis=captured.time_axis),
                 self.calibration,
                 replace(self.quantization, tolerance=tolerance),
                 fill_deployment(deployment, subject),
-                front_end=find_front_end(subject.original) if listens else None,
-                evaluate=task,
+                front_end=None if match is None else match.front_end,
+                evaluate=task if match is None else lambda stream: task(Rearranged(stream, match.layout)),
                 streams=streams,
                 progress=update,
                 rehearsal=rehearsal,

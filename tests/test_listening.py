@@ -52,8 +52,11 @@ class Listener(pl.LightningModule):
         self.front_end.measure([make_waveforms()])
 
     def _loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        scores = self.net(self.gain * self.front_end(batch[0])).mean(2)
+        scores = self.net(self.between(self.front_end(batch[0]))).mean(2)
         return nn.functional.cross_entropy(scores, batch[1])
+
+    def between(self, features: Tensor) -> Tensor:
+        return features if self.gain == 1 else torch.tanh(self.gain * features)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         return self._loss(batch)
@@ -196,3 +199,97 @@ def test_a_network_that_sees_something_else_is_exported_without(tmp_path, caplog
     assert callback.bundle is not None
     assert callback.bundle.manifest["frontend"] is None
     assert not list((tmp_path / "b").rglob("*_audio.bin"))
+
+
+class Inside(Listener):
+    """The same, its front end a part of what is exported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.front_end
+        self.net = nn.Sequential(LogMel(num_mel_bins=BANDS), nn.BatchNorm1d(BANDS), Net())
+
+    def setup(self, stage: str) -> None:
+        self.net[0].measure([make_waveforms()])
+
+    def _loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return nn.functional.cross_entropy(self.net(batch[0]).mean(2), batch[1])
+
+
+def test_the_callback_takes_a_front_end_out_of_the_network(tmp_path, caplog):
+    torch.manual_seed(0)
+    callback = EspStreamingExport(output_dir=tmp_path / "b")
+    loaders = {"train_dataloaders": make_loader(), "val_dataloaders": make_loader()}
+    with caplog.at_level(logging.INFO):
+        _, module = fit(tmp_path, callback, module=Inside(), max_epochs=1, **loaders)
+    assert callback.bundle is not None
+    assert callback.bundle.manifest["frontend"] == module.net[0].describe()
+    assert "not listen to samples" not in caplog.text
+    metrics = callback.bundle.manifest["metrics"]
+    assert metrics["quantized"]["esp32s3"]["output_snr_db"] > 15
+    assert set(metrics["float"]) <= set(metrics["quantized"]["esp32s3"])
+    samples, features = read_audio(callback.bundle)
+    (expected,) = hear(module.net[0], [make_waveforms(12)[0]])
+    assert np.array_equal(samples[0], expected.samples.numpy())
+    assert np.array_equal(features[0], expected.features.T.numpy())
+
+
+class FramesFirst(nn.Module):
+    """Takes `[batch, 1, frames, bands]`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 2, (3, 3), padding=(0, 1)), nn.Linear(2 * BANDS, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.conv(nn.functional.pad(x, (0, 0, 2, 0)))).transpose(1, 2).flatten(2)
+        return self.head(y).transpose(1, 2)
+
+
+class Between(Listener):
+    """A norm, a shift, another order of axes and one axis more lie between front end and network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.net = nn.BatchNorm1d(BANDS, affine=False), FramesFirst()
+
+    def between(self, features: Tensor) -> Tensor:
+        return ((self.norm(features) - 0.3) / 0.6).transpose(1, 2).unsqueeze(1)
+
+
+def test_what_lies_between_front_end_and_network_goes_with_them(tmp_path, caplog):
+    torch.manual_seed(0)
+    callback = EspStreamingExport(output_dir=tmp_path / "b", module="net")
+    loaders = {"train_dataloaders": make_loader(), "val_dataloaders": make_loader()}
+    with caplog.at_level(logging.INFO):
+        _, module = fit(tmp_path, callback, module=Between(), max_epochs=3, **loaders)
+    assert "not listen to samples" not in caplog.text
+    bundle = callback.bundle
+    assert bundle is not None
+    module.eval()
+    described, ear, norm = bundle.manifest["frontend"], module.front_end, module.norm
+    scale = ear.scale / (norm.running_var + norm.eps).sqrt() / 0.6
+    assert torch.allclose(torch.tensor(described["scale"]), scale, rtol=1e-3)
+    metrics = bundle.manifest["metrics"]["quantized"]["esp32s3"]
+    assert metrics["output_snr_db"] > 15
+    samples, features = read_audio(bundle)
+    expected = norm(hear(ear, [make_waveforms(12)[0]])[0].features[None])[0]
+    assert np.allclose(features[0].T, ((expected - 0.3) / 0.6).numpy(), atol=1e-3)
+    assert len(samples[0]) == (features[0].shape[0] - 1) * 160 + 400
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_failed_export_keeps_what_lies_between(tmp_path, monkeypatch, caplog):
+    def fail(*arguments, **options):
+        raise DataError("no luck")
+
+    torch.manual_seed(0)
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning_esp.callback.export", fail)
+        callback = EspStreamingExport(output_dir=tmp_path / "b", dry_run=False, module="net")
+        loaders = {"train_dataloaders": make_loader(), "val_dataloaders": make_loader()}
+        with pytest.raises(DataError, match="no luck"):
+            fit(tmp_path, callback, module=Between(), max_epochs=1, **loaders)
+    names = {}
+    exec(caplog.text.split("To export again:")[1], names)
+    assert names["bundle"].manifest["frontend"]["bands"] == BANDS

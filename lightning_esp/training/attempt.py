@@ -13,7 +13,6 @@ from pytorch_lightning import LightningModule, Trainer
 
 from lightning_esp.config import Calibration, Deployment, Streaming
 from lightning_esp.training.copying import isolate_random
-from lightning_esp.training.listening import find_front_end
 from lightning_esp.training.recordings import Captured, capture_recordings
 from lightning_esp.training.recovery import Retry, save_material, save_weights
 from lightning_esp.training.settings import fill_deployment, fill_streaming
@@ -84,10 +83,12 @@ class Attempt:
         material = None
         complete = arguments
         if self.subject is not None and self.captured is not None:
-            listens = self.captured.waveforms is not None
-            front_end = find_front_end(self.subject.original) if listens else None
-            recordings = self.captured.waveforms or self.captured.recordings
-            material = save_material(self.subject, recordings, front_end, path.with_name(f"{path.name}.failed.pt"))
+            match, network = self.captured.match, self.subject.module
+            place = path.with_name(f"{path.name}.failed.pt")
+            if match is None:
+                material = save_material(network, self.captured.recordings, None, place)
+            else:
+                material = save_material(match.dress(network), match.waveforms, match.front_end, place)
             complete = _fill(arguments, self.subject, self.captured)
         retry = Retry(self.trainer, self.module, datamodule, checkpoint, material, arguments, complete, module)
         return (

@@ -13,8 +13,16 @@ from lightning_esp.config import Calibration, Streaming
 from lightning_esp.errors import DataError, ModuleNotFoundInBatchError
 from lightning_esp.frontend import find_inside
 from lightning_esp.streaming import Recording
+from lightning_esp.streaming.contract import has_contract
 from lightning_esp.training.capture import InputRecorder, is_told, split_recordings, tell_time
-from lightning_esp.training.listening import WaveformRecorder, explain_frames, find_front_end, match_waveforms
+from lightning_esp.training.listening import (
+    LAYOUTS,
+    Match,
+    WaveformRecorder,
+    explain_frames,
+    find_front_end,
+    match_waveforms,
+)
 from lightning_esp.training.loaders import PrivateLoaders, UntilEnough, make_private, map_loaders
 from lightning_esp.training.replay import Replay, combine
 from lightning_esp.training.sources import Source, is_user_defined, iterate_sources
@@ -29,7 +37,7 @@ class Captured:
         recordings: without batch dimension, padding cut off.
         source: the data that they came from, in a few words.
         failure: why the data could not be copied, so that the user's own were read; empty where they were copied.
-        waveforms: the samples behind each recording, where the front end alone makes the recordings of them; or None.
+        match: the samples behind each recording, where a front end makes the recordings of them; or None.
         made_up: the recordings are random numbers.
         time_axis: the axis of time in a batch of them, where the user or the batches tell it.
     """
@@ -37,7 +45,7 @@ class Captured:
     recordings: list[Recording]
     source: str
     failure: str = ""
-    waveforms: list[Tensor] | None = None
+    match: Match | None = None
     made_up: bool = False
     time_axis: int | None = None
 
@@ -85,12 +93,14 @@ def capture_recordings(
         streaming = tell_time(subject.module, others.calls, streaming)
     recordings = split_recordings(subject.module, calls.calls, streaming, calibration.max_recordings)
     rows = ears.rows([call.batch for call in calls.calls])
-    waveforms = match_waveforms(find_front_end(subject.original), rows, recordings)
+    plain = has_contract(subject.module) or isinstance(streaming.stages, list | tuple)
+    match = match_waveforms(find_front_end(subject.original), rows, recordings, LAYOUTS[:1] if plain else LAYOUTS)
     # What the module holds inside, the export takes out.
-    if waveforms is None and not rehearsal and find_inside(subject.module) is None:
+    if match is None and not rehearsal and find_inside(subject.module) is None:
         rank_zero_info(explain_frames(subject.original))
-    axis = tell_time(subject.module, calls.calls, streaming).time_axis
-    return Captured(recordings, f"the {source.name} data", private.failure, waveforms, time_axis=axis)
+    # A front end gives `[batch, bands, frames]`.
+    axis = tell_time(subject.module, calls.calls, streaming).time_axis if match is None else 2
+    return Captured(recordings, f"the {source.name} data", private.failure, match, time_axis=axis)
 
 
 def _joined(subject: Subject, source: Source, private: PrivateLoaders) -> Any:

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from torch import nn
 
 from lightning_esp.frontend import FrontEnd
 from lightning_esp.streaming import Recording
 from lightning_esp.training.package import package_of
 from lightning_esp.training.settings import describe_arguments
-from lightning_esp.training.subject import Subject
 
 
 def save_weights(module: LightningModule, datamodule: Any, path: Path) -> Path:
@@ -37,7 +37,7 @@ def save_weights(module: LightningModule, datamodule: Any, path: Path) -> Path:
 
 
 def save_material(
-    subject: Subject, recordings: Sequence[Recording], front_end: FrontEnd | None, path: Path
+    module: nn.Module, recordings: Sequence[Recording], front_end: FrontEnd | None, path: Path
 ) -> Path | None:
     """Write the module, its recordings and what makes features of them, all that `export` needs.
 
@@ -46,7 +46,7 @@ def save_material(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.save({"module": subject.module, "recordings": list(recordings), "front_end": front_end}, path)
+        torch.save({"module": module, "recordings": list(recordings), "front_end": front_end}, path)
     except Exception:  # a class inside a function, a lambda: whatever pickle says, there is another way
         path.unlink(missing_ok=True)
         return None
