@@ -1,5 +1,6 @@
 """Fixtures that more than one folder of tests shares."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import IO
@@ -9,6 +10,7 @@ import torch
 
 from lightning_esp import Bundle, export
 from lightning_esp.quantization import Worker, process
+from tests.cpp import object_cache
 from tests.forked_worker import Nursery
 from tests.models.built import Built, build_case
 from tests.models.contracts import CASES
@@ -35,6 +37,17 @@ def _forked_workers() -> Iterator[None]:
         yield
     for nursery in nurseries:
         nursery.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One folder of compiled C++ for all processes of this run: most programs are made of the same components."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "objects"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(object_cache.FOLDER, str(folder))
+        yield
 
 
 @pytest.fixture(scope="session")

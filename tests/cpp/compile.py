@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.cpp.object_cache import compile_object
+
 SOURCE = Path(__file__).parent
 COMPONENTS = SOURCE.parents[1] / "idf_project/components"
 
-FLAGS = ["-std=c++20", "-Wall", "-Wextra", "-Werror", "-fno-exceptions", "-fno-rtti", "-g", "-fno-omit-frame-pointer"]
+FLAGS = ["-std=c++20", "-Wall", "-Wextra", "-Werror", "-fno-exceptions", "-fno-rtti", "-g1", "-fno-omit-frame-pointer"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 needs_compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++20 compiler")
@@ -30,9 +32,14 @@ def compile_program(output: Path, sources: Sequence[str], components: Sequence[s
     names = [*sources, "fake_heap.cpp"]
     found = [SOURCE / "src" / name if "/" not in name else COMPONENTS / name for name in names]
     includes = [f"-I{SOURCE / 'src'}", *(f"-I{COMPONENTS / name / 'include'}" for name in components)]
-    command = ["c++", *FLAGS, *SANITIZERS, *options, "-isystem", SOURCE / "fake", *includes, *found, "-o", output]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    compiler = ["c++", *FLAGS, *SANITIZERS, *options]
+    objects = [output.with_name(f"{output.name}_{number}_{path.stem}.o") for number, path in enumerate(found)]
+    for path, made in zip(found, objects, strict=True):
+        command = [*compiler, "-isystem", SOURCE / "fake", *includes, "-c", path, "-o", made]
+        done = compile_object([str(part) for part in command])
+        assert done.returncode == 0, done.stderr.decode()
+    linked = subprocess.run([str(part) for part in (*compiler, *objects, "-o", output)], capture_output=True, text=True)
+    assert linked.returncode == 0, linked.stderr
     return output
 
 
