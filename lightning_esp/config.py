@@ -106,6 +106,14 @@ class Streaming:
         latency: for `window="auto"`: seconds from the start of a sound to the output that answers it, at most.
         outputs: which tensors to keep of what `forward` returns, by key, field or index, dotted where they lie deeper:
             `"logits"`, `"0"`, `["out.logits", "vad"]`. None: the only tensor that there is, or all of a flat tuple.
+        clip: frames of the clips that the model decides on, where its output has no time axis: a classifier that pools over
+            time, takes the last frame or flattens the clip. It then decides on the last `clip` frames, again and again.
+            `"auto"`: the length of the recordings, where all have one. None refuses such models.
+        hop: frames from one decision on a clip to the next; the window of such a model. None: the smallest where the layers
+            run frame by frame, else an eighth of the clip.
+        clip_form: `"incremental"` (layers run frame by frame up to the first that needs the whole clip), `"sliding"` (the
+            whole network runs on the last `clip` frames, which equals the offline one anywhere in a stream), or `"auto"`:
+            incremental where some layers can.
     """
 
     window: int | Literal["auto"] | None = None
@@ -117,6 +125,9 @@ class Streaming:
     frame_period: float | None = None
     latency: float | None = None
     outputs: str | list[str] | None = None
+    clip: int | Literal["auto"] | None = "auto"
+    hop: int | None = None
+    clip_form: Literal["auto", "incremental", "sliding"] = "auto"
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -132,6 +143,7 @@ class Streaming:
         )
         self._check_stages()
         self._check_outputs()
+        self._check_clip()
 
     def _check_outputs(self) -> None:
         if self.outputs is None:
@@ -141,6 +153,23 @@ class Streaming:
             len(names) > 0 and all(names) and len(set(names)) == len(names),
             f"Streaming(outputs={self.outputs!r}) must name at least one tensor that forward returns, and each once; leave it "
             "out where forward returns a tensor or a flat tuple of them.",
+        )
+
+    def _check_clip(self) -> None:
+        clip, hop = self.clip, self.hop
+        _require(not isinstance(clip, int) or clip >= 1, f"Streaming(clip={clip}) must be at least 1 frame.")
+        _require(hop is None or hop >= 1, f"Streaming(hop={hop}) must be at least 1 frame.")
+        _require(
+            hop is None or clip is not None,
+            f"Streaming(clip=None, hop={hop}): a hop is the way between two decisions on clips; give clip=..., or leave it out.",
+        )
+        _require(
+            hop is None or self.window in (None, hop),
+            f"Streaming(window={self.window!r}, hop={hop}): the window of a model that decides on clips is its hop; give one of them.",
+        )
+        _require(
+            not (isinstance(clip, int) and hop is not None and hop > clip),
+            f"Streaming(clip={clip}, hop={hop}) would leave out frames between two clips; use a hop of at most {clip}.",
         )
 
     def _check_latency(self) -> None:

@@ -38,7 +38,9 @@ from lightning_esp.quantization import QuantizedModel, Worker, check_environment
 from lightning_esp.streaming import Recording, Recordings, convert
 from lightning_esp.streaming.admission import admit
 from lightning_esp.streaming.axes import settle_time
+from lightning_esp.streaming.clip_offline import as_offline, check_clips
 from lightning_esp.streaming.example import as_example, check_takes_floats
+from lightning_esp.streaming.model import StreamingModel
 from lightning_esp.streaming.recordings import check_kinds
 from lightning_esp.streaming.structure import keep
 from lightning_esp.verification import TaskResult, Verification
@@ -114,8 +116,8 @@ def export(
     # The worker imports esp-ppq while the model is converted and calibrated.
     with torch.autocast("cpu", enabled=False), Worker() as worker:
         options = tell_time(module, recordings, streaming, front_end)
-        model = convert(module, as_example(module, recordings[0]), options, targets=targets)
-        proofs, notes = prove_float(module, model, recordings)
+        model, module = stream(module, recordings, options, targets)
+        proofs, notes = prove_float(module, model, recordings, wanted.tolerance)
         for note in compare_reach(model.spec, recordings):
             _log.warning("lightning_esp: %s", note)
         samples = calibrate(model, recordings, calibration, progress=progress)
@@ -134,6 +136,15 @@ def export(
                 verification = judge_task(verification, task, quantized, ground, (index, len(targets)))
             results[chip] = (quantized, verification)
     return write_bundle(results, output_dir, deployment)
+
+
+def stream(
+    module: nn.Module, recordings: Recordings, options: Streaming, targets: Sequence[str]
+) -> tuple[StreamingModel, nn.Module]:
+    """Convert; return the streaming form with what it must equal on whole recordings."""
+    model = convert(module, as_example(module, recordings[0]), options, targets=targets)
+    check_clips(model.spec, recordings, options.clip)
+    return model, as_offline(module, model.spec)
 
 
 def check_inputs(

@@ -108,6 +108,7 @@ def _streaming(spec: StreamSpec) -> dict[str, Any]:
         "outputs": [port.name for port in spec.outputs],
         "paces": {port.name: pace for port in spec.outputs if (pace := _pace(port))},
         **({} if spec.choice is None else {"choice": asdict(spec.choice)}),
+        **({} if spec.clip is None else {"clip": asdict(spec.clip)}),
     }
 
 

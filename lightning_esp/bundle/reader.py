@@ -22,7 +22,7 @@ from lightning_esp.bundle.tensors import check_axes, check_wiring
 from lightning_esp.errors import BundleError, LightningEspError
 from lightning_esp.options import check_arguments
 from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
-from lightning_esp.streaming.model import Cache, Port, Stage, StreamSpec, WindowChoice, WindowOption
+from lightning_esp.streaming.model import Cache, Clip, Port, Stage, StreamSpec, WindowChoice, WindowOption
 
 Result = TypeVar("Result")
 
@@ -258,7 +258,12 @@ def _spec(streaming: dict[str, Any], files: tuple[StageFile, ...], order: Sequen
         frame_period=streaming["frame_period"],
         cache_form=streaming["caches"],
         choice=_choice(streaming["choice"]) if "choice" in streaming else None,
+        clip=_clip(streaming["clip"]) if "clip" in streaming else None,
     )
+
+
+def _clip(values: dict[str, Any]) -> Clip:
+    return Clip(values["frames"], values["hop"], values["form"], tuple(values["held"]))
 
 
 def _choice(values: dict[str, Any]) -> WindowChoice:

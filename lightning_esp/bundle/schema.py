@@ -107,10 +107,20 @@ class _Stream(TypedDict):
     paces: dict[str, dict[str, int]]
 
 
+class ClipEntry(TypedDict):
+    """How a model that decides on whole clips runs on a stream."""
+
+    frames: int
+    hop: int
+    form: Literal["incremental", "sliding"]
+    held: list[str]
+
+
 class StreamEntry(_Stream, total=False):
     """How the model is cut into windows and stages."""
 
     choice: ChoiceEntry
+    clip: ClipEntry
 
 
 class MetricsEntry(TypedDict):

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_esp.errors import DataError
 from lightning_esp.integers.recorder import IntegerRecorder
 from lightning_esp.integers.windows import join_stack, split_stack, stack_windows
 from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel
-from lightning_esp.streaming.model import count_frames
+from lightning_esp.streaming.model import Clip, count_frames
 
 
 class Runner(Protocol):
@@ -33,7 +34,8 @@ class QuantizedStreaming(nn.Module):
         quantized: the model.
         runner: what computes consecutive windows from the initial state, such as an `IntegerPipeline` or esp-ppq's
             `ExecutorStream`; None for the files themselves, whole recordings at once.
-        structured: return what the exported module does, dicts and all; False: a tensor, or a tuple of several.
+        structured: return what the exported module does, dicts and all, and of a model that decides on clips one decision for
+            each recording, on its last clip; False: a tensor, or a tuple of several, with an axis of time.
     """
 
     def __init__(self, quantized: QuantizedModel, runner: Runner | None = None, *, structured: bool = False) -> None:
@@ -53,6 +55,9 @@ class QuantizedStreaming(nn.Module):
         Returns:
             The dequantized output in the offline shape, on the device of the input. Where it is structured, what is not kept
             raises a `ConversionError` when it is used.
+
+        Raises:
+            DataError: structured, and the recordings are shorter than the clips that the model decides on.
         """
         spec = self.quantized.spec
         given = dict(zip((port.name for port in spec.inputs), arguments, strict=False)) | named
@@ -61,6 +66,8 @@ class QuantizedStreaming(nn.Module):
         outputs = self._run(stack_windows(self.quantized, inputs))
         joined = join_stack(self.quantized, outputs, count_frames(spec, inputs))
         found = tuple(joined[port.name].to(device) for port in spec.outputs)
+        if self.structured and spec.clip is not None:
+            found = tuple(_decide(value, spec.clip) for value in found)
         if self.structured and spec.structure is not None:
             return spec.structure.fill(found)
         return found[0] if len(found) == 1 else found
@@ -71,3 +78,13 @@ class QuantizedStreaming(nn.Module):
         results = self.runner.run(split_stack(stack))
         names = [port.name for port in self.quantized.spec.outputs]
         return {name: np.stack([result[name] for result in results], axis=1) for name in names}
+
+
+def _decide(decisions: Tensor, clip: Clip) -> Tensor:
+    """The decision on the last clip of each recording."""
+    if decisions.shape[-1] == 0:
+        raise DataError(
+            f"a recording is shorter than the {clip.frames} frames that the model decides on; give clips of that length, or "
+            "export with a shorter Streaming(clip=...)."
+        )
+    return decisions[..., -1]

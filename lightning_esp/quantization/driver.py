@@ -51,7 +51,7 @@ from lightning_esp.quantization.onnx_graph import module_path
 from lightning_esp.quantization.operands import OperandPass
 from lightning_esp.quantization.operators import check_operators
 from lightning_esp.quantization.packing import mark_packed, pack_products
-from lightning_esp.quantization.recurrent import cell_operations, use_tables
+from lightning_esp.quantization.recurrent import allow_zero_states, cell_operations, use_tables
 from lightning_esp.quantization.rewrites import keep_outputs, rewrite
 from lightning_esp.quantization.rewrites.resizes import repeat_by_kernels
 from lightning_esp.quantization.rewrites.tables import tabulate
@@ -68,6 +68,7 @@ __all__ = ["compute_float", "find_first_difference", "measure_effects", "measure
 
 torch.set_num_threads(1)
 use_tables()
+allow_zero_states()
 use_functions()
 use_norms()
 keep_apart()

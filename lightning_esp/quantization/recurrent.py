@@ -6,15 +6,23 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from esp_ppq.core import GRU_QUANT_EXPONENT, LSTM_QUANT_EXPONENT, TargetPlatform
+from esp_ppq.core import (
+    GRU_QUANT_EXPONENT,
+    LSTM_QUANT_EXPONENT,
+    QuantizationProperty,
+    QuantizationStates,
+    TargetPlatform,
+    TensorQuantizationConfig,
+)
 from esp_ppq.executor.base import OPERATION_FORWARD_TABLE
 from esp_ppq.executor.op.torch.espdl import ESPDL_QUANT_BACKEND_TABLE
-from esp_ppq.IR import BaseGraph, Operation, Variable
+from esp_ppq.IR import BaseGraph, Operation, QuantableOperation, Variable
+from esp_ppq.quantization.optim.refine import QuantAlignmentPass
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 _SIGMOID_BOUND, _TANH_BOUND = 6.3, 3.5
-_CELL_IN, _CELL_OUT = 6, 2
+_HIDDEN_IN, _CELL_IN, _CELL_OUT = 5, 6, 2
 _PASSING = ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
@@ -66,6 +74,22 @@ def _tanh(x: Tensor, end: float) -> Tensor:
 
 
 _TABLES: dict[str, Callable[[Tensor, float], Tensor]] = {"sigmoid": _sigmoid, "tanh": _tanh}
+
+
+def allow_zero_states() -> None:
+    """Let esp-ppq align the states of a recurrent layer that starts from zeros, which has no input for them, in this process."""
+    QuantAlignmentPass.align_to_first_output = _align_states
+
+
+def _align_states(_: QuantAlignmentPass, op: QuantableOperation) -> TensorQuantizationConfig:
+    """Give the state the scale of the output: where it comes out, and where it goes in, if it does."""
+    outputs, inputs = op.config.output_quantization_config, op.config.input_quantization_config
+    for state in (outputs[1], *inputs[_HIDDEN_IN : _HIDDEN_IN + 1]):
+        if state.policy.has_property(QuantizationProperty.FLOATING):
+            break
+        if state.state not in {QuantizationStates.FP32, QuantizationStates.SOI}:
+            state.master_by = outputs[0]
+    return outputs[0]
 
 
 def use_tables() -> None:

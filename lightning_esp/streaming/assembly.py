@@ -17,6 +17,7 @@ from lightning_esp.streaming.admission import admit
 from lightning_esp.streaming.axes import name_axis, resolve_time
 from lightning_esp.streaming.boundary import own_errors
 from lightning_esp.streaming.calling import argument_names, call
+from lightning_esp.streaming.clip_choice import cut_clip, lost_time
 from lightning_esp.streaming.contract import Draft, draft_contract, has_contract
 from lightning_esp.streaming.example import name_example
 from lightning_esp.streaming.front_ends import refuse_spectra
@@ -88,16 +89,31 @@ def _convert(module: nn.Module, inputs: Values, streaming: Streaming, chip: Chip
 
 
 def _automatic(module: nn.Module, inputs: Values, streaming: Streaming, chip: Chip | None = None) -> StreamingModel:
-    from lightning_esp.streaming.conversion import convert_offline
     from lightning_esp.streaming.partition import partition
 
     stages = streaming.stages if isinstance(streaming.stages, int) else 1
 
     def make(module: nn.Module, inputs: Values) -> StreamingModel:
-        model = convert_offline(module, inputs, streaming)
+        model = _convert_any(module, inputs, streaming)
         return partition(model, stages, chip) if stages > 1 else model
 
     return make_exactly(make, module, inputs)
+
+
+def _convert_any(module: nn.Module, inputs: Values, streaming: Streaming) -> StreamingModel:
+    """Convert a module with an output per frame, or one that decides on clips."""
+    from lightning_esp.streaming.clips import convert_clip
+    from lightning_esp.streaming.conversion import convert_offline, record
+
+    if not isinstance(streaming.clip, int):
+        try:
+            return convert_offline(module, inputs, streaming)
+        except ConversionError:
+            frames = None if streaming.clip is None else lost_time(module, inputs, streaming)
+            if frames is None:
+                raise
+            streaming = replace(streaming, clip=frames)
+    return convert_clip(record(module, cut_clip(inputs, streaming), streaming, clip=True), streaming)
 
 
 def _input_ports(inputs: Values, streaming: Streaming, window: int) -> tuple[Port, ...]:

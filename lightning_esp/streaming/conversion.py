@@ -59,13 +59,13 @@ def convert_offline(module: nn.Module, inputs: Mapping[str, Tensor], streaming: 
     return convert_trace(recorded, streaming)
 
 
-def record(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Streaming) -> Trace:
-    """The first half of `convert_offline`: what `forward` does, for any window."""
+def record(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Streaming, clip: bool = False) -> Trace:
+    """The first half of `convert_offline`: what `forward` does, for any window; for whole clips with `clip`."""
     kinds = streaming.inputs or {}
     axes = {name: None if kinds.get(name) == "held" else streaming.time_axis for name in inputs}
     is_double = all(value.dtype is torch.float64 for value in inputs.values() if value.is_floating_point())
     with doubled() if is_double else nullcontext():
-        return trace(module, inputs, axes)
+        return trace(module, inputs, axes, clip)
 
 
 def convert_trace(recorded: Trace, streaming: Streaming) -> StreamingModel:
@@ -87,20 +87,20 @@ def _flow(recorded: Trace, window: int | None, streaming: Streaming) -> _Flowed:
     for call in recorded.calls:
         build.call = call
         before = len(build.caches)
-        results = _apply(build, call, values)
+        results = apply_call(build, call, values)
         values.update(zip(call.results, results, strict=True))
         if isinstance(results[0], Stream):
-            build.layers.append(_layer(build, call, results[0], before))
+            build.layers.append(make_layer(build, call, results[0], before))
     outputs = [_output(build, values[i]) for i in recorded.outputs]
     return _Flowed(build, inputs, _finish(build, outputs, streaming))
 
 
-def _layer(build: Builder, call: Call, result: Stream, before: int) -> Layer:
+def make_layer(build: Builder, call: Call, result: Stream, before: int) -> Layer:
     caches = tuple(cache.name for cache in build.caches[before:])
     return Layer(call.path, call.name, caches, result.pace, max(0, result.lag))
 
 
-def _apply(build: Builder, call: Call, values: Mapping[int, Any]) -> tuple[Any, ...]:
+def apply_call(build: Builder, call: Call, values: Mapping[int, Any]) -> tuple[Any, ...]:
     def change(item: Any) -> Any:
         found = values[item.index] if isinstance(item, Ref) else item
         if isinstance(found, Refused) and not (isinstance(found, Pending) and call.name in found.offered):
@@ -195,21 +195,13 @@ def _stride_of(build: Builder) -> int:
 
 def _assemble(flowed: _Flowed, stride: int, window: int, streaming: Streaming) -> StreamingModel:
     build = flowed.build
-    build.graph.output((*(s.node for s in flowed.outputs), *build.next_values))
-    for node in reversed(build.graph.nodes):
-        if not node.users and node.op not in ("placeholder", "output"):
-            build.graph.erase_node(node)
-    for stream in build.streams:
-        stream.node.meta.setdefault("time_axis", stream.time_axis)
-        stream.node.meta.setdefault("folded", stream.folded)
-        stream.node.meta.setdefault("batch_axis", stream.batch_axis)
-    module = fx.GraphModule(build.root, build.graph, class_name="Streamed")
-    inputs = tuple(_port(name, stream, build) for name, stream in flowed.inputs.items())
+    module = finish_graph(build, flowed.outputs)
+    inputs = tuple(place_port(name, stream, build) for name, stream in flowed.inputs.items())
     trim = _fit(build, flowed.outputs[0], stride)[1]
     delay = flowed.outputs[0].lag
     outputs = tuple(
         _output_port(name, stream, build, (stride, trim, delay))
-        for name, stream in zip(_output_names(len(flowed.outputs)), flowed.outputs, strict=True)
+        for name, stream in zip(name_outputs(len(flowed.outputs)), flowed.outputs, strict=True)
     )
     stage = Stage("stage_0", inputs, outputs, tuple(build.caches))
     spec = StreamSpec(
@@ -226,14 +218,27 @@ def _assemble(flowed: _Flowed, stride: int, window: int, streaming: Streaming) -
     return StreamingModel(spec, (module,), tuple(build.layers))
 
 
-def _port(name: str, stream: Stream, build: Builder) -> Port:
+def finish_graph(build: Builder, outputs: Sequence[Stream]) -> fx.GraphModule:
+    """Close the graph: outputs and new caches leave it, and what nothing reads goes."""
+    build.graph.output((*(s.node for s in outputs), *build.next_values))
+    for node in reversed(build.graph.nodes):
+        if not node.users and node.op not in ("placeholder", "output"):
+            build.graph.erase_node(node)
+    for stream in build.streams:
+        stream.node.meta.setdefault("time_axis", stream.time_axis)
+        stream.node.meta.setdefault("folded", stream.folded)
+        stream.node.meta.setdefault("batch_axis", stream.batch_axis)
+    return fx.GraphModule(build.root, build.graph, class_name="Streamed")
+
+
+def place_port(name: str, stream: Stream, build: Builder) -> Port:
     shape = [1 if i == 0 else n for i, n in enumerate(stream.shape)]
     if stream.time_axis is not None:
         shape[stream.time_axis] = build.frames(stream.pace)
     return Port(name, tuple(shape), stream.time_axis)
 
 
-def _output_names(count: int) -> list[str]:
+def name_outputs(count: int) -> list[str]:
     return ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
 
 
@@ -243,7 +248,7 @@ def _output_port(name: str, stream: Stream, build: Builder, usual: tuple[int, in
     own: dict[str, Any] = {} if found == usual else dict(zip(("stride", "trim", "delay"), found, strict=True))
     last = count_last(stream, build.valid & (stream.frames > 0), usual[0])
     first = count_first(stream, build.streams)
-    return replace(_port(name, stream, build), **own, unlike_first=first, unlike_last=last)
+    return replace(place_port(name, stream, build), **own, unlike_first=first, unlike_last=last)
 
 
 def _fit(build: Builder, stream: Stream, stride: int) -> tuple[int, int]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
 from lightning_esp.streaming.recorder import CONTRACT
 
 if TYPE_CHECKING:
-    from lightning_esp.streaming.model import Cache, Layer, StreamingModel, WindowChoice
+    from lightning_esp.streaming.model import Cache, Clip, Layer, StreamingModel, WindowChoice
 
 _HEADER = ("layer", "operator", "cache", "rate", "delay", "bytes")
 
@@ -60,7 +60,9 @@ def _totals(model: StreamingModel) -> list[str]:
     later = len(spec.stages) - 1
     stages = [f"stages           {later + 1}, the last of which ends {told(later)} after its window"] if later else []
     choice = [] if spec.choice is None else _chosen(spec.choice)
+    clip = [] if spec.clip is None else _decided(spec.clip, told)
     return [
+        *clip,
         f"window           {told(spec.window)}, a multiple of the stride of {spec.stride}",
         *choice,
         f"receptive field  {reach}",
@@ -69,6 +71,15 @@ def _totals(model: StreamingModel) -> list[str]:
         *stages,
         f"caches           {len(spec.caches)}, {_bytes(spec.caches)} bytes in int8",
     ]
+
+
+def _decided(clip: Clip, told: Callable[[int], str]) -> list[str]:
+    """How it decides on clips."""
+    form = {
+        "incremental": f"incremental: layers run frame by frame, and the last frames are held for {', '.join(clip.held)}",
+        "sliding": "sliding: the whole network runs on the last frames of the input",
+    }[clip.form]
+    return [f"decides on       the last {told(clip.frames)}, every {told(clip.hop)}", f"                 {form}"]
 
 
 def _chosen(choice: WindowChoice) -> list[str]:

@@ -130,6 +130,24 @@ class WindowChoice:
 
 
 @dataclass(frozen=True)
+class Clip:
+    """How a model that decides on whole clips runs on a stream: each output frame is a decision on the last frames.
+
+    Args:
+        frames: input frames of a clip.
+        hop: input frames from one decision to the next, the window.
+        form: `"incremental"`: layers run frame by frame up to the first that needs the whole clip, where its last frames
+            are held; `"sliding"`: the last frames of the input are held, and the whole network runs on them.
+        held: the operators in front of which frames are held, by module path and name.
+    """
+
+    frames: int
+    hop: int
+    form: Literal["incremental", "sliding"]
+    held: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class StreamSpec:
     """The outside of a streaming model.
 
@@ -146,6 +164,8 @@ class StreamSpec:
         cache_form: `"explicit"`, `"native"` or `"auto"`, as in `Streaming.caches`.
         choice: how the window was chosen, where a latency was given.
         structure: what `forward` returns around its tensors; None where that is a tensor or a flat tuple.
+        clip: how it decides on clips, where its offline output has no time axis. The outputs then have one behind their
+            other axes, with a frame per decision, from the end of the first whole clip on.
     """
 
     window: int
@@ -160,6 +180,7 @@ class StreamSpec:
     cache_form: Literal["auto", "native", "explicit"] = "explicit"
     choice: WindowChoice | None = None
     structure: Structure | None = field(default=None, compare=False, repr=False)
+    clip: Clip | None = None
 
     @cached_property
     def caches(self) -> tuple[Cache, ...]:

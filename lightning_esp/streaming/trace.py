@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +93,8 @@ class Trace:
         frames: recording length in the base run and in the runs of other length.
         inputs: time axis of each input by name; None for one that is held.
         dtype: floating-point type of the model.
+        known: values with a lower number were made in every run; the others only in those of the base length, where
+            `forward` takes no other or does something else for it.
     """
 
     calls: tuple[Call, ...]
@@ -100,6 +103,7 @@ class Trace:
     frames: tuple[int, ...]
     inputs: dict[str, int | None]
     dtype: torch.dtype
+    known: int = sys.maxsize
 
 
 def flatten(value: Any) -> Iterator[Any]:

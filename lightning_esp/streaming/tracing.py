@@ -18,7 +18,7 @@ from lightning_esp.streaming.calling import call
 from lightning_esp.streaming.contents import check_contents, other_contents
 from lightning_esp.streaming.recorder import Recorder
 from lightning_esp.streaming.statelessness import check_stateless
-from lightning_esp.streaming.trace import Constant, Ref, Trace, check_same_calls, merge_calls, needed
+from lightning_esp.streaming.trace import Call, Constant, Ref, Trace, check_same_calls, merge_calls, needed
 
 _Run = tuple[Recorder, tuple[Any, ...]]
 
@@ -43,13 +43,17 @@ def _resize(inputs: Mapping[str, Tensor], axes: Mapping[str, int | None], frames
     return sized
 
 
-def trace(module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, int | None]) -> Trace:
+def trace(
+    module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, int | None], clip: bool = False
+) -> Trace:
     """Record `module.forward`.
 
     Args:
         module: the offline module, in evaluation mode; a submodule with a contract becomes one call.
         inputs: example by argument name, batch in front.
         axes: time axis of each input; None for one that is held.
+        clip: the example is a whole clip, so what comes after a call that takes no other length, or differs for one, is
+            recorded for this length alone.
 
     Returns:
         The calls that lead to the outputs.
@@ -63,9 +67,9 @@ def trace(module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, in
     check_stateless(module, inputs, other_contents(inputs, axes))
     base = _run_batch(module, _resize(inputs, axes, frames, 2), 2)
     check_contents(base, _try(module, other_contents(_resize(inputs, axes, frames, 2), axes)))
-    lengths, others = _run_longer(module, inputs, axes, frames)
+    lengths, others = (_reach_longer if clip else _run_longer)(module, inputs, axes, frames)
     batch = _run_batch(module, _resize(inputs, axes, frames, 3), 3)
-    merged = _merge([base, *others, batch], (frames, *lengths))
+    merged = _merge([base, *others, batch], (frames, *lengths), clip)
     dtype = next((t.dtype for t in (*module.parameters(), *inputs.values()) if t.is_floating_point()), torch.float32)
     return replace(merged, inputs=dict(axes), dtype=dtype)
 
@@ -92,8 +96,7 @@ def _try(module: nn.Module, inputs: Mapping[str, Tensor], recorder: Recorder | N
 def _run_longer(
     module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, int | None], frames: int
 ) -> tuple[tuple[int, int], list[_Run]]:
-    # Multiples serve models that take nothing else.
-    for lengths in (_uneven(frames), (frames * 2 + 7, frames * 3 + 12), (frames * 2, frames * 3)):
+    for lengths in _longer(frames):
         recorders = [Recorder(module) for _ in lengths]
         runs = [_try(module, _resize(inputs, axes, n, 2), r) for n, r in zip(lengths, recorders, strict=True)]
         found = [r for r in runs if not isinstance(r, Exception)]
@@ -108,6 +111,24 @@ def _run_longer(
     ) from error
 
 
+def _reach_longer(
+    module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, int | None], frames: int
+) -> tuple[tuple[int, int], list[_Run]]:
+    """The runs of two other lengths that get furthest; what they did until they failed, where they do."""
+    reached: list[tuple[tuple[int, int], list[_Run]]] = []
+    for lengths in _longer(frames):
+        recorders = [Recorder(module) for _ in lengths]
+        for n, recorder in zip(lengths, recorders, strict=True):
+            _try(module, _resize(inputs, axes, n, 2), recorder)
+        reached.append((lengths, [(recorder, ()) for recorder in recorders]))
+    return max(reached, key=lambda found: min(len(recorder.calls) for recorder, _ in found[1]))
+
+
+def _longer(frames: int) -> tuple[tuple[int, int], ...]:
+    # Multiples serve models that take nothing else.
+    return (_uneven(frames), (frames * 2 + 7, frames * 3 + 12), (frames * 2, frames * 3))
+
+
 def _uneven(frames: int) -> tuple[int, int]:
     # Strides of 2, 3, 4 and 6 leave other rests than of `frames`, which tells ceil from floor, and two tensors apart that
     # agree in length for some rests only.
@@ -115,20 +136,53 @@ def _uneven(frames: int) -> tuple[int, int]:
     return longer + (frames + 1 - longer) % 12, longest + (frames + 2 - longest) % 12
 
 
-def _merge(runs: Sequence[_Run], frames: tuple[int, ...]) -> Trace:
-    first = runs[0][0]
-    for recorder, _ in runs[1:]:
-        check_same_calls(first.calls, recorder.calls)
-    calls = [merge_calls([recorder.calls[i] for recorder, _ in runs]) for i in range(len(first.calls))]
-    shapes = tuple(tuple(recorder.shapes[i] for recorder, _ in runs) for i in range(len(first.shapes)))
-    outputs = []
-    for value in runs[0][1]:
-        if not isinstance(value, Ref):
-            raise ConversionError(
-                f"forward of {type(first.stack[0]).__name__} returns "
-                f"{'a tensor' if isinstance(value, Constant) else type(value).__name__}, which does not depend on the input, or is "
-                "computed from it out of sight, as torch.vmap, torch.func and numpy do; return tensors computed from the input by "
-                "torch functions, alone or as a tuple."
-            )
-        outputs.append(value.index)
-    return Trace(needed(calls, outputs), shapes, tuple(outputs), frames, {}, torch.float32)
+def _merge(runs: Sequence[_Run], frames: tuple[int, ...], clip: bool) -> Trace:
+    first, batch = runs[0][0], runs[-1][0]
+    check_same_calls(first.calls, batch.calls)
+    shared = _shared([recorder.calls for recorder, _ in runs]) if clip else len(first.calls)
+    for recorder, _ in runs[1:-1]:
+        check_same_calls(first.calls[:shared], recorder.calls if not clip else recorder.calls[:shared])
+    # Of a value that the other lengths do not have, the base run stands for them.
+    known = _first_value(first.calls, shared, len(first.shapes))
+    recorders = [recorder for recorder, _ in runs]
+    fixed = [first] * (len(runs) - 1) + [batch]
+    calls = [
+        merge_calls([r.calls[i] for r in (recorders if i < shared else fixed)]) for i in range(len(first.calls))
+    ]
+    shapes = tuple(
+        tuple(r.shapes[i] for r in (recorders if i < known else fixed)) for i in range(len(first.shapes))
+    )
+    outputs = [_number(value, type(first.stack[0]).__name__) for value in runs[0][1]]
+    return Trace(needed(calls, outputs), shapes, tuple(outputs), frames, {}, torch.float32, known)
+
+
+def _shared(runs: Sequence[Sequence[Call]]) -> int:
+    """How many calls, from the first on, are the same in every run."""
+    for i, calls in enumerate(zip(*runs, strict=False)):
+        if len({(call.name, call.path, call.results) for call in calls}) > 1 or not _agree(calls):
+            return i
+    return min(len(calls) for calls in runs)
+
+
+def _agree(calls: Sequence[Call]) -> bool:
+    try:
+        merge_calls(calls)
+    except UnsupportedOperatorError:
+        return False
+    return True
+
+
+def _first_value(calls: Sequence[Call], shared: int, count: int) -> int:
+    """The number of the first value that the calls behind the shared ones make."""
+    return calls[shared].results[0] if shared < len(calls) else count
+
+
+def _number(value: Any, kind: str) -> int:
+    if isinstance(value, Ref):
+        return value.index
+    raise ConversionError(
+        f"forward of {kind} returns "
+        f"{'a tensor' if isinstance(value, Constant) else type(value).__name__}, which does not depend on the input, or is "
+        "computed from it out of sight, as torch.vmap, torch.func and numpy do; return tensors computed from the input by "
+        "torch functions, alone or as a tuple."
+    )

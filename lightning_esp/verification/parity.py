@@ -271,4 +271,7 @@ def comparable(spec: StreamSpec, port: Port, frames: int, count: int) -> tuple[i
         The first of them, and one behind the last.
     """
     last = min(count, spec.settled_frames(port, frames))
+    if spec.clip is not None and spec.clip.form == "incremental":
+        # A clip alone starts from zeros, which the next ones in a recording do not.
+        last = min(last, 1)
     return min(port.unlike_first, last), last

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
+from lightning_esp.config import Quantization
 from lightning_esp.errors import EspdlOperatorError, ProofError
 from lightning_esp.integers import IntegerPipeline, integer_windows, interpret
 from lightning_esp.options import check_arguments
@@ -19,10 +20,12 @@ from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.quantization.process import Worker
 from lightning_esp.quantization.quantizer import with_modules
 from lightning_esp.streaming.copying import copy_module
+from lightning_esp.streaming.clip_offline import as_offline
 from lightning_esp.streaming.model import Recordings, StreamingModel
 from lightning_esp.streaming.recordings import check_kinds, pad_recordings
 from lightning_esp.streaming.structure import keep, keeps
 from lightning_esp.verification.accumulators import accumulators
+from lightning_esp.verification.clips import clips_in_stream
 from lightning_esp.verification.device import int16_steps, mac_shifts
 from lightning_esp.verification.graph import graph_parity
 from lightning_esp.verification.integers import Results, boundaries, integer_parity
@@ -35,6 +38,7 @@ from lightning_esp.verification.signal import Offline, follow_float, run_offline
 
 GOLDEN_WINDOWS = 200
 MAX_RECORDINGS = 32
+TOLERANCE = Quantization().tolerance
 
 
 def verify(
@@ -69,6 +73,7 @@ def verify(
     if model.spec.structure is not None and not keeps(module):
         module = copy_module(module)
         keep(module, model.spec.structure.names)
+    module = as_offline(module, model.spec)
     proofs, notes = prove_float(module, model, recordings)
     offline = run_offline(module, model, recordings, MAX_RECORDINGS, min_snr_db)
     with nullcontext(worker) if worker is not None else Worker() as running:
@@ -77,15 +82,23 @@ def verify(
 
 
 def prove_float(
-    module: nn.Module, model: StreamingModel, recordings: Recordings
+    module: nn.Module, model: StreamingModel, recordings: Recordings, tolerance: float = TOLERANCE
 ) -> tuple[tuple[Proof, ...], tuple[str, ...]]:
-    """Proof 1, which is the same for every target.
+    """Proof 1, which is the same for every target, and what a stream changes for decisions on clips.
+
+    Args:
+        module: the offline module.
+        model: its streaming form.
+        recordings: without batch dimension.
+        tolerance: see `clips_in_stream`.
 
     Raises:
         ProofError: it does not hold.
     """
-    proofs, notes = float_parity(module, model, recordings[:MAX_RECORDINGS])
-    return require(proofs), (*notes, *compare_reach(model.spec, recordings))
+    module, used = as_offline(module, model.spec), recordings[:MAX_RECORDINGS]
+    proofs, notes = float_parity(module, model, used)
+    proofs = (*require(proofs), *clips_in_stream(module, model, used, tolerance))
+    return proofs, (*notes, *compare_reach(model.spec, recordings))
 
 
 def prove_graph(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,10 +13,22 @@ from lightning_esp.streaming.flow import Refused, Stream
 from lightning_esp.streaming.rules.common import Rule
 from lightning_esp.streaming.trace import Constant
 
-_LAST = Refused(
-    "the state after the last frame is read, which a stream never has",
-    "read the output of every frame, y, _ = rnn(x), and pick the last one after the exported model",
-)
+_RULE = "the state after the last frame is read, which a stream never has"
+_ADVICE = "read the output of every frame, y, _ = rnn(x), and pick the last one after the exported model"
+_LAST = Refused(_RULE, _ADVICE)
+
+
+@dataclass(frozen=True)
+class LastState(Refused):
+    """The state behind the last frame, `h_n`: of a clip, what each layer puts out last.
+
+    Args:
+        rule: as in `Refused`.
+        advice: as in `Refused`.
+        layers: what each layer puts out, in order.
+    """
+
+    layers: tuple[Stream, ...] = ()
 
 
 class GruStep(nn.Module):
@@ -52,17 +65,20 @@ class LstmStep(GruStep):
 
 def gru(build: Builder, input: Stream, hx: Any, weights: Any, *options: Any) -> tuple[Any, ...]:
     """`nn.GRU` of any number of layers."""
-    return (_recurrent(build, input, (hx,), weights, options, nn.GRU, ("hidden",)), _LAST)
+    layers = _recurrent(build, input, (hx,), weights, options, nn.GRU, ("hidden",))
+    return (layers[-1], LastState(_RULE, _ADVICE, layers))
 
 
 def lstm(build: Builder, input: Stream, hx: Any, weights: Any, *options: Any) -> tuple[Any, ...]:
     """`nn.LSTM` of any number of layers."""
-    return (_recurrent(build, input, hx, weights, options, nn.LSTM, ("hidden", "cell")), _LAST, _LAST)
+    layers = _recurrent(build, input, hx, weights, options, nn.LSTM, ("hidden", "cell"))
+    return (layers[-1], LastState(_RULE, _ADVICE, layers), _LAST)
 
 
 def _recurrent(
     build: Builder, x: Stream, states: Any, weights: Any, options: Any, kind: type[Any], labels: tuple[str, ...]
-) -> Stream:
+) -> tuple[Stream, ...]:
+    """What each layer puts out."""
     if not isinstance(weights, tuple):
         build.refuse("reads packed sequences", "give it the padded tensor; every recording streams for itself")
     biases, layers, _, _, bidirectional, batch_first = options
@@ -70,7 +86,7 @@ def _recurrent(
     per_layer = len(weights) // layers
     if per_layer != (4 if biases else 2):
         build.refuse("projects its state (proj_size)", "use a plain nn.LSTM followed by nn.Linear")
-    node = x.node
+    node, nodes = x.node, []
     for i in range(layers):
         names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")[:per_layer]
         tensors = dict(zip(names, weights[i * per_layer : (i + 1) * per_layer], strict=True))
@@ -84,7 +100,9 @@ def _recurrent(
         # What one layer gives the next is no stream of the trace, but may cross a cut.
         node.meta.update(time_axis=x.time_axis, batch_axis=x.batch_axis)
         build.next_values += [build.item(result, 1 + n) for n in range(len(labels))]
-    return build.result(node, [x], reads=None)
+        nodes.append(node)
+    last = build.result(node, [x], reads=None)
+    return (*(replace(last, node=node) for node in nodes[:-1]), last)
 
 
 def _check(build: Builder, x: Stream, states: Any, bidirectional: bool, batch_first: bool) -> None:

@@ -1,0 +1,58 @@
+"""Whether a model decides on whole clips, and how long these are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lightning_esp.config import Streaming
+from lightning_esp.errors import ConversionError
+from lightning_esp.streaming.geometry import run, try_run
+from lightning_esp.streaming.model import Values
+
+
+def cut_clip(inputs: Mapping[str, Tensor], streaming: Streaming) -> Values:
+    """Return one clip of `streaming.clip` frames; a shorter example is repeated.
+
+    Args:
+        inputs: example by argument name, batch in front.
+        streaming: options with `time_axis`, `inputs` and the length of the clip filled in.
+    """
+    assert isinstance(streaming.clip, int)
+    return _resized(inputs, streaming, streaming.clip)
+
+
+def _resized(inputs: Mapping[str, Tensor], streaming: Streaming, frames: int) -> Values:
+    axis, kinds = streaming.time_axis or 0, streaming.inputs or {}
+
+    def resize(value: Tensor) -> Tensor:
+        return value.index_select(axis, torch.arange(frames) % value.shape[axis])
+
+    return {name: v if kinds.get(name) == "held" else resize(v) for name, v in inputs.items()}
+
+
+def lost_time(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Streaming) -> int | None:
+    """Find the length of the clips that a module decides on, from an example.
+
+    Args:
+        module: the offline module, in evaluation mode.
+        inputs: one clip by argument name, batch in front.
+        streaming: options with `time_axis` and `inputs` filled in.
+
+    Returns:
+        The frames of the example where no output has an axis of time: it is as long for a longer recording, or the module
+        takes no other length, and no output is as long as the example. None where one follows time.
+    """
+    axis, kinds = streaming.time_axis or 0, streaming.inputs or {}
+    frames = next(v.shape[axis] for name, v in inputs.items() if kinds.get(name) != "held")
+    try:
+        base = [tuple(value.shape) for value in run(module, inputs)]
+    except ConversionError:
+        return None
+    for length in (frames * 2, frames * 3, max(1, frames // 2)):
+        other = None if length == frames else try_run(module, _resized(inputs, streaming, length))
+        if other is not None:
+            return frames if [tuple(value.shape) for value in other] == base else None
+    return None if any(frames in shape[1:] for shape in base) else frames
