@@ -55,8 +55,10 @@ class OfflineClips(nn.Module):
 
     def _decide(self, inputs: Values, starts: list[int], size: int) -> list[Tensor]:
         named = as_named(self.spec, inputs)
-        batch = {p.name: torch.cat([self._cut(named[p.name], p.time_axis, s) for s in starts]) for p in self.spec.inputs}
-        return [value.unflatten(0, (len(starts), size)).movedim(0, -1) for value in run(self.module, batch)]
+        batch = {
+            p.name: torch.cat([self._cut(named[p.name], p.time_axis, s) for s in starts]) for p in self.spec.inputs
+        }
+        return [value.reshape(len(starts), size, *value.shape[1:]).movedim(0, -1) for value in run(self.module, batch)]
 
     def _cut(self, value: Tensor, axis: int | None, start: int) -> Tensor:
         if axis is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from fractions import Fraction
 from math import lcm
 from typing import Any
@@ -182,5 +181,3 @@ def _reach(flow: _ClipFlow) -> int | None:
             return None
         found.append(own + int((held.count - 1) * held.stream.pace))
     return max(found)
-
-

@@ -96,11 +96,14 @@ def _flow(recorded: Trace, window: int | None, streaming: Streaming) -> _Flowed:
 
 
 def make_layer(build: Builder, call: Call, result: Stream, before: int) -> Layer:
+    """The row of a call in the table of the model; `before`: how many caches there were before it."""
     caches = tuple(cache.name for cache in build.caches[before:])
     return Layer(call.path, call.name, caches, result.pace, max(0, result.lag))
 
 
 def apply_call(build: Builder, call: Call, values: Mapping[int, Any]) -> tuple[Any, ...]:
+    """Convert one call by its rule; `values` holds what it reads, by number."""
+
     def change(item: Any) -> Any:
         found = values[item.index] if isinstance(item, Ref) else item
         if isinstance(found, Refused) and not (isinstance(found, Pending) and call.name in found.offered):
@@ -232,6 +235,7 @@ def finish_graph(build: Builder, outputs: Sequence[Stream]) -> fx.GraphModule:
 
 
 def place_port(name: str, stream: Stream, build: Builder) -> Port:
+    """The outside of a stream: its shape for one window."""
     shape = [1 if i == 0 else n for i, n in enumerate(stream.shape)]
     if stream.time_axis is not None:
         shape[stream.time_axis] = build.frames(stream.pace)
@@ -239,6 +243,7 @@ def place_port(name: str, stream: Stream, build: Builder) -> Port:
 
 
 def name_outputs(count: int) -> list[str]:
+    """Names of the outputs of a model."""
     return ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
 
 

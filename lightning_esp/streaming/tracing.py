@@ -43,9 +43,7 @@ def _resize(inputs: Mapping[str, Tensor], axes: Mapping[str, int | None], frames
     return sized
 
 
-def trace(
-    module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, int | None], clip: bool = False
-) -> Trace:
+def trace(module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, int | None], clip: bool = False) -> Trace:
     """Record `module.forward`.
 
     Args:
@@ -146,12 +144,8 @@ def _merge(runs: Sequence[_Run], frames: tuple[int, ...], clip: bool) -> Trace:
     known = _first_value(first.calls, shared, len(first.shapes))
     recorders = [recorder for recorder, _ in runs]
     fixed = [first] * (len(runs) - 1) + [batch]
-    calls = [
-        merge_calls([r.calls[i] for r in (recorders if i < shared else fixed)]) for i in range(len(first.calls))
-    ]
-    shapes = tuple(
-        tuple(r.shapes[i] for r in (recorders if i < known else fixed)) for i in range(len(first.shapes))
-    )
+    calls = [merge_calls([r.calls[i] for r in (recorders if i < shared else fixed)]) for i in range(len(first.calls))]
+    shapes = tuple(tuple(r.shapes[i] for r in (recorders if i < known else fixed)) for i in range(len(first.shapes)))
     outputs = [_number(value, type(first.stack[0]).__name__) for value in runs[0][1]]
     return Trace(needed(calls, outputs), shapes, tuple(outputs), frames, {}, torch.float32, known)
 

@@ -22,7 +22,9 @@ MOST = 256
 
 @single_thread()
 @torch.inference_mode()
-def clips_in_stream(module: nn.Module, model: StreamingModel, recordings: Recordings, tolerance: float) -> tuple[Proof, ...]:
+def clips_in_stream(
+    module: nn.Module, model: StreamingModel, recordings: Recordings, tolerance: float
+) -> tuple[Proof, ...]:
     """Measure how decisions in the middle of a stream differ from those on the clip alone.
 
     Args:

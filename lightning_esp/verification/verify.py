@@ -19,8 +19,8 @@ from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.quantization.process import Worker
 from lightning_esp.quantization.quantizer import with_modules
-from lightning_esp.streaming.copying import copy_module
 from lightning_esp.streaming.clip_offline import as_offline
+from lightning_esp.streaming.copying import copy_module
 from lightning_esp.streaming.model import Recordings, StreamingModel
 from lightning_esp.streaming.recordings import check_kinds, pad_recordings
 from lightning_esp.streaming.structure import keep, keeps

@@ -13,7 +13,8 @@ from lightning_esp.streaming.rules.common import Rule, bare, per_frame
 from lightning_esp.streaming.trace import Constant
 
 _WEIGHTS = Refused(
-    "returns the weights of its attention, and they are read", "call it with need_weights=False, and read its output alone"
+    "returns the weights of its attention, and they are read",
+    "call it with need_weights=False, and read its output alone",
 )
 
 
@@ -28,7 +29,8 @@ class _Attention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """`[frames, batch, channels]` to `[batch, heads, frames, channels of a head]`."""
-        return x.transpose(0, 1).unflatten(2, (self.heads, x.shape[2] // self.heads)).transpose(1, 2)
+        frames, batch, channels = x.shape
+        return x.transpose(0, 1).reshape(batch, frames, self.heads, channels // self.heads).transpose(1, 2)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         q, k, v = (self._split(part(x)) for part, x in ((self.query, query), (self.key, key), (self.value, value)))

@@ -62,8 +62,7 @@ def _run(
     if len(weights) != per_layer * layers * directions:
         build.refuse("projects its state (proj_size)", "use a plain nn.LSTM followed by nn.Linear")
     parts = [
-        _layer(build, kind, weights[at : at + per_layer], bool(batch_first))
-        for at in range(0, len(weights), per_layer)
+        _layer(build, kind, weights[at : at + per_layer], bool(batch_first)) for at in range(0, len(weights), per_layer)
     ]
     node = build.emit(_Whole(parts, directions, bool(batch_first)).eval(), x)
     return tuple(build.result(build.item(node, i), [x], i) for i in range(len(build.call.results)))

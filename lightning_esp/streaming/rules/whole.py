@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from lightning_esp.errors import ConversionError
 from lightning_esp.streaming.flow import Pending, Refused, Stream
 from lightning_esp.streaming.holding import ClipBuilder
 from lightning_esp.streaming.rules import RULES, clip_attention, clip_recurrent
-from lightning_esp.streaming.rules.common import per_frame
+from lightning_esp.streaming.rules.common import Rule, per_frame
 from lightning_esp.streaming.rules.recurrent import LastState
 from lightning_esp.streaming.rules.refusals import unknown
 from lightning_esp.streaming.rules.shaping import RESHAPES
@@ -108,17 +108,18 @@ def _convert(build: ClipBuilder, call: Call, args: tuple[Any, ...], kwargs: dict
         batch, _ = build.axes()
         sizes = tuple(-1 if i == batch else n for i, n in enumerate(build.shape()))
         return per_frame(build, torch.reshape, args[0], sizes)
+    refusal: ConversionError
     try:
         return _RULES.get(call.name, unknown)(build, *args, **kwargs)
-    except ConversionError as refusal:
-        return _as_it_is(build, call, args, kwargs, refusal)
+    except ConversionError as error:
+        refusal = error
     except (TypeError, ValueError, KeyError, IndexError, AssertionError) as error:
         # A rule is written for frames, and may not expect a call that has none.
         refusal = build.refusal(f"has a form that no rule knows on a clip ({type(error).__name__}: {error})", _BY_HAND)
-        return _as_it_is(build, call, args, kwargs, refusal)
+    return _as_it_is(build, call, args, kwargs, refusal)
 
 
-_RULES = {**RULES, **clip_recurrent.RULES, **clip_attention.RULES}
+_RULES: dict[str, Rule] = {**RULES, **clip_recurrent.RULES, **clip_attention.RULES}
 # What these refuse has no form on the chip, whatever the frames.
 _CERTAIN = frozenset((*clip_recurrent.RULES, *clip_attention.RULES, "gru_cell", "lstm_cell", "rnn_tanh", "rnn_relu"))
 _BY_HAND = "write it in other operators, or pool in front of it"
@@ -131,7 +132,8 @@ def _as_it_is(
     follows_batch = any(isinstance(v, Varying) for v in _leaves((args, tuple(kwargs.values()))))
     if follows_batch or call.name in _CERTAIN or not callable(call.function):
         raise refusal
-    node = build.emit(call.function, *args, **kwargs)
+    function: Callable[..., Any] = call.function
+    node = build.emit(function, *args, **kwargs)
     if len(call.results) == 1:
         return build.result(node, [])
     return tuple(build.result(build.item(node, i), [], i) for i in range(len(call.results)))
@@ -139,5 +141,5 @@ def _as_it_is(
 
 def _leaves(value: Any) -> list[Any]:
     found: list[Any] = []
-    replace_values(value, found.append)
+    replace_values(value, lambda item: found.append(item))
     return found

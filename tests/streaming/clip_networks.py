@@ -1,0 +1,174 @@
+"""Small classifiers with the heads that papers use, all of them for clips of 20 frames of 8 bands."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FRAMES, BANDS = 20, 8
+
+
+class Causal(nn.Module):
+    """A causal convolution that keeps the number of frames."""
+
+    def __init__(self, kernel: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(BANDS, BANDS, kernel, dilation=dilation)
+        self.left = (kernel - 1) * dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv(F.pad(x, (self.left, 0))))
+
+
+class _Head(nn.Module):
+    def __init__(self, features: int = BANDS) -> None:
+        super().__init__()
+        self.body = nn.Sequential(Causal(3), Causal(3, 2))
+        self.head = nn.Linear(features, 4)
+
+
+class MeanHead(_Head):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mean(-1))
+
+
+class AdaptiveHead(_Head):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.adaptive_max_pool1d(self.body(x), 1).squeeze(-1))
+
+
+class PoolByLengthHead(_Head):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x)
+        return self.head(F.avg_pool1d(y, y.shape[-1]).flatten(1))
+
+
+class PoolByNumberHead(_Head):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.avg_pool1d(self.body(x), FRAMES)[:, :, 0])
+
+
+class LastHead(_Head):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x)[:, :, -1])
+
+
+class SelectHead(_Head):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).select(2, -1))
+
+
+class FlattenHead(_Head):
+    def __init__(self) -> None:
+        super().__init__(BANDS * FRAMES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x)
+        return self.head(y.view(y.size(0), -1))
+
+
+class AttentionPoolHead(_Head):
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = nn.Linear(BANDS, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x).transpose(1, 2)
+        return self.head((torch.softmax(self.score(y), dim=1) * y).sum(1))
+
+
+class GruHead(nn.Module):
+    def __init__(self, layers: int = 1) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(BANDS, 6, layers, batch_first=True)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, hidden = self.rnn(x.transpose(1, 2))
+        return self.head(hidden[-1])
+
+
+class LstmHead(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(BANDS, 6, batch_first=True)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, (hidden, _) = self.rnn(x.transpose(1, 2))
+        return self.head(hidden.squeeze(0))
+
+
+class TwoLags(nn.Module):
+    """Layers without padding, read by two pools at different lags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(BANDS, BANDS, 3, stride=2)
+        self.second = nn.Conv1d(BANDS, BANDS, 3)
+        self.head = nn.Linear(2 * BANDS, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        return self.head(torch.cat([y.mean(-1), self.second(y).amax(-1)], dim=1))
+
+
+class Symmetric(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv1d(BANDS, BANDS, 3, padding=1), nn.ReLU(), nn.Conv1d(BANDS, BANDS, 3, padding=1)
+        )
+        self.head = nn.Linear(BANDS, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mean(-1)).softmax(-1)
+
+
+class Crnn(nn.Module):
+    def __init__(self, bidirectional: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.rnn = nn.GRU(4 * BANDS, 6, batch_first=True, bidirectional=bidirectional)
+        self.head = nn.Linear(6 * (1 + bidirectional), 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.conv(x.unsqueeze(1)))
+        batch, channels, bands, frames = y.shape
+        y, _ = self.rnn(y.permute(0, 3, 1, 2).reshape(batch, frames, channels * bands))
+        return self.head(y[:, -1])
+
+
+class NormOverTime(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(BANDS, BANDS, 3, padding=1)
+        self.norm = nn.LayerNorm(FRAMES)
+        self.head = nn.Linear(BANDS, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.relu(self.norm(self.conv(x))).mean(-1))
+
+
+class Encoder(nn.Module):
+    """A transformer encoder with a table of positions, which takes clips of one length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.randn(1, FRAMES, BANDS))
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(BANDS, 2, 16, batch_first=True), 1)
+        self.head = nn.Linear(BANDS, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(x.transpose(1, 2) + self.positions).mean(1))
+
+
+INCREMENTAL: dict[str, type[nn.Module]] = {
+    kind.__name__: kind
+    for kind in (
+        MeanHead, AdaptiveHead, PoolByLengthHead, PoolByNumberHead, LastHead, SelectHead, FlattenHead, AttentionPoolHead,
+        GruHead, LstmHead, TwoLags,
+    )
+}  # fmt: skip
+SLIDING: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (Symmetric, Crnn, NormOverTime, Encoder)}
