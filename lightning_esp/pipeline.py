@@ -118,8 +118,6 @@ def export(
         options = tell_time(module, recordings, streaming, front_end)
         model, module = stream(module, recordings, options, targets)
         proofs, notes = prove_float(module, model, recordings, wanted.tolerance)
-        for note in compare_reach(model.spec, recordings):
-            _log.warning("lightning_esp: %s", note)
         samples = calibrate(model, recordings, calibration, progress=progress)
         offline = None if rehearsal else run_offline(module, model, recordings, MAX_RECORDINGS, wanted.min_snr_db)
         listener = None if streams is None else make_listener(module, model, streams, deployment, front_end, streaming)
@@ -144,6 +142,8 @@ def stream(
     """Convert; return the streaming form with what it must equal on whole recordings."""
     model = convert(module, as_example(module, recordings[0]), options, targets=targets)
     check_clips(model.spec, recordings, options.clip)
+    for note in compare_reach(model.spec, recordings):
+        _log.warning("lightning_esp: %s", note)
     return model, as_offline(module, model.spec)
 
 

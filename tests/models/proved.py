@@ -12,6 +12,7 @@ from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import Worker
 from lightning_esp.streaming import Recording
 from lightning_esp.streaming.axes import settle_time
+from lightning_esp.streaming.clip_offline import check_clips
 from lightning_esp.streaming.example import as_example
 from lightning_esp.verification.verify import verify
 
@@ -30,9 +31,9 @@ def prove(
 ) -> QuantizedModel:
     """All proofs but that of the task, and that the integers are near the float model."""
     # As an export does, with what the lengths of the recordings tell.
-    model = convert(
-        module, as_example(module, recordings[0]), settle_time(module, recordings, streaming or Streaming())
-    )
+    options = settle_time(module, recordings, streaming or Streaming())
+    model = convert(module, as_example(module, recordings[0]), options)
+    check_clips(model.spec, recordings, options.clip)
     quantized = quantize(model, calibrate(model, recordings), quantization, target, worker=worker)
     result = verify(module, model, quantized, recordings, worker=worker)
     assert all(proof.passed for proof in result.proofs)
@@ -56,12 +57,13 @@ def ratio(module: nn.Module, quantized: QuantizedModel, recording: Recording) ->
     named = batched(recording)
     with torch.no_grad():
         offline = as_tuple(module(*named.values()))
-        streamed = as_tuple(QuantizedStreaming(quantized)(*named.values()))
+        streamed = as_tuple(QuantizedStreaming(quantized, structured=True)(*named.values()))
     found = []
     for port, a, b in zip(quantized.spec.outputs, offline, streamed, strict=True):
         assert a.shape == b.shape
-        axis = port.time_axis or 0
-        kept = a.shape[axis] - quantized.spec.delay
-        a, b = a.narrow(axis, 0, kept), b.narrow(axis, 0, kept)
+        if quantized.spec.clip is None:
+            axis = port.time_axis or 0
+            kept = a.shape[axis] - quantized.spec.delay
+            a, b = a.narrow(axis, 0, kept), b.narrow(axis, 0, kept)
         found.append(float(10 * torch.log10(a.square().mean() / (a - b).square().mean())))
     return min(found)

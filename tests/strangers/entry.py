@@ -14,6 +14,7 @@ from tests.models.proved import KEEP_RANGE
 
 T = -1
 LENGTHS = (44, 24)
+CLIP = 44
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Stranger:
         streaming: what the stranger asks for.
         precision: of the whole model.
         frames: unit of the recordings' lengths: 1 where any length is taken, else what the strides need.
+        clip: whether it decides on whole clips, so that the recordings have one length.
         wrong: why the outcome is not the wanted one; the test of such a row fails where it comes true.
         slow: whether only `make test-full` exports it.
     """
@@ -55,6 +57,7 @@ class Stranger:
     streaming: Streaming = field(default_factory=Streaming)
     precision: str = "int8"
     frames: int = 1
+    clip: bool = False
     wrong: str = ""
     slow: bool = False
 
@@ -65,8 +68,9 @@ class Stranger:
             return settle(self.build().eval())
 
     def recordings(self) -> list[Tensor]:
-        """Two recordings of different lengths, slow and fast at once."""
-        return [recording(self.shape, frames * self.frames, seed) for seed, frames in enumerate(LENGTHS)]
+        """Two recordings of different lengths, of clips eight of one; slow and fast at once."""
+        lengths = [CLIP] * 8 if self.clip else LENGTHS
+        return [recording(self.shape, frames * self.frames, seed) for seed, frames in enumerate(lengths)]
 
     @property
     def quantization(self) -> Quantization:

@@ -33,7 +33,7 @@ def inside(function: Forward, **layers: nn.Module) -> nn.Module:
 
 def streams(module: nn.Module, **options: int) -> None:
     recording = torch.randn(1, 3, 30, dtype=torch.float64)
-    model = convert(module, recording, Streaming(time_axis=2, **options))  # type: ignore[arg-type]
+    model = convert(module, recording, Streaming(time_axis=2, clip=None, **options))  # type: ignore[arg-type]
     with torch.no_grad():
         offline, streamed = module(recording), model.run(recording)
     assert isinstance(streamed, Tensor)
@@ -268,7 +268,7 @@ def test_total_look_ahead_counts_all_layers_even_before_causal_ones() -> None:
 def test_an_output_without_time_is_refused() -> None:
     module = nn.Sequential(nn.Conv1d(3, 4, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten())
     with pytest.raises(UnsupportedOperatorError, match=r"module '1' .*pool after the exported model"):
-        convert(module, torch.randn(1, 3, 30))
+        convert(module, torch.randn(1, 3, 30), Streaming(clip=None))
 
 
 def test_a_length_between_whole_strides_is_refused_and_the_advice_streams() -> None:

@@ -23,6 +23,7 @@ OPTIONS: list[Any] = [
     Streaming(
         "auto", ["a.b", "c"], 2, {"x": "stream", "y": "held"}, 3, "native", 0.01, 0.05, outputs=["logits", "out.0"]
     ),
+    Streaming(clip=98, hop=7, clip_form="sliding"),
     Calibration(3, 4, 5),
     Quantization("int16", "mse", math.inf, ("a.b",), True, 10.0),
     *(
@@ -42,6 +43,7 @@ def test_every_option_can_be_read_back_from_its_code(option: Any) -> None:
 
 
 def test_the_options_differ_from_their_defaults_in_every_field() -> None:
-    for option in (*OPTIONS[:4], BUDGET, DETECTORS[0]):
-        same = [f.name for f in fields(option) if f.default is not MISSING and getattr(option, f.name) == f.default]
-        assert same == []
+    for kind in {type(option) for option in (*OPTIONS, BUDGET, DETECTORS[0])}:
+        found = [option for option in (*OPTIONS, BUDGET, DETECTORS[0]) if type(option) is kind]
+        given = [f for f in fields(kind) if f.default is not MISSING]
+        assert [f.name for f in given if all(getattr(option, f.name) == f.default for option in found)] == []

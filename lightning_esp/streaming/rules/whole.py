@@ -110,7 +110,8 @@ def _convert(build: ClipBuilder, call: Call, args: tuple[Any, ...], kwargs: dict
         return per_frame(build, torch.reshape, args[0], sizes)
     refusal: ConversionError
     try:
-        return _RULES.get(call.name, unknown)(build, *args, **kwargs)
+        rule: Rule = _RULES.get(call.name, unknown)
+        return rule(build, *args, **kwargs)
     except ConversionError as error:
         refusal = error
     except (TypeError, ValueError, KeyError, IndexError, AssertionError) as error:
