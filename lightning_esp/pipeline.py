@@ -32,7 +32,7 @@ from lightning_esp.frontend import (
     split_front_end,
 )
 from lightning_esp.integers import QuantizedStreaming
-from lightning_esp.listening import Judged, check_detector, make_listener
+from lightning_esp.listening import Listener, check_detector, make_listener
 from lightning_esp.options import check_arguments
 from lightning_esp.quantization import QuantizedModel, Worker, check_environment, quantize
 from lightning_esp.streaming import Recording, Recordings, convert
@@ -94,8 +94,7 @@ def export(
         streams: long recordings with keywords, as `lightning_esp.evaluation.ValidationStreams` has them; what a detector
             finds in them goes into the report, and `Detector(threshold="auto")` takes its thresholds from them.
         progress: called with a phase, what is done of it, and what there is in all.
-        rehearsal: judge structure alone, for weights that are not trained yet: whether the module can be streamed, written
-            and run, but neither the range of its accumulators nor its noise.
+        rehearsal: judge structure alone, of weights that are not trained yet: neither accumulators nor noise.
 
     Raises:
         LightningEspError: the export failed; an older bundle is still there.
@@ -107,16 +106,14 @@ def export(
     notify = progress or (lambda phase, done, total: None)
     module = admit(module).float().cpu()
     keep(module, streaming.outputs if streaming is not None else None)
-    if front_end is None and (path := find_inside(module)) is not None:
-        front_end = split_front_end(module, path, [_waveform(recording) for recording in recordings])
+    if front_end is None and (front_end := take_front_end(module, recordings)) is not None:
         streaming = replace(streaming or Streaming(), time_axis=2)
         evaluate = None if evaluate is None else _behind(front_end, evaluate)
     heard, deployment = listen(front_end, recordings, deployment, targets)
     recordings = _plain_of(module, _own(heard, targets[0]) or recordings)
     # The worker imports esp-ppq while the model is converted and calibrated.
     with torch.autocast("cpu", enabled=False), Worker() as worker:
-        options = tell_time(module, recordings, streaming, front_end)
-        model, module = stream(module, recordings, options, targets)
+        model, module = stream(module, recordings, tell_time(module, recordings, streaming, front_end), targets)
         proofs, notes = prove_float(module, model, recordings, wanted.tolerance)
         samples = calibrate(model, recordings, calibration, progress=progress)
         offline = None if rehearsal else run_offline(module, model, recordings, MAX_RECORDINGS, wanted.min_snr_db)
@@ -127,13 +124,17 @@ def export(
             ground = Ground(*given, proofs, notes, evaluate, offline, rehearsal, notify)
             quantized, verification, task = make_integers(ground, index, len(targets))
             verification = add_sound(verification, quantized, heard.get(chip, ()), front_end)
-            if listener is not None:
-                judged = listener.judge(QuantizedStreaming(quantized), deployment, notify, chip)
-                deployment, verification = judged.deployment, add_listening(verification, judged)
+            deployment, verification = judge_streams(listener, quantized, verification, deployment, notify)
             if evaluate is not None:
                 verification = judge_task(verification, task, quantized, ground, (index, len(targets)))
             results[chip] = (quantized, verification)
     return write_bundle(results, output_dir, deployment)
+
+
+def take_front_end(module: nn.Module, recordings: Recordings) -> FrontEnd | None:
+    """Take the front end out of a module that starts with one; None where it does not."""
+    path = find_inside(module)
+    return None if path is None else split_front_end(module, path, [_waveform(recording) for recording in recordings])
 
 
 def stream(
@@ -332,9 +333,19 @@ def advise(task: TaskResult, modules: Sequence[str]) -> TaskResult:
     return replace(task, proofs=proofs)
 
 
-def add_listening(verification: Verification, judged: Judged) -> Verification:
-    """Add what the networks heard."""
-    return replace(verification, listening=judged.report, notes=(*verification.notes, *judged.notes))
+def judge_streams(
+    listener: Listener | None,
+    quantized: QuantizedModel,
+    verification: Verification,
+    deployment: Deployment,
+    notify: Progress,
+) -> tuple[Deployment, Verification]:
+    """Add what the networks heard in the validation streams, and the thresholds chosen on them, where there are some."""
+    if listener is None:
+        return deployment, verification
+    judged = listener.judge(QuantizedStreaming(quantized), deployment, notify, quantized.target)
+    notes = (*verification.notes, *judged.notes)
+    return judged.deployment, replace(verification, listening=judged.report, notes=notes)
 
 
 def judge_task(
