@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from lightning_esp.config import Streaming
 from lightning_esp.errors import ConversionError
-from lightning_esp.streaming.geometry import run, try_run
+from lightning_esp.streaming.geometry import try_run
 from lightning_esp.streaming.model import Values
+from lightning_esp.streaming.precision import doubled
 
 
 def cut_clip(inputs: Mapping[str, Tensor], streaming: Streaming) -> Values:
@@ -47,12 +49,21 @@ def lost_time(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Stream
     """
     axis, kinds = streaming.time_axis or 0, streaming.inputs or {}
     frames = next(v.shape[axis] for name, v in inputs.items() if kinds.get(name) != "held")
+    is_double = all(value.dtype is torch.float64 for value in inputs.values() if value.is_floating_point())
+    with doubled() if is_double else nullcontext():
+        return frames if _ends_time(module, inputs, streaming, frames) else None
+
+
+def _ends_time(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Streaming, frames: int) -> bool:
     try:
-        base = [tuple(value.shape) for value in run(module, inputs)]
+        found = try_run(module, inputs)
     except ConversionError:
-        return None
+        found = None
+    if found is None:
+        return False
+    base = [tuple(value.shape) for value in found]
     for length in (frames * 2, frames * 3, max(1, frames // 2)):
         other = None if length == frames else try_run(module, _resized(inputs, streaming, length))
         if other is not None:
-            return frames if [tuple(value.shape) for value in other] == base else None
-    return None if any(frames in shape[1:] for shape in base) else frames
+            return [tuple(value.shape) for value in other] == base
+    return not any(frames in shape[1:] for shape in base)

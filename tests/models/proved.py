@@ -55,6 +55,9 @@ def as_tuple(values: Tensor | Sequence[Tensor] | Mapping[str, Tensor]) -> tuple[
 def ratio(module: nn.Module, quantized: QuantizedModel, recording: Recording) -> float:
     """Signal to noise in decibels, of the output where it is worst; the flushed end of a look-ahead aside."""
     named = batched(recording)
+    if quantized.spec.clip is not None:
+        # A head that squeezes takes a batch of one for an axis to drop.
+        named = {name: torch.cat([value, value]) for name, value in named.items()}
     with torch.no_grad():
         offline = as_tuple(module(*named.values()))
         streamed = as_tuple(QuantizedStreaming(quantized, structured=True)(*named.values()))
