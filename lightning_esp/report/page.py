@@ -100,6 +100,19 @@ def _signed(value: float) -> str:
     return "no change" if abs(value) < 5e-5 else f"{value:+.4f}".replace("-", "\u2212")
 
 
+def _clip(streaming: Data, period: float | None) -> list[str]:
+    """How a model that decides on clips runs."""
+    clip = streaming.get("clip")
+    if clip is None:
+        return []
+    form = (
+        "The whole network runs on each clip."
+        if clip["form"] == "sliding"
+        else f"Layers run frame by frame, and the frames of the clip are held for {', '.join(clip['held'])}."
+    )
+    return [f"It decides on the last {_frames(clip['frames'], period)}, every {_frames(clip['hop'], period)}. {form}"]
+
+
 def _choice(streaming: Data) -> list[str]:
     """How a window was chosen by its latency, and from what."""
     choice = streaming.get("choice")
@@ -127,7 +140,7 @@ def _model(manifest: Data, report: Data) -> Markup:
         if streaming["receptive_field"]
         else "",
     ]
-    facts += _choice(streaming)
+    facts += _choice(streaming) + _clip(streaming, period)
     flow = report["targets"][first].get("analysis", {}).get("flow", [])
     stages = [_stage(index, stage, flow, manifest) for index, stage in enumerate(manifest["targets"][first]["stages"])]
     ends = [", ".join(f"{i['name']} ({i['kind']})" for i in streaming["inputs"]), ", ".join(streaming["outputs"])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.strangers import (
     activity,
     attention,
+    clips,
     enhancement,
     keywords_tcn,
     nemo,
@@ -28,6 +29,7 @@ FAMILIES: dict[str, tuple[Stranger, ...]] = {
     "Enhancement and codecs": (*enhancement.STRANGERS, *unets.STRANGERS),
     "Separation": separation.STRANGERS,
     "Audio tagging": tagging.STRANGERS,
+    "Clips": clips.STRANGERS,
     "Sensors": (*sensors.STRANGERS, *activity.STRANGERS),
     "Sequence models": (*temporal.STRANGERS, *recurrent.STRANGERS),
 }

@@ -55,8 +55,9 @@ def accumulator_peak(node: Node, values: Array, least: int = 0) -> int:
         The peak over all outputs and all partial sums, at least `least`.
     """
     if node.input(1).data is None:
-        limits = np.iinfo(node.input(0).dtype)
-        return max(least, accumulator_bound(node, limits.min, limits.max))
+        # The second factor is not at hand: of the rows of the first, whatever meets them. Those of a softmax are small.
+        sums = np.abs(values.astype(np.int64)).sum(axis=-1)
+        return max(least, int(sums.max()) * -int(np.iinfo(node.input(1).dtype).min))
     taps, bias = list_products(node)
     rows = list_columns(node, values)
     bounds = np.concatenate([_bound_rows(rows[piece], taps, bias) for piece in _pieces(len(rows), taps.size)])
