@@ -153,7 +153,9 @@ class TestProducts:
         node = interpreter.instructions[0].node
         assert accumulator_bound(node, -128, 127) == 3 * 128 * 128
         assert accumulator_bound(node, 0, 100) == 3 * 100 * 128
-        assert accumulator_peak(node, np.zeros((1, 1, 2, 3), np.int8)) == 3 * 128 * 128
+        # Of values that are known, what they sum to, whatever the second factor is.
+        assert accumulator_peak(node, np.array([[[[1, -2, 0], [0, 2, 2]]]], np.int8)) == 4 * 128
+        assert accumulator_peak(node, np.zeros((1, 1, 2, 3), np.int8), least=7) == 7
 
     def test_matmul_of_two_activations_in_plain_order_is_refused(self):
         inputs = [tensor("a", (1, 4, 6)), tensor("b", (1, 6, 5))]

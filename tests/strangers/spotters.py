@@ -168,7 +168,7 @@ STRANGERS = (
     Stranger("Keyword CRNN, two stages", lambda: KeywordCRNN(16, False), (1, 16, T), Exports(30),
              Streaming(time_axis=3, stages=2), frames=2),
     Stranger("Att-RNN", lambda: KeywordCRNN(16, True), (1, 16, T),
-             Exports(10), Streaming(time_axis=3), frames=2, clip=True),
+             Refused(ProofError, "accumulators fit 20 bits", "Split the layer's input channels"), Streaming(time_axis=3), frames=2, clip=True),
     Stranger("Gated dilated spotter, skips stacked", lambda: GatedSpotter(16), (16, T), Exports(40), slow=True),
     Stranger("KWT", lambda: KWT(16, 8), (T, 16), Refused(UnsupportedOperatorError, "that forward makes to fit the length of the recording", "make it a parameter or buffer without a time axis")),
     Stranger("SVDF", lambda: nn.Sequential(SVDF(16, 12, 2, 6), SVDF(12, 8, 2, 8), nn.Linear(8, 4)), (T, 16), Exports(30)),
