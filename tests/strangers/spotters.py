@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_esp import Streaming
-from lightning_esp.errors import DeviceSafetyError, UnsupportedOperatorError
+from lightning_esp.errors import DeviceSafetyError, ProofError, UnsupportedOperatorError
 from tests.strangers.entry import Exports, Refused, Stranger, T
 
 
