@@ -20,6 +20,7 @@ from lightning_esp.integers import (
     interpret,
     stack_windows,
 )
+from lightning_esp.integers.agreement import check_files
 from lightning_esp.integers.probe import Probe
 from lightning_esp.integers.schedule import StageSchedule
 from lightning_esp.integers.windows import join_windows
@@ -57,7 +58,8 @@ class Simulation:
         batch: recordings that `step` runs side by side.
 
     Raises:
-        BundleError: the bundle was changed after the export, or holds no model for `target`.
+        BundleError: the bundle was changed after the export, holds no model for `target`, or says of a tensor what its file
+            does not.
         EspdlOperatorError: an operator is unknown, or ESP-DL computes it wrongly.
 
     Example:
@@ -80,6 +82,7 @@ class Simulation:
         self.quantized = _read(bundle, target)
         self._module = QuantizedStreaming(self.quantized)
         self._pipeline = interpret(self.quantized)
+        check_files(self.quantized)
         self._probe = Probe(self._pipeline)
         self.reset(batch)
 

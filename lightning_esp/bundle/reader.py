@@ -103,6 +103,12 @@ def _read_model(bundle: Bundle, target: str) -> QuantizedModel:
     spec = _spec(bundle.manifest["streaming"], stages, order)
     quantized = QuantizedModel(target, entry["precision"], spec, stages, dict(bundle.manifest["versions"]))
     check_wiring(quantized)
+    count = bundle.manifest["streaming"]["stages"]
+    if count != len(stages):
+        raise BundleError(
+            f"{bundle.path / MANIFEST}: streaming.stages is {str(count)[:40]}, and {target} has {len(stages)}; they must be "
+            f"equal. Export again."
+        )
     return quantized
 
 

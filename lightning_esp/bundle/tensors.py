@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+from lightning_esp.bundle.ranges import check_ranges
 from lightning_esp.errors import BundleError
 from lightning_esp.quantization.model import QuantizedModel, TensorInfo
 
@@ -38,11 +39,11 @@ def cache_tensors(quantized: QuantizedModel) -> tuple[TensorInfo, ...]:
 
 
 def check_wiring(quantized: QuantizedModel) -> None:
-    """Check that the stages fit together: every tensor has one source, and every reader sees it in one form.
+    """Check that the stages fit together: every tensor has one source, every reader sees it in one form, numbers have sense.
 
     Raises:
-        BundleError: a stage reads what nothing before it makes, two stages make one name, or a reader expects another
-            shape, dtype, exponent or layout than the source has.
+        BundleError: a stage reads what nothing before it makes, two stages make one name, a reader expects another
+            shape, dtype, exponent or layout than the source has, or `check_ranges` refuses a number.
     """
     known = {tensor.name: tensor for tensor in input_tensors(quantized)}
     for stage in quantized.stages:
@@ -55,6 +56,7 @@ def check_wiring(quantized: QuantizedModel) -> None:
                 raise BundleError(f"stage {stage.name!r} makes tensor {tensor.name!r}, which exists before it already.")
             known[tensor.name] = tensor
     output_tensors(quantized)
+    check_ranges(quantized)
 
 
 def _check_reader(stage: str, tensor: TensorInfo, known: dict[str, TensorInfo]) -> None:

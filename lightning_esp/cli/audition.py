@@ -19,6 +19,7 @@ from lightning_esp.errors import ConfigurationError, DataError
 from lightning_esp.evaluation import ContinuousDetector, DetectorSettings, Event, compute_scores, resolve_settings
 from lightning_esp.frontend import FixedPointFrontEnd, FrontEnd, as_on_chip, restore_front_end
 from lightning_esp.integers import ContinuousRun
+from lightning_esp.integers.agreement import check_files
 
 Samples = NDArray[np.int16]
 Scores = NDArray[np.float32]
@@ -59,6 +60,7 @@ class Audition:
         bundle, quantized = read_both(path, target)
         self._front_end = _front_end(bundle, quantized.target)
         self._run = ContinuousRun(quantized)
+        check_files(quantized)
         self.labels = bundle.labels
         self.classes = self._run.output_values
         settings = _settings(bundle, changes or {}, self.classes)
