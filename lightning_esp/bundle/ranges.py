@@ -51,6 +51,9 @@ def _faults_of_stream(spec: StreamSpec) -> Iterator[str]:
         yield from _outside("streaming.receptive_field", spec.receptive_field, 0, MAX_COUNT)
     if spec.frame_period is not None and not 0 < spec.frame_period <= MAX_PERIOD:
         yield f"streaming.frame_period is {_show(spec.frame_period)}; it must be above 0 and at most {MAX_PERIOD:g} seconds"
+    if spec.clip is not None:
+        yield from _outside("streaming.clip.frames", spec.clip.frames, 1, MAX_FRAMES)
+        yield from _outside("streaming.clip.hop", spec.clip.hop, 1, MAX_FRAMES)
     if not spec.stream_inputs:
         yield "streaming.inputs names no input with an axis of time; a model must have one"
     for port in spec.stream_inputs:

@@ -22,6 +22,7 @@ Place = tuple[str | int, ...]
 
 HOSTILE = (0, -1, 2**31, -(2**31), -(2**63), 10**30)
 STAGES: Place = ("targets", "esp32s3", "stages")
+CLIP = {"frames": 9, "hop": 3, "form": "sliding", "held": []}
 
 # Where, what, and what the message says of it. The first three are those that mutation found.
 NONSENSE: dict[str, tuple[Place, Any, str]] = {
@@ -41,6 +42,8 @@ NONSENSE: dict[str, tuple[Place, Any, str]] = {
     "own stride": (("streaming", "paces"), {"output": {"stride": 0}}, "streaming.paces.output.stride is 0; it must be 1 to"),
     "own trim": (("streaming", "paces"), {"output": {"trim": 10**30}}, f"streaming.paces.output.trim is {10**30}; it must be"),
     "own delay": (("streaming", "paces"), {"output": {"delay": -2}}, "streaming.paces.output.delay is -2; it must be 0 to"),
+    "clip": (("streaming", "clip"), {**CLIP, "frames": 0}, "streaming.clip.frames is 0; it must be 1 to"),
+    "hop": (("streaming", "clip"), {**CLIP, "hop": 10**30}, f"streaming.clip.hop is {10**30}; it must be 1 to"),
     "no time in": ((*STAGES, 0, "inputs", 0, "time_axis"), None, "streaming.inputs names no input with an axis of time"),
     "no time out": ((*STAGES, -1, "outputs", 0, "time_axis"), None, "time_axis of output 'output' is None; an output"),
     "frames": ((*STAGES, -1, "outputs", 0, "shape", 1), 2**31, f"output 'output' has {2**31} frames of a window of 3"),
