@@ -102,7 +102,7 @@ def _automatic(module: nn.Module, inputs: Values, streaming: Streaming, chip: Ch
 
 def _convert_any(module: nn.Module, inputs: Values, streaming: Streaming) -> StreamingModel:
     """Convert a module with an output per frame, or one that decides on clips."""
-    from lightning_esp.streaming.clips import convert_clip
+    from lightning_esp.streaming.clips import check_runs, convert_clip
     from lightning_esp.streaming.conversion import convert_offline, record
 
     if not isinstance(streaming.clip, int):
@@ -113,7 +113,8 @@ def _convert_any(module: nn.Module, inputs: Values, streaming: Streaming) -> Str
             if frames is None:
                 raise
             streaming = replace(streaming, clip=frames)
-    return convert_clip(record(module, cut_clip(inputs, streaming), streaming, clip=True), streaming)
+    clip = cut_clip(inputs, streaming)
+    return check_runs(convert_clip(record(module, clip, streaming, clip=True), streaming), clip)
 
 
 def _input_ports(inputs: Values, streaming: Streaming, window: int) -> tuple[Port, ...]:

@@ -15,7 +15,7 @@ from lightning_esp.errors import ConversionError, UnsupportedOperatorError, Wind
 from lightning_esp.streaming.conversion import apply_call, finish_graph, make_layer, name_outputs, place_port
 from lightning_esp.streaming.flow import Stream, reach
 from lightning_esp.streaming.holding import ClipBuilder, TooFarError
-from lightning_esp.streaming.model import Clip, Port, Stage, StreamingModel, StreamSpec
+from lightning_esp.streaming.model import Clip, Port, Stage, StreamingModel, StreamSpec, Values
 from lightning_esp.streaming.rules.whole import apply_whole
 from lightning_esp.streaming.trace import Call, Trace, references
 
@@ -170,6 +170,27 @@ def _assemble(flow: _ClipFlow, recorded: Trace, hop: int, streaming: Streaming) 
         clip=Clip(clip, hop, "sliding" if is_sliding(build) else "incremental", held),
     )
     return StreamingModel(spec, (module,), tuple(build.layers))
+
+
+def check_runs(model: StreamingModel, clip: Values) -> StreamingModel:
+    """Return a model that runs on a batch of two clips.
+
+    Args:
+        model: a streaming form.
+        clip: one clip by argument name.
+
+    Raises:
+        UnsupportedOperatorError: it does not: an operator was written down for a batch of one.
+    """
+    try:
+        with torch.no_grad():
+            model.run({name: torch.cat([value, value]) for name, value in clip.items()})
+    except RuntimeError as error:
+        raise UnsupportedOperatorError(
+            f"the form of the model on whole clips does not run on a batch of two: {str(error).splitlines()[0]}. Join and compute "
+            "with tensors made from the input, of its batch, or put that behind the exported model."
+        ) from error
+    return model
 
 
 def _reach(flow: _ClipFlow) -> int | None:

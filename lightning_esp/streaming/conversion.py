@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from lightning_esp.config import Streaming
 from lightning_esp.errors import ConversionError, LightningEspError, NotCausalError, UnsupportedOperatorError
 from lightning_esp.streaming.building import Builder
+from lightning_esp.streaming.collecting import UNKNOWN, join_refusals, reads_unknown, stand_in
 from lightning_esp.streaming.edges import count_first, count_last
 from lightning_esp.streaming.flow import Pending, Refused, Stream, reach
 from lightning_esp.streaming.model import Layer, Port, Stage, StreamingModel, StreamSpec
@@ -84,13 +85,23 @@ def _flow(recorded: Trace, window: int | None, streaming: Streaming) -> _Flowed:
     for i, (name, axis) in enumerate(recorded.inputs.items()):
         values[i] = build.add_input(name, recorded.shapes[i][0], axis)
     inputs = dict(zip(recorded.inputs, values.values(), strict=True))
+    refusals: list[ConversionError] = []
     for call in recorded.calls:
         build.call = call
         before = len(build.caches)
-        results = apply_call(build, call, values)
+        try:
+            results = (UNKNOWN,) * len(call.results) if reads_unknown(call, values) else apply_call(build, call, values)
+        except ConversionError as error:
+            # The first pass collects; in the second, something does not fit the window.
+            if window is not None:
+                raise
+            refusals.append(error)
+            results = stand_in(build, call)
         values.update(zip(call.results, results, strict=True))
         if isinstance(results[0], Stream):
             build.layers.append(make_layer(build, call, results[0], before))
+    if refusals:
+        raise join_refusals(refusals)
     outputs = [_output(build, values[i]) for i in recorded.outputs]
     return _Flowed(build, inputs, _finish(build, outputs, streaming))
 

@@ -13,12 +13,12 @@ from math import ceil
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from lightning_esp.errors import ConversionError, NotCausalError
 from lightning_esp.streaming.building import Builder
 from lightning_esp.streaming.flow import Stream
-from lightning_esp.streaming.trace import Call, Trace
+from lightning_esp.streaming.trace import Call, Constant, Trace
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,10 @@ class ClipBuilder(Builder):
         made = super().finish(stream, index)
         self._made[id(made)] = (made, self.call.results[0] if self._call is not None else -1)
         return made
+
+    def fixed(self, constant: Constant) -> Tensor:
+        """See `Nodes.fixed`; of whole clips what fits their length is the same for all."""
+        return constant.value if self.whole and constant.fits_clip else super().fixed(constant)
 
     def is_clip(self, value: Any) -> bool:
         """Whether a value is made of a whole clip."""

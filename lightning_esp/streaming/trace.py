@@ -31,12 +31,14 @@ class Constant:
         name: path of the parameter or buffer, or "".
         varies: it differs between recordings in a way that cannot be shortened.
         follows: axes that follow the recording or the batch.
+        fits_clip: it varies, but is the same for all recordings of the base length: what a clip reads.
     """
 
     value: Tensor
     name: str = ""
     varies: bool = False
     follows: Shape = ()
+    fits_clip: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,9 +159,10 @@ def _merge_values(values: Sequence[Any], call: Call) -> Any:
 
 
 def _merge_constants(values: Sequence[Constant]) -> Constant:
-    first = values[0]
+    first, last = values[0], values[-1]
     if first.name or all(v.value is first.value for v in values):
         return first
+    varying = Constant(first.value, varies=True, fits_clip=torch.equal(first.value, last.value))
     axes = tuple(i for i in range(first.value.ndim) if len({v.value.shape[i] for v in values}) > 1)
     short = []
     for constant in values:
@@ -168,9 +171,9 @@ def _merge_constants(values: Sequence[Constant]) -> Constant:
             value = value.narrow(axis, 0, 1)
         short.append(value)
         if not torch.equal(value.expand_as(constant.value), constant.value):
-            return Constant(first.value, varies=True)
+            return varying
     if not all(torch.equal(short[0], s) for s in short):
-        return Constant(first.value, varies=True)
+        return varying
     return Constant(short[0], follows=axes)
 
 

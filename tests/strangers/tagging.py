@@ -178,7 +178,7 @@ STRANGERS = (
     Stranger("PANNs CNN, pooled", lambda: PANNs(16, True, True), (1, T, 16),
              Exports(40), TIME, frames=2, clip=True),
     Stranger("VGGish on patches", lambda: VGGish(16), (1, T, 16), Exports(35), TIME, frames=4),
-    Stranger("AST", lambda: AST(16, 8), (1, 16, T), Refused(UnsupportedOperatorError, "time", "stream"), Streaming(time_axis=3), frames=4),
+    Stranger("AST", lambda: AST(16, 8), (1, 16, T), Exports(30), Streaming(time_axis=3), frames=4, clip=True, slow=True),
     Stranger("Sound event CRNN, one direction", lambda: EventCRNN(16, False, False), (1, T, 16), Exports(30), TIME, slow=True),
     Stranger("Sound event CRNN, both directions", lambda: EventCRNN(16, True, False), (1, T, 16),
              Refused(UnsupportedOperatorError, "runs backwards too", "bidirectional=False"), TIME),

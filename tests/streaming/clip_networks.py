@@ -164,11 +164,24 @@ class Encoder(nn.Module):
         return self.head(self.encoder(x.transpose(1, 2) + self.positions).mean(1))
 
 
+class Positions(nn.Module):
+    """A mean of frames with weights by position, which forward makes to fit any length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Causal(3)
+        self.head = nn.Linear(BANDS, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = torch.linspace(0, 1, x.shape[-1], dtype=x.dtype)
+        return self.head((self.body(x) * weights).sum(-1))
+
+
 INCREMENTAL: dict[str, type[nn.Module]] = {
     kind.__name__: kind
     for kind in (
         MeanHead, AdaptiveHead, PoolByLengthHead, PoolByNumberHead, LastHead, SelectHead, FlattenHead, AttentionPoolHead,
-        GruHead, LstmHead, TwoLags,
+        GruHead, LstmHead, TwoLags, Positions,
     )
 }  # fmt: skip
 SLIDING: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (Symmetric, Crnn, NormOverTime, Encoder)}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lightning_esp.errors import ConversionError
 from lightning_esp.streaming.flow import Pending, Refused, Stream
@@ -15,7 +16,7 @@ from lightning_esp.streaming.rules.common import Rule, per_frame
 from lightning_esp.streaming.rules.recurrent import LastState
 from lightning_esp.streaming.rules.refusals import unknown
 from lightning_esp.streaming.rules.shaping import RESHAPES
-from lightning_esp.streaming.trace import Call, Ref, Varying, replace_values
+from lightning_esp.streaming.trace import Call, Constant, Ref, Varying, replace_values
 
 
 def apply_whole(build: ClipBuilder, call: Call, values: Mapping[int, Any]) -> tuple[Any, ...]:
@@ -108,6 +109,8 @@ def _convert(build: ClipBuilder, call: Call, args: tuple[Any, ...], kwargs: dict
         batch, _ = build.axes()
         sizes = tuple(-1 if i == batch else n for i, n in enumerate(build.shape()))
         return per_frame(build, torch.reshape, args[0], sizes)
+    if call.name in _JOINS and isinstance(args[0], tuple) and any(_is_per_batch(part) for part in args[0]):
+        return per_frame(build, join_batch, args[0], args[1] if len(args) > 1 else kwargs.get("dim", 0))
     refusal: ConversionError
     try:
         rule: Rule = _RULES.get(call.name, unknown)
@@ -120,6 +123,18 @@ def _convert(build: ClipBuilder, call: Call, args: tuple[Any, ...], kwargs: dict
     return _as_it_is(build, call, args, kwargs, refusal)
 
 
+def _is_per_batch(part: Any) -> bool:
+    """Whether a constant was made for the batch, such as a class token that is repeated for each recording."""
+    return isinstance(part, Constant) and 0 in part.follows
+
+
+def join_batch(tensors: tuple[Tensor, ...], dim: int) -> Tensor:
+    """`torch.cat`, where tensors of a batch of one are the same for every recording."""
+    batch = max(len(tensor) for tensor in tensors)
+    return torch.cat([t.expand(batch, *t.shape[1:]) if len(t) < batch else t for t in tensors], dim)
+
+
+_JOINS = frozenset(("cat", "concat", "concatenate"))
 _RULES: dict[str, Rule] = {**RULES, **clip_recurrent.RULES, **clip_attention.RULES}
 # What these refuse has no form on the chip, whatever the frames.
 _CERTAIN = frozenset((*clip_recurrent.RULES, *clip_attention.RULES, "gru_cell", "lstm_cell", "rnn_tanh", "rnn_relu"))
