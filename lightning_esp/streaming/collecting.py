@@ -37,8 +37,8 @@ def _stand_in(build: Builder, index: int) -> Stream | Unknown:
         if time is None:
             return UNKNOWN
         like = build.match([shape[time] for shape in build.runs(index)])
-        like_frames = {"pace": like.pace, "frames": like.frames, "exact": like.frames}
-        return build.finish(Stream(like.node, build.shape(index), batch, time, **like_frames))
+        shape, frames = build.shape(index), like.frames
+        return build.finish(Stream(like.node, shape, batch, time, pace=like.pace, frames=frames, exact=frames))
     except ConversionError:
         return UNKNOWN
 
