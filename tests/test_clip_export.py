@@ -11,12 +11,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_esp import EspStreamingExport, Streaming, export, read_bundle, simulate, verify_bundle
 from lightning_esp.errors import ConfigurationError
-from tests.streaming.clip_networks import BANDS, FRAMES, Crnn, Encoder, LstmHead, MeanHead, Symmetric
+from tests.streaming.clip_networks import BANDS, FRAMES, Crnn, Encoder, LstmBothWays, LstmHead, MeanHead, Symmetric
 
 RECORDINGS = [torch.randn(BANDS, FRAMES, generator=torch.Generator().manual_seed(i)) for i in range(16)]
 
 
-@pytest.mark.parametrize("kind", [MeanHead, Symmetric, Crnn, LstmHead], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [MeanHead, Symmetric, Crnn, LstmHead, LstmBothWays], ids=lambda kind: kind.__name__)
 def test_integers_of_clips_follow_the_network(kind, tmp_path):
     torch.manual_seed(1)
     module = kind().eval()

@@ -140,6 +140,20 @@ class Crnn(nn.Module):
         return self.head(y[:, -1])
 
 
+class LstmBothWays(nn.Module):
+    """Two layers in both directions, whose last states are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(BANDS, BANDS, 3, padding=1)
+        self.rnn = nn.LSTM(BANDS, 6, 2, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, (hidden, _) = self.rnn(F.relu(self.conv(x)).transpose(1, 2))
+        return self.head(torch.cat([hidden[-2], hidden[-1]], dim=1))
+
+
 class NormOverTime(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -184,4 +198,6 @@ INCREMENTAL: dict[str, type[nn.Module]] = {
         GruHead, LstmHead, TwoLags, Positions,
     )
 }  # fmt: skip
-SLIDING: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (Symmetric, Crnn, NormOverTime, Encoder)}
+SLIDING: dict[str, type[nn.Module]] = {
+    kind.__name__: kind for kind in (Symmetric, Crnn, LstmBothWays, NormOverTime, Encoder)
+}

@@ -37,7 +37,11 @@ class _Whole(nn.Module):
     def _run(self, layer: nn.Module, x: Tensor, backwards: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
         axis = 1 if self.batch_first else 0
         output, state = layer(x.flip(axis) if backwards else x)
-        return (output.flip(axis) if backwards else output), (state if isinstance(state, tuple) else (state,))
+        # The state is what comes out last; taken from there, it needs no exponent of its own in the file.
+        last = output.narrow(axis, x.shape[axis] - 1, 1)
+        cells = state[1:] if isinstance(state, tuple) else ()
+        states = (last.transpose(0, 1) if self.batch_first else last, *cells)
+        return (output.flip(axis) if backwards else output), states
 
 
 def gru(build: Builder, input: Stream, hx: Any, weights: Any, *options: Any) -> tuple[Stream, ...]:
