@@ -156,11 +156,13 @@ def _check_form(path: Path, values: dict[str, Any], form: Any) -> None:
         raise BundleError(f"{path} has another form than an export gives it: {fault}. Export again.")
 
 
-def _stamp(path: str | os.PathLike[str]) -> bytes | None:
+def _stamp(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Which manifest it is: a later export of the same model has another one of the same bytes."""
     try:
-        return read_regular(Path(path) / MANIFEST)
+        found = (Path(path) / MANIFEST).stat()
     except OSError:
         return None
+    return found.st_ino, found.st_ctime_ns
 
 
 def _check_files(directory: Path, hashes: dict[str, str]) -> None:

@@ -17,7 +17,8 @@ from lightning_esp.bundle import disk, read_both, write_bundle
 from lightning_esp.bundle.directory import check_output_dir, recover_directory, replace_directory
 from lightning_esp.bundle.manifest import hash_files, to_json
 from lightning_esp.bundle.model import SCHEMA
-from lightning_esp.errors import OutputDirectoryError
+from lightning_esp.bundle.reader import unless_replaced
+from lightning_esp.errors import BundleError, OutputDirectoryError
 from tests.bundle import handmade
 
 CHIP = "components/lesp_model/esp32s3"
@@ -403,6 +404,26 @@ def test_a_reader_never_meets_half_a_replacement(tmp_path):
         met.add(models.index(read_both(tmp_path / "fw")[1]))
     writer.join()
     assert met == {0, 1}
+
+
+def test_a_reader_notes_that_the_model_went_and_came_back(tmp_path):
+    sets = []
+    for seed in (1, 2):
+        write_bundle({"esp32s3": handmade.three_stages(seed=seed)}, tmp_path / str(seed))
+        sets.append(handmade.read_files(tmp_path / str(seed)))
+    replace_directory(tmp_path / "fw", sets[0])
+    tries = []
+
+    def read() -> str:
+        tries.append(None)
+        if len(tries) > 1:
+            return "read"
+        # While the first reading is under way, the bundle becomes another one, and what it was.
+        replace_directory(tmp_path / "fw", sets[1])
+        replace_directory(tmp_path / "fw", sets[0])
+        raise BundleError("half of one, half of the other")
+
+    assert unless_replaced(tmp_path / "fw", read) == "read"
 
 
 def test_two_writers_leave_one_of_two_bundles(tmp_path):
