@@ -109,8 +109,9 @@ def replace_directory(directory: Path, files: Mapping[str, bytes]) -> tuple[str,
         OutputDirectoryError: it may not be written, or another process keeps writing there.
     """
     clear_beside(directory)
-    if not directory.exists() and _create(directory, files):
-        return ()
+    while not directory.exists():
+        if _create(directory, files):
+            return ()
     return replace_files(directory, files)
 
 
@@ -122,7 +123,9 @@ def _create(directory: Path, files: Mapping[str, bytes]) -> bool:
             write_files(made, files)
             os.rename(made, directory)
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+        # Before it was locked, another export may have taken it for what a killed one had left, and removed it.
+        swept = error.errno == errno.ENOENT and not made.exists() and directory.parent.exists()
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) and not swept:
             raise
         return False
     finally:

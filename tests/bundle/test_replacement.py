@@ -426,6 +426,21 @@ def test_a_reader_notes_that_the_model_went_and_came_back(tmp_path):
     assert unless_replaced(tmp_path / "fw", read) == "read"
 
 
+def test_what_another_export_swept_away_is_made_again(tmp_path, monkeypatch):
+    made = []
+
+    def make(directory: Path) -> Path:
+        made.append(disk.make_beside(directory))
+        if len(made) == 1:
+            made[0].rmdir()
+        return made[-1]
+
+    monkeypatch.setattr("lightning_esp.bundle.directory.make_beside", make)
+    replace_directory(tmp_path / "fw", project("1"))
+    assert len(made) == 2
+    assert handmade.read_files(tmp_path / "fw") == project("1")
+
+
 def test_two_writers_leave_one_of_two_bundles(tmp_path):
     writers = [
         threading.Thread(target=replace_directory, args=(tmp_path / "fw", project(version))) for version in "1212"
