@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 
-import torch
 from torch import Tensor, nn
 
 from lightning_esp.config import Streaming
 from lightning_esp.errors import ConversionError
 from lightning_esp.streaming.geometry import try_run
-from lightning_esp.streaming.model import Values
-from lightning_esp.streaming.precision import doubled
+from lightning_esp.streaming.model import Values, resize_frames
+from lightning_esp.streaming.precision import doubled_for
 
 
 def cut_clip(inputs: Mapping[str, Tensor], streaming: Streaming) -> Values:
@@ -28,11 +26,7 @@ def cut_clip(inputs: Mapping[str, Tensor], streaming: Streaming) -> Values:
 
 def _resized(inputs: Mapping[str, Tensor], streaming: Streaming, frames: int) -> Values:
     axis, kinds = streaming.time_axis or 0, streaming.inputs or {}
-
-    def resize(value: Tensor) -> Tensor:
-        return value.index_select(axis, torch.arange(frames) % value.shape[axis])
-
-    return {name: v if kinds.get(name) == "held" else resize(v) for name, v in inputs.items()}
+    return {n: v if kinds.get(n) == "held" else resize_frames(v, axis, frames) for n, v in inputs.items()}
 
 
 def lost_time(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Streaming) -> int | None:
@@ -49,8 +43,7 @@ def lost_time(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Stream
     """
     axis, kinds = streaming.time_axis or 0, streaming.inputs or {}
     frames = next(v.shape[axis] for name, v in inputs.items() if kinds.get(name) != "held")
-    is_double = all(value.dtype is torch.float64 for value in inputs.values() if value.is_floating_point())
-    with doubled() if is_double else nullcontext():
+    with doubled_for(inputs):
         return frames if _ends_time(module, inputs, streaming, frames) else None
 
 

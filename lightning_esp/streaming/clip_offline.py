@@ -7,7 +7,16 @@ from torch import Tensor, nn
 
 from lightning_esp.errors import ConfigurationError
 from lightning_esp.streaming.geometry import run
-from lightning_esp.streaming.model import Clip, Recordings, StreamSpec, Values, as_named, count_frames, pad_frames
+from lightning_esp.streaming.model import (
+    Clip,
+    Recordings,
+    StreamSpec,
+    Values,
+    as_named,
+    count_frames,
+    pad_frames,
+    recording_frames,
+)
 
 # Clips that are run at once.
 BATCH = 256
@@ -84,16 +93,10 @@ def check_clips(spec: StreamSpec, recordings: Recordings, clip: object) -> None:
     """
     if spec.clip is None or isinstance(clip, int):
         return
-    lengths = [_length(spec, recordings[i]) for i in range(len(recordings))]
+    lengths = [recording_frames(spec, recordings[i]) for i in range(len(recordings))]
     if len(set(lengths)) > 1:
         raise ConfigurationError(
             f"the model decides on whole clips, since its output has no time axis, and the recordings have {min(lengths)} to "
             f"{max(lengths)} frames, so nothing tells how many a clip has. Give it, Streaming(clip={min(lengths)}) say: the "
             "stream then decides on the last frames of that number, as training should have."
         )
-
-
-def _length(spec: StreamSpec, recording: Tensor | object) -> int:
-    port = spec.stream_inputs[0]
-    value = recording if isinstance(recording, Tensor) else recording[port.name]  # type: ignore[index]
-    return int(value.shape[(port.time_axis or 1) - 1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, lcm
@@ -21,7 +20,7 @@ from lightning_esp.streaming.edges import count_first, count_last
 from lightning_esp.streaming.flow import Pending, Refused, Stream, reach
 from lightning_esp.streaming.model import Layer, Port, Stage, StreamingModel, StreamSpec
 from lightning_esp.streaming.outputs import check_outputs
-from lightning_esp.streaming.precision import doubled
+from lightning_esp.streaming.precision import doubled_for
 from lightning_esp.streaming.rules import RULES
 from lightning_esp.streaming.rules.common import Rule
 from lightning_esp.streaming.rules.refusals import BY_HAND, unknown
@@ -64,8 +63,7 @@ def record(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Streaming
     """The first half of `convert_offline`: what `forward` does, for any window; for whole clips with `clip`."""
     kinds = streaming.inputs or {}
     axes = {name: None if kinds.get(name) == "held" else streaming.time_axis for name in inputs}
-    is_double = all(value.dtype is torch.float64 for value in inputs.values() if value.is_floating_point())
-    with doubled() if is_double else nullcontext():
+    with doubled_for(inputs):
         return trace(module, inputs, axes, clip)
 
 

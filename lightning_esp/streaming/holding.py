@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from lightning_esp.errors import ConversionError, NotCausalError
+from lightning_esp.errors import NotCausalError
 from lightning_esp.streaming.building import Builder
 from lightning_esp.streaming.flow import Stream
 from lightning_esp.streaming.trace import Call, Constant, Trace
@@ -152,10 +152,3 @@ class ClipBuilder(Builder):
             return super().result(node, sources, index, **changes)
         batch, _ = self.axes(index)
         return self.finish(Stream(node, self.shape(index), batch, None), index)
-
-
-def refuse_output(build: Builder, shape: Sequence[int], rule: str) -> ConversionError:
-    """The error of an output that is no decision on a clip."""
-    return ConversionError(
-        f"the output {list(shape)} {rule}; return decisions on the clip, [batch, ...], alone, or an output per frame alone."
-    )

@@ -343,6 +343,18 @@ def count_frames(spec: StreamSpec, inputs: Mapping[str, Tensor]) -> int:
     return inputs[port.name].shape[port.time_axis]
 
 
+def recording_frames(spec: StreamSpec, recording: Recording) -> int:
+    """Input frames of a recording without batch dimension."""
+    port = spec.stream_inputs[0]
+    assert port.time_axis is not None
+    return as_named(spec, recording)[port.name].shape[port.time_axis - 1]
+
+
+def resize_frames(values: Tensor, axis: int, frames: int) -> Tensor:
+    """Return `frames` frames along `axis`: the first ones, and all of them again and again where there are fewer."""
+    return values.index_select(axis, torch.arange(frames) % values.shape[axis])
+
+
 def pad_frames(values: Tensor, axis: int, frames: int) -> Tensor:
     """Append zero frames along `axis` until there are `frames`."""
     missing = frames - values.shape[axis]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +48,12 @@ def doubled() -> Iterator[None]:
             yield
     finally:
         torch.set_default_dtype(before)
+
+
+def doubled_for(inputs: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+    """`doubled` where the inputs are float64, nothing where they are not."""
+    is_double = all(value.dtype is torch.float64 for value in inputs.values() if value.is_floating_point())
+    return doubled() if is_double else nullcontext()
 
 
 def refresh(module: AnyModule) -> AnyModule:

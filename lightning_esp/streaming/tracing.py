@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lightning_esp.errors import ConversionError, UnsupportedOperatorError
 from lightning_esp.streaming.calling import call
 from lightning_esp.streaming.contents import check_contents, other_contents
+from lightning_esp.streaming.model import resize_frames
 from lightning_esp.streaming.recorder import Recorder
 from lightning_esp.streaming.statelessness import check_stateless
 from lightning_esp.streaming.trace import Call, Constant, Ref, Trace, check_same_calls, merge_calls, needed
@@ -38,8 +39,8 @@ def _resize(inputs: Mapping[str, Tensor], axes: Mapping[str, int | None], frames
     for name, value in inputs.items():
         axis = axes[name]
         if axis is not None:
-            value = value.index_select(axis, torch.arange(frames) % value.shape[axis])
-        sized[name] = value.index_select(0, torch.arange(batch) % value.shape[0])
+            value = resize_frames(value, axis, frames)
+        sized[name] = resize_frames(value, 0, batch)
     return sized
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_esp.streaming.model import Recordings, StreamSpec, as_named
+from lightning_esp.streaming.model import Recordings, StreamSpec, recording_frames
 
 
 def compare_reach(spec: StreamSpec, recordings: Recordings) -> tuple[str, ...]:
@@ -18,9 +18,8 @@ def compare_reach(spec: StreamSpec, recordings: Recordings) -> tuple[str, ...]:
     Returns:
         One note, or none; none, too, where the receptive field is not known.
     """
-    port, reach = spec.stream_inputs[0], spec.receptive_field
-    assert port.time_axis is not None
-    longest = max(as_named(spec, recording)[port.name].shape[port.time_axis - 1] for recording in recordings)
+    reach = spec.receptive_field
+    longest = max(recording_frames(spec, recording) for recording in recordings)
     if reach is None or reach <= longest:
         return ()
     return (

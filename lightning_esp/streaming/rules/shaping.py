@@ -175,10 +175,14 @@ def _take(build: Builder, x: Stream, items: list[Any]) -> Stream:
 def _spelled(build: Builder, x: Stream, items: tuple[Any, ...]) -> list[Any]:
     if any(not isinstance(i, int | slice | type(None) | type(Ellipsis)) or isinstance(i, bool) for i in items):
         build.refuse("picks frames or channels by a tensor or a list", "use slices and numbers")
+    return spell_index(items, len(x.shape))
+
+
+def spell_index(items: tuple[Any, ...], ndim: int) -> list[Any]:
+    """Write an index out: a slice for each axis that `...`, or nothing, stands for."""
     count = sum(1 for item in items if item is not None and item is not Ellipsis)
-    rest = [slice(None)] * (len(x.shape) - count)
     at = next((i for i, item in enumerate(items) if item is Ellipsis), len(items))
-    return [*items[:at], *rest, *items[at + 1 :]]
+    return [*items[:at], *[slice(None)] * (ndim - count), *items[at + 1 :]]
 
 
 def _slice_other(build: Builder, x: Stream, axis: int, item: slice) -> Stream:

@@ -15,7 +15,7 @@ from lightning_esp.streaming.rules import RULES, clip_attention, clip_recurrent
 from lightning_esp.streaming.rules.common import Rule, per_frame
 from lightning_esp.streaming.rules.recurrent import LastState
 from lightning_esp.streaming.rules.refusals import unknown
-from lightning_esp.streaming.rules.shaping import RESHAPES
+from lightning_esp.streaming.rules.shaping import RESHAPES, spell_index
 from lightning_esp.streaming.trace import Call, Constant, Ref, Varying, replace_values
 
 
@@ -96,12 +96,9 @@ def _narrow_to_frame(build: ClipBuilder, call: Call, values: Mapping[int, Any]) 
 
 def _spelled(index: tuple[Any, ...], ndim: int) -> list[Any] | None:
     """An item per axis; None where the index has others than numbers and slices."""
-    items = list(index)
-    if any(not isinstance(i, int | slice | type(Ellipsis)) or isinstance(i, bool) for i in items):
+    if any(not isinstance(i, int | slice | type(Ellipsis)) or isinstance(i, bool) for i in index):
         return None
-    at = items.index(Ellipsis) if Ellipsis in items else len(items)
-    count = sum(item is not Ellipsis for item in items)
-    return [*items[:at], *[slice(None)] * (ndim - count), *items[at + 1 :]]
+    return spell_index(index, ndim)
 
 
 def _convert(build: ClipBuilder, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
