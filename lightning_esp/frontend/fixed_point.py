@@ -12,7 +12,6 @@ would save no time, and 90 dB below a tone they would have lost what the logarit
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import cast
 
 import numpy as np
@@ -20,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lightning_esp.config import choose_arithmetic
 from lightning_esp.errors import ConfigurationError, DataError
 from lightning_esp.frontend import functional as steps
 from lightning_esp.frontend.config import FeatureConfig
@@ -233,20 +231,6 @@ class FixedPointFrontEnd(nn.Module):
     def _normalize(self, features: Integers) -> Integers:
         products = (features - self._mean) * self._factors
         return _clip((products + (np.int64(1) << (self._shifts - 1))) >> self._shifts)
-
-
-def as_on_chip(front_end: FrontEnd, target: str) -> FrontEnd | FixedPointFrontEnd:
-    """Return the front end as the firmware of a chip computes it: itself, or in fixed point.
-
-    Args:
-        front_end: of the training.
-        target: the chip.
-
-    Raises:
-        ConfigurationError: it is to be computed in fixed point, and cannot be.
-    """
-    is_float = choose_arithmetic(asdict(front_end.config), target) == "float"
-    return front_end if is_float else FixedPointFrontEnd(front_end)
 
 
 @torch.no_grad()

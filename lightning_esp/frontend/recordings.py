@@ -1,16 +1,18 @@
-"""Recordings as a chip hears them: samples of 16 bits, and what a front end makes of them."""
+"""Recordings as a chip takes them, samples of 16 bits or readings, and what a front end makes of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
+from lightning_esp.config import choose_arithmetic
 from lightning_esp.errors import DataError
 from lightning_esp.frontend.features import FrontEnd
 from lightning_esp.frontend.fixed_point import FixedPointFrontEnd
+from lightning_esp.frontend.normalize import Normalize
 
 # A recording of which more lies beyond -1 to 1 was scaled otherwise; single peaks beyond are clipped, as a microphone does.
 LARGEST_CLIPPED_SHARE = 0.01
@@ -21,24 +23,44 @@ class Heard:
     """A recording as samples and as features.
 
     Args:
-        samples: int16, `[samples]`, no longer than the frames need.
-        features: `[bands, frames]`, float32.
+        samples: int16, `[samples]`, no longer than the frames need; of a sensor its raw readings, float32, as the network took
+            them, without batch.
+        features: `[bands, frames]`, float32; of a sensor the same shape as the readings.
     """
 
     samples: Tensor
     features: Tensor
 
 
+def as_on_chip(front_end: FrontEnd | Normalize, target: str) -> FrontEnd | FixedPointFrontEnd | Normalize:
+    """Return the front end as the firmware of a chip computes it: itself, or in fixed point.
+
+    Args:
+        front_end: of the training.
+        target: the chip.
+
+    Raises:
+        ConfigurationError: it is to be computed in fixed point, and cannot be.
+    """
+    if isinstance(front_end, Normalize):
+        return front_end
+    is_float = choose_arithmetic(asdict(front_end.config), target) == "float"
+    return front_end if is_float else FixedPointFrontEnd(front_end)
+
+
 @torch.no_grad()
-def hear(front_end: FrontEnd | FixedPointFrontEnd, waveforms: Sequence[Tensor]) -> list[Heard]:
+def hear(front_end: FrontEnd | FixedPointFrontEnd | Normalize, waveforms: Sequence[Tensor]) -> list[Heard]:
     """Compute the features of recordings from samples of 16 bits, which is what a microphone or a WAV file gives.
+
+    With a `Normalize` recordings are readings of a sensor, and stay floating point.
 
     Args:
         front_end: the front end of the training, with its mean and scale, or as a chip computes it.
-        waveforms: `[samples]` each (or `[1, samples]`), floating point in -1 to 1, or int16.
+        waveforms: `[samples]` each (or `[1, samples]`), floating point in -1 to 1, or int16; readings `[channels, time]`.
 
     Raises:
-        DataError: a recording is not one channel of samples, or holds no whole frame.
+        DataError: a recording is not one channel of samples, or holds no whole frame; readings are NaN or infinite, or of another
+            number of channels.
 
     Example:
         >>> import torch
@@ -47,7 +69,29 @@ def hear(front_end: FrontEnd | FixedPointFrontEnd, waveforms: Sequence[Tensor]) 
         >>> heard.samples.shape, heard.features.shape
         (torch.Size([880]), torch.Size([20, 4]))
     """
+    if isinstance(front_end, Normalize):
+        return [_feel(front_end, index, readings) for index, readings in enumerate(waveforms)]
     return [_hear(front_end, index, waveform) for index, waveform in enumerate(waveforms)]
+
+
+def _feel(front_end: Normalize, index: int, recording: Tensor) -> Heard:
+    if not isinstance(recording, Tensor):
+        raise DataError(
+            f"recording {index} is a {type(recording).__name__}; give a tensor of readings [channels, time]."
+        )
+    readings = recording.detach().float().cpu()
+    try:
+        features = front_end(readings.unsqueeze(0))[0]
+    except DataError as error:
+        raise DataError(f"recording {index}: {error}") from None
+    bad = ~readings.movedim(front_end.channel_axis - (front_end.channel_axis > 0), 0).flatten(1).isfinite()
+    if bool(bad.any()):
+        channel = int(bad.any(1).int().argmax())
+        raise DataError(
+            f"recording {index} holds {int(bad[channel].sum())} NaN or infinite reading(s) in channel {channel}; leave the recording "
+            "out, or fill the gaps."
+        )
+    return Heard(readings, features)
 
 
 def _hear(front_end: FrontEnd | FixedPointFrontEnd, index: int, waveform: Tensor) -> Heard:

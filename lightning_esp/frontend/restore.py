@@ -11,16 +11,17 @@ from torch import Tensor
 from lightning_esp.errors import ConfigurationError
 from lightning_esp.frontend.config import FeatureConfig
 from lightning_esp.frontend.features import FrontEnd, LogMel, Mfcc, Spectrogram
+from lightning_esp.frontend.normalize import Normalize
 from lightning_esp.options import check_arguments
 
 _CLASSES: dict[str, type[FrontEnd]] = {front_end.kind: front_end for front_end in (LogMel, Mfcc, Spectrogram)}
 
 
-def restore_front_end(description: Mapping[str, Any]) -> FrontEnd:
+def restore_front_end(description: Mapping[str, Any]) -> FrontEnd | Normalize:
     """Make the front end that a bundle's manifest describes.
 
     Args:
-        description: what `FrontEnd.describe` returned, perhaps read back from JSON.
+        description: what `FrontEnd.describe` or `Normalize.describe` returned, perhaps read back from JSON.
 
     Raises:
         ConfigurationError: it is no such description.
@@ -30,6 +31,8 @@ def restore_front_end(description: Mapping[str, Any]) -> FrontEnd:
         40
     """
     check_arguments(restore_front_end, description=description)
+    if description.get("kind") == Normalize.kind:
+        return restore_normalize(description)
     try:
         # Before there was a choice, it was float.
         front_end = _CLASSES[description["kind"]](FeatureConfig(**{"arithmetic": "float", **description["config"]}))
@@ -42,6 +45,29 @@ def restore_front_end(description: Mapping[str, Any]) -> FrontEnd:
         ) from error
     _check_sizes(description, front_end)
     return front_end.eval()
+
+
+def restore_normalize(description: Mapping[str, Any]) -> Normalize:
+    """Make the normalisation that a bundle's manifest describes.
+
+    Args:
+        description: what `Normalize.describe` returned, perhaps read back from JSON.
+
+    Raises:
+        ConfigurationError: it is no such description.
+    """
+    try:
+        made = Normalize(description["mean"], description["scale"], description["channel_axis"])
+        if description["kind"] != Normalize.kind or description["channels"] != made.channels:
+            raise ConfigurationError(
+                f"kind={description['kind']!r}, channels={description['channels']!r} and {made.channels} means"
+            )
+    except (KeyError, ConfigurationError) as error:
+        reason = str(error) if isinstance(error, ConfigurationError) else f"{error} is missing"
+        raise ConfigurationError(
+            f"this is no description of a normalisation ({reason}); pass what Normalize.describe() returns."
+        ) from error
+    return made.eval()
 
 
 def _figures(name: str, values: Sequence[float], bands: int) -> Tensor:
