@@ -1,4 +1,4 @@
-"""Waveform, scores and events over time, as a PNG."""
+"""Waveform or readings, scores and events over time, as a PNG."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Plot:
             raise ConfigurationError("--plot needs matplotlib: `pip install 'lightning-esp[report]'`.") from None
         self._audition = audition
         self._figure = Figure(figsize=(12, 6.5), layout="constrained")
-        self._waveform, self._scores = Envelope(1), Envelope(audition.classes)
+        self._waveform, self._scores = Envelope(audition.columns), Envelope(audition.classes)
         self._events: list[Event] = []
 
     def add(self, heard: Heard) -> None:
         """Take the next piece."""
-        self._waveform.add(heard.samples[:, None] / np.float32(2**15))
+        self._waveform.add(heard.trace)
         self._scores.add(heard.scores)
         self._events += heard.events
 
@@ -56,8 +56,10 @@ class Plot:
         )
         at, lows, highs = self._waveform.draw()
         at = at / self._audition.sample_rate
-        waveform.fill_between(at, lows[:, 0], highs[:, 0], color="0.4", linewidth=0.5)
-        waveform.set_ylabel("waveform")
+        for column in range(self._audition.columns):
+            color = "0.4" if self._audition.listens else f"C{column}"
+            waveform.fill_between(at, lows[:, column], highs[:, column], color=color, linewidth=0.5)
+        waveform.set_ylabel("waveform" if self._audition.listens else "readings")
         self._draw_scores(scores)
         self._draw_events(events, fired)
         self._label_time(events, float(at[-1]))
@@ -94,8 +96,8 @@ class Plot:
 
     def _label_time(self, axes: Any, seconds: float) -> None:
         axes.set_xlim(0, max(seconds, self._audition.frame_period))
-        if seconds < _LONG_SECONDS:
-            axes.set_xlabel("seconds")
+        if seconds < _LONG_SECONDS or self._audition.unit != "s":
+            axes.set_xlabel("seconds" if self._audition.unit == "s" else "frames")
             return
         from matplotlib.ticker import FuncFormatter, MaxNLocator
 

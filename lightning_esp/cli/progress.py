@@ -36,7 +36,7 @@ class Progress:
 
 
 @contextmanager
-def show_progress(samples: int, sample_rate: int) -> Iterator[Progress]:
+def show_progress(samples: int, sample_rate: float) -> Iterator[Progress]:
     """Show a bar on stderr, if that is a terminal and the recording is long.
 
     Args:
@@ -47,7 +47,7 @@ def show_progress(samples: int, sample_rate: int) -> Iterator[Progress]:
     minutes = samples / sample_rate / 60
     with tqdm(
         total=samples,
-        desc=f"{minutes:.0f} min of audio",
+        desc=f"{minutes:.0f} min",
         disable=hidden,
         file=sys.stderr,
         dynamic_ncols=True,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_esp.cli.arguments import make_place, seconds
 from lightning_esp.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from lightning_esp.cli.audition import Audition
 
 _DETECTOR = ("threshold", "average", "minimum", "refractory", "activation")
 
@@ -25,7 +29,8 @@ def add_commands(commands: Any) -> None:
         "recording",
         type=Path,
         nargs="?",
-        help="WAV, FLAC, Ogg and what else libsndfile reads, at the front end's sample rate",
+        help="WAV, FLAC, Ogg and what else libsndfile reads, at the front end's sample rate; for a model that takes readings a CSV "
+        "file with a column for each channel, or a NumPy file [frames, channels]",
     )
     simulate.add_argument(
         "--microphone",
@@ -57,17 +62,15 @@ def run_simulate(options: argparse.Namespace) -> int:
     from lightning_esp.cli.audition import Audition
     from lightning_esp.cli.plot import Plot
     from lightning_esp.cli.progress import show_progress
-    from lightning_esp.cli.samples import open_recording, record_microphone
+    from lightning_esp.cli.readings import SUFFIXES
 
-    audition = Audition(options.bundle, options.target, changes)
-    rate = audition.sample_rate
-    source = (
-        open_recording(options.recording, rate) if options.recording else record_microphone(options.microphone, rate)
-    )
+    is_audio = options.recording is None or options.recording.suffix.lower() not in SUFFIXES
+    audition = Audition(options.bundle, options.target, changes, is_audio)
+    count, blocks = _open(options, audition)
     plot = None if options.plot is None else Plot(audition)
-    with show_progress(source.samples, rate) as progress:
-        for heard in audition.hear(source.blocks):
-            progress.advance(len(heard.samples))
+    with show_progress(count, audition.sample_rate) as progress:
+        for heard in audition.hear(blocks):
+            progress.advance(heard.count)
             for event in heard.events:
                 progress.say(audition.tell(event))
             if plot is not None:
@@ -79,3 +82,17 @@ def run_simulate(options: argparse.Namespace) -> int:
         plot.write(options.plot)
         print(f"plot: {options.plot}")
     return 0
+
+
+def _open(options: argparse.Namespace, audition: Audition) -> tuple[int, Iterator[Any]]:
+    """Return how much the recording holds, and its pieces."""
+    from lightning_esp.cli.readings import open_readings
+    from lightning_esp.cli.samples import open_recording, record_microphone
+
+    if not audition.listens:
+        return open_readings(options.recording, audition.columns)
+    rate = round(audition.sample_rate)
+    source = (
+        open_recording(options.recording, rate) if options.recording else record_microphone(options.microphone, rate)
+    )
+    return source.samples, source.blocks

@@ -167,7 +167,7 @@ def test_a_long_recording_shows_how_far_it_is(bundle, tmp_path, monkeypatch, cap
             assert main(["simulate", str(bundle.path), path]) == 0
         shown[path] = terminal.getvalue()
     assert shown[short] == ""
-    assert "min of audio: 100%" in shown[long]
+    assert "min: 100%" in shown[long]
     assert "%" not in capsys.readouterr().out
 
 
@@ -225,7 +225,7 @@ def test_what_cannot_be_heard_says_why(bundle, tmp_path, capsys):
     ):
         assert f"Detector({option}={value})" in fails(path, good, f"--{option}", value, code=2)
     deaf = handmade_bundle(tmp_path / "deaf")
-    assert "has no front end" in fails(deaf, good)
+    assert "has no front end that listens" in fails(deaf, good)
 
 
 def handmade_bundle(path):
