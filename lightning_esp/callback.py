@@ -25,7 +25,6 @@ from lightning_esp.pipeline import check_targets, check_versions, export
 from lightning_esp.task_metrics import TaskMetrics
 from lightning_esp.training.attempt import Attempt
 from lightning_esp.training.copying import isolate_random
-from lightning_esp.training.listening import Rearranged
 from lightning_esp.training.loggers import log_export
 from lightning_esp.training.package import UnifiedCallback
 from lightning_esp.training.progress import show_progress, shows_progress
@@ -272,7 +271,7 @@ class EspStreamingExport(Callback, UnifiedCallback):
                 replace(self.quantization, tolerance=tolerance),
                 fill_deployment(deployment, subject),
                 front_end=None if match is None else match.front_end,
-                evaluate=task if match is None else lambda stream: task(Rearranged(stream, match.layout)),
+                evaluate=task if match is None else lambda stream: task(match.undress(stream)),
                 streams=streams,
                 progress=update,
                 rehearsal=rehearsal,

@@ -24,7 +24,7 @@ from lightning_esp.evaluation.accuracy import decide
 from lightning_esp.evaluation.contract import Item, read_item
 from lightning_esp.evaluation.detector import NEVER
 from lightning_esp.evaluation.judgement import excerpt, judge
-from lightning_esp.frontend import FrontEnd, as_on_chip, hear
+from lightning_esp.frontend import FrontEnd, Normalize, as_on_chip, hear
 from lightning_esp.streaming import Recording, convert
 from lightning_esp.streaming.geometry import as_tuple
 from lightning_esp.streaming.model import StreamingModel, Values, count_frames
@@ -97,7 +97,7 @@ class Listener:
         model: its streaming form.
         streams: what `validation_streams()` returns.
         deployment: with detector and labels.
-        front_end: makes features of waveforms; None where streams hold what the module takes.
+        front_end: makes features of waveforms or raw readings; None where streams hold what the module takes.
         streaming: the options that `model` was converted with.
 
     Raises:
@@ -112,7 +112,7 @@ class Listener:
         streams: Iterable[Item],
         deployment: Deployment,
         *,
-        front_end: FrontEnd | None = None,
+        front_end: FrontEnd | Normalize | None = None,
         streaming: Streaming | None = None,
     ) -> None:
         self._model = model
@@ -265,7 +265,8 @@ class Listener:
         if self._front_end is not None:
             if not isinstance(recording, Tensor):
                 raise DataError(
-                    f"item {index} of validation_streams() must be a waveform [samples], since the model listens."
+                    f"item {index} of validation_streams() must be a waveform [samples], since the model listens, or a tensor of "
+                    "readings, where it takes raw ones."
                 )
             (heard,) = hear(self._front_end, [recording])
             self._samples.append(heard.samples)
@@ -294,7 +295,7 @@ def make_listener(
     model: StreamingModel,
     streams: Iterable[Item],
     deployment: Deployment,
-    front_end: FrontEnd | None,
+    front_end: FrontEnd | Normalize | None,
     streaming: Streaming | None,
 ) -> Listener | None:
     """Return a `Listener`; None where there is no detector to judge by."""

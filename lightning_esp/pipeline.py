@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from os import PathLike
 
 import torch
@@ -16,21 +15,11 @@ from lightning_esp.analysis import analyze, compare_state_calibration, name_wors
 from lightning_esp.bundle import Bundle, probe_output_dir, write_bundle
 from lightning_esp.calibration import Progress, calibrate
 from lightning_esp.climb import Ground, climb
-from lightning_esp.config import Calibration, Deployment, Quantization, Streaming, check_target, choose_arithmetic
-from lightning_esp.cost import FrontEndLoad
+from lightning_esp.config import Calibration, Deployment, Quantization, Streaming, check_target
 from lightning_esp.errors import ConfigurationError, DataError, EnvironmentMismatchError
 from lightning_esp.evaluation.contract import Item
-from lightning_esp.frontend import (
-    DIFFERENCE_LIMITS,
-    FrontEnd,
-    Heard,
-    Listening,
-    as_on_chip,
-    compare_with_float,
-    find_inside,
-    hear,
-    split_front_end,
-)
+from lightning_esp.frontend import FrontEnd, Normalize
+from lightning_esp.hearing import Evaluate, add_front_end, behind, check_frames, features_on, listen, take_front_end
 from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.listening import Listener, check_detector, make_listener
 from lightning_esp.options import check_arguments
@@ -44,18 +33,11 @@ from lightning_esp.streaming.model import StreamingModel
 from lightning_esp.streaming.recordings import check_kinds
 from lightning_esp.streaming.structure import keep
 from lightning_esp.verification import TaskResult, Verification
-from lightning_esp.verification.model import Golden, GoldenAudio
-from lightning_esp.verification.pace import hears_alike, keeps_up
 from lightning_esp.verification.reach import compare_reach
 from lightning_esp.verification.signal import run_offline
 from lightning_esp.verification.verify import MAX_RECORDINGS, prove_float, require
 
 _log = logging.getLogger(__name__)
-
-# What golden samples and features may take of the flash.
-AUDIO_BYTES = 400_000
-
-Evaluate = Callable[[nn.Module], TaskResult]
 
 
 def export(
@@ -68,7 +50,7 @@ def export(
     quantization: Quantization | None = None,
     deployment: Deployment | None = None,
     *,
-    front_end: FrontEnd | None = None,
+    front_end: FrontEnd | Normalize | None = None,
     evaluate: Evaluate | None = None,
     streams: Iterable[Item] | None = None,
     progress: Progress | None = None,
@@ -87,8 +69,8 @@ def export(
         quantization: precision and method; `precision="auto"` finds one for each target.
         deployment: what the bundle holds beside the model.
         front_end: makes features of samples. The recordings are samples then, `[samples]` each, the module sees the
-            features, the firmware computes them as well, and golden data start at samples. None: where the module holds one,
-            first of all, that is taken out of it.
+            features, the firmware computes them as well, and golden data start at samples. A `Normalize` likewise: the
+            recordings are raw readings. None: where the module holds one, first of all, that is taken out of it.
         evaluate: judges the integer stream of a target by the user's own metrics; it gets a module that takes what
             `module` takes, and returns what it returns.
         streams: long recordings with keywords, as `lightning_esp.evaluation.ValidationStreams` has them; what a detector
@@ -107,34 +89,30 @@ def export(
     module = admit(module).float().cpu()
     keep(module, streaming.outputs if streaming is not None else None)
     if front_end is None and (front_end := take_front_end(module, recordings)) is not None:
-        streaming = replace(streaming or Streaming(), time_axis=2)
-        evaluate = None if evaluate is None else _behind(front_end, evaluate)
+        if isinstance(front_end, FrontEnd):
+            streaming = replace(streaming or Streaming(), time_axis=2)
+        evaluate = None if evaluate is None else behind(front_end, evaluate)
     heard, deployment = listen(front_end, recordings, deployment, targets)
-    recordings = _plain_of(module, _own(heard, targets[0]) or recordings)
+    recordings = _plain_of(module, features_on(heard, targets[0]) or recordings)
     # The worker imports esp-ppq while the model is converted and calibrated.
     with torch.autocast("cpu", enabled=False), Worker() as worker:
         model, module = stream(module, recordings, tell_time(module, recordings, streaming, front_end), targets)
+        check_frames(front_end, model.spec)
         proofs, notes = prove_float(module, model, recordings, wanted.tolerance)
         samples = calibrate(model, recordings, calibration, progress=progress)
         offline = None if rehearsal else run_offline(module, model, recordings, MAX_RECORDINGS, wanted.min_snr_db)
         listener = None if streams is None else make_listener(module, model, streams, deployment, front_end, streaming)
         results: dict[str, tuple[QuantizedModel, Verification]] = {}
         for index, chip in enumerate(targets):
-            given = (model, samples, _own(heard, chip) or recordings, worker, chip, wanted, deployment.budget)
+            given = (model, samples, features_on(heard, chip) or recordings, worker, chip, wanted, deployment.budget)
             ground = Ground(*given, proofs, notes, evaluate, offline, rehearsal, notify)
             quantized, verification, task = make_integers(ground, index, len(targets))
-            verification = add_sound(verification, quantized, heard.get(chip, ()), front_end)
+            verification = add_front_end(verification, quantized, heard.get(chip, ()), front_end)
             deployment, verification = judge_streams(listener, quantized, verification, deployment, notify)
             if evaluate is not None:
                 verification = judge_task(verification, task, quantized, ground, (index, len(targets)))
             results[chip] = (quantized, verification)
     return write_bundle(results, output_dir, deployment)
-
-
-def take_front_end(module: nn.Module, recordings: Recordings) -> FrontEnd | None:
-    """Take the front end out of a module that starts with one; None where it does not."""
-    path = find_inside(module)
-    return None if path is None else split_front_end(module, path, [_waveform(recording) for recording in recordings])
 
 
 def stream(
@@ -194,52 +172,19 @@ def make_integers(ground: Ground, index: int, count: int) -> tuple[QuantizedMode
     return quantized, replace(verification, analysis=found), climbed.task if climbed is not None else None
 
 
-def listen(
-    front_end: FrontEnd | None, recordings: Recordings, deployment: Deployment, targets: Sequence[str]
-) -> tuple[dict[str, list[Heard]], Deployment]:
-    """Compute the features of waveforms as each of the chips does, and add the front end, if any, to the deployment."""
-    if front_end is None:
-        return {}, deployment
-    front_end = copy.deepcopy(front_end).float().cpu()
-    waveforms = [_waveform(recording) for recording in recordings]
-    ears = {chip: as_on_chip(front_end, chip) for chip in targets}
-    found = {type(ear): hear(ear, waveforms) for ear in ears.values()}
-    heard = {chip: found[type(ear)] for chip, ear in ears.items()}
-    return heard, replace(deployment, frontend=front_end.describe())
-
-
 def tell_time(
-    module: nn.Module, recordings: Recordings, streaming: Streaming | None, front_end: FrontEnd | None
+    module: nn.Module, recordings: Recordings, streaming: Streaming | None, front_end: FrontEnd | Normalize | None
 ) -> Streaming:
     """Name the axis of time where the user named none, and the front end or the lengths of the recordings tell it."""
     streaming = streaming or Streaming()
-    if front_end is not None and streaming.latency is not None and streaming.frame_period is None:
+    if not isinstance(front_end, FrontEnd):
+        return settle_time(module, recordings, streaming)
+    if streaming.latency is not None and streaming.frame_period is None:
         streaming = replace(streaming, frame_period=front_end.config.frame_period)
-    if front_end is not None and streaming.time_axis is None:
+    if streaming.time_axis is None:
         # It gives `[batch, bands, frames]`.
         return replace(streaming, time_axis=2)
     return settle_time(module, recordings, streaming)
-
-
-def _behind(front_end: FrontEnd, evaluate: Evaluate) -> Evaluate:
-    """Let the user's metrics give samples to an integer stream, as to the network that held the front end."""
-
-    def heard(stream: nn.Module) -> TaskResult:
-        quantized: QuantizedModel = stream.quantized  # type: ignore[assignment]
-        return evaluate(Listening(as_on_chip(front_end, quantized.target), stream))
-
-    return heard
-
-
-def _own(heard: Mapping[str, Sequence[Heard]], chip: str) -> list[Recording]:
-    """What the network hears on one chip; nothing where it does not listen."""
-    return [each.features for each in heard.get(chip, ())]
-
-
-def _waveform(recording: Recording) -> Tensor:
-    if isinstance(recording, Tensor):
-        return recording
-    raise DataError("export(front_end=...) takes recordings of samples, one tensor each, not a mapping of inputs.")
 
 
 def _plain_of(module: nn.Module, recordings: Recordings) -> list[Recording]:
@@ -279,40 +224,6 @@ def check_versions() -> None:
             "environment with one of these."
         )
     check_environment()
-
-
-def add_sound(
-    verification: Verification, quantized: QuantizedModel, heard: Sequence[Heard], front_end: FrontEnd | None
-) -> Verification:
-    """Add the golden recordings as samples, and whether the chip keeps up with them; nothing without a front end."""
-    if front_end is None or quantized.estimate is None:
-        return verification
-    config, chip = front_end.config, quantized.target
-    arithmetic = choose_arithmetic(asdict(config), chip)
-    load = FrontEndLoad(config.fft_size, front_end.logarithms, arithmetic)
-    proofs = [keeps_up(quantized.estimate, quantized.spec.window, config.frame_period * 1e6, load)]
-    if arithmetic == "fixed_point":
-        differences = compare_with_float(front_end, [each.samples for each in heard])
-        proofs.append(hears_alike(differences, DIFFERENCE_LIMITS[front_end.kind]))
-    notes = [f"{proof.name}: {proof.doubt}" for proof in proofs if proof.doubt]
-    return replace(
-        verification,
-        golden=add_audio(verification.golden, heard),
-        proofs=(*verification.proofs, *proofs),
-        notes=(*verification.notes, *notes),
-    )
-
-
-def add_audio(golden: Golden, heard: Sequence[Heard]) -> Golden:
-    """Add samples and features of the first golden recordings, whole recordings up to `AUDIO_BYTES`."""
-    audio: list[GoldenAudio] = []
-    size = 0
-    for each in heard[: len(golden.resets)]:
-        size += each.samples.nbytes + each.features.nbytes
-        if audio and size > AUDIO_BYTES:
-            break
-        audio.append(GoldenAudio(each.samples.numpy(), each.features.T.numpy()))
-    return replace(golden, audio=tuple(audio))
 
 
 def is_lossy(task: TaskResult, quantized: QuantizedModel) -> bool:

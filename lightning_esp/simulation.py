@@ -11,7 +11,9 @@ from torch import Tensor
 
 from lightning_esp.bundle.model import Bundle
 from lightning_esp.bundle.reader import read_both, read_model
+from lightning_esp.bundle.readings import read_normalize
 from lightning_esp.errors import ConfigurationError, DataError, EspdlError
+from lightning_esp.frontend import Normalize
 from lightning_esp.integers import (
     IntegerPipeline,
     IntegerRecorder,
@@ -50,7 +52,8 @@ class Simulation:
 
     `step` takes frames as they come and answers as the firmware does: with K stages, one of them runs on each of the K
     frame steps after a window is complete, so its output comes K - 1 frame steps later. `run` computes whole recordings at
-    once. Both give the same integers.
+    once. Both give the same integers. Of a bundle that normalises (`frontend.Normalize`) they take raw readings, as the
+    firmware does; of one that listens, features.
 
     Args:
         bundle: a bundle, its directory, or a `QuantizedModel`.
@@ -79,7 +82,7 @@ class Simulation:
         self, bundle: Bundle | QuantizedModel | str | PathLike[str], target: str | None = None, batch: int = 1
     ) -> None:
         check_arguments(Simulation.__init__, bundle=bundle, target=target, batch=batch)
-        self.quantized = _read(bundle, target)
+        self.quantized, self._normalize = _read(bundle, target)
         self._module = QuantizedStreaming(self.quantized)
         self._pipeline = interpret(self.quantized)
         check_files(self.quantized)
@@ -125,7 +128,7 @@ class Simulation:
         Raises:
             DataError: an input is missing, or its shape does not fit the model.
         """
-        given, count = self._check(frames)
+        given, count = self._check(self._prepare(frames, "step"))
         ready = []
         for index in range(count):
             outputs = self._schedule.step(self._take({name: self._frame(name, given[name], index) for name in given}))
@@ -171,7 +174,7 @@ class Simulation:
             EspdlError: there is no such tensor.
             DataError: the recording does not fit the model.
         """
-        ((values, _),) = check_recordings(self.quantized.spec, [recording])
+        ((values, _),) = check_recordings(self.quantized.spec, [self._prepare(recording, "trace", whole=True)])
         found = self._probe.run(integer_windows(self.quantized, values), tensors)
         return {name: array[0] for name, array in found.items()}
 
@@ -196,11 +199,30 @@ class Simulation:
         """
         spec = self.quantized.spec
         single = isinstance(recordings, (Tensor, Mapping))
-        batch, lengths = pad_recordings(spec, [recordings] if single else recordings)  # type: ignore[list-item, arg-type]
+        given: Recordings = [recordings] if single else recordings  # type: ignore[list-item, assignment]
+        if self._normalize is not None:
+            given = [self._prepare(each, f"recording {index}", whole=True) for index, each in enumerate(given)]
+        batch, lengths = pad_recordings(spec, given)
         found = self._module(**batch)
         outputs = (found,) if isinstance(found, Tensor) else found
         results = [self._cut(outputs, row, frames) for row, frames in enumerate(lengths)]
         return results[0] if single else results
+
+    def _prepare(self, recording: Recording, what: str, whole: bool = False) -> Recording:
+        """Normalise raw readings, with a batch dimension, or without where it is a whole recording."""
+        if self._normalize is None:
+            return recording
+        check_kind(recording, what)
+        values = next(iter(recording.values())) if isinstance(recording, Mapping) else recording
+        if values.dim() != len(self.quantized.spec.inputs[0].shape) - whole:
+            return recording  # refused with the shape that the model takes
+        batch = values.detach().cpu()[None] if whole else values.detach().cpu()
+        try:
+            normalized = self._normalize(batch)
+        except DataError as error:
+            raise DataError(f"{what}: {error}") from None
+        normalized = normalized[0] if whole else normalized
+        return dict.fromkeys(recording, normalized) if isinstance(recording, Mapping) else normalized
 
     def _cut(self, outputs: Sequence[Tensor], row: int, frames: int) -> Output:
         cut = []
@@ -249,10 +271,14 @@ class Simulation:
         return outputs[0] if len(outputs) == 1 else outputs
 
 
-def _read(bundle: Bundle | QuantizedModel | str | PathLike[str], target: str | None) -> QuantizedModel:
+def _read(
+    bundle: Bundle | QuantizedModel | str | PathLike[str], target: str | None
+) -> tuple[QuantizedModel, Normalize | None]:
+    """Return a model, with what normalises its readings; a `QuantizedModel` alone takes what the network takes."""
     if isinstance(bundle, QuantizedModel):
-        return bundle
-    return read_model(bundle, target) if isinstance(bundle, Bundle) else read_both(bundle, target)[1]
+        return bundle, None
+    whole, quantized = (bundle, read_model(bundle, target)) if isinstance(bundle, Bundle) else read_both(bundle, target)
+    return quantized, read_normalize(whole.manifest, quantized)
 
 
 def simulate(bundle: Bundle | str | PathLike[str], recording: Recording, target: str | None = None) -> Output:

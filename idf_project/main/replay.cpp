@@ -14,6 +14,7 @@
 #include "source.hpp"
 #include "streaming/decision_replay.hpp"
 #include "streaming/pipeline.hpp"
+#include "streaming/readings_replay.hpp"
 #include "streaming/replay.hpp"
 
 namespace {
@@ -58,6 +59,21 @@ esp_err_t replay_front_end(bool *has_passed)
     return error;
 }
 
+esp_err_t replay_raw_readings(bool *has_passed)
+{
+    if (bundled::kGoldenReadings.bytes == 0) {
+        return ESP_OK;
+    }
+    streaming::ReadingsReport report;
+    const esp_err_t error =
+        streaming::replay_readings(bundled::kConfig, bundled::kGolden, bundled::kGoldenReadings, &report, rest);
+    if (error == ESP_OK) {
+        report.print();
+        *has_passed = report.has_passed();
+    }
+    return error;
+}
+
 // The last line, and the only one that starts with PASS or FAIL.
 void print_verdict(const Both &sink, bool does_front_end_pass)
 {
@@ -77,8 +93,8 @@ void print_verdict(const Both &sink, bool does_front_end_pass)
 
 } // namespace
 
-// Replays the golden data: samples through the front end, windows through the model, outputs through the detector. The
-// last line that it prints is PASS or FAIL.
+// Replays the golden data: samples through the front end, or readings through the normalisation, windows through the
+// model, outputs through the detector. The last line that it prints is PASS or FAIL.
 esp_err_t run_source()
 {
     if (bundled::kGolden.bytes == 0) {
@@ -93,6 +109,9 @@ esp_err_t run_source()
     esp_err_t error = listening::load(model, pipeline);
     if (error == ESP_OK) {
         error = replay_front_end(&does_front_end_pass);
+    }
+    if (error == ESP_OK) {
+        error = replay_raw_readings(&does_front_end_pass);
     }
     if (error == ESP_OK) {
         error = source.init(bundled::kConfig, bundled::kGolden);

@@ -9,12 +9,13 @@ import numpy as np
 
 from lightning_esp.audit.golden import StoredGolden, unpack_golden
 from lightning_esp.audit.lists import check_lists, check_page, is_own
-from lightning_esp.bundle.audio import render_audio
-from lightning_esp.bundle.header import name_parts, render_header
+from lightning_esp.bundle.header import GoldenBytes, name_parts
 from lightning_esp.bundle.model import Bundle
-from lightning_esp.bundle.naming import audio_path, golden_path, target_dir
+from lightning_esp.bundle.naming import audio_path, golden_path, readings_path, target_dir
 from lightning_esp.bundle.reader import read_bundle, read_model, unless_replaced
-from lightning_esp.bundle.tensors import check_wiring
+from lightning_esp.bundle.readings import read_normalize, unpack_readings
+from lightning_esp.bundle.tensors import check_wiring, frame_size, input_tensors
+from lightning_esp.bundle.writer import render_config
 from lightning_esp.espdl.seal import is_sealed
 from lightning_esp.integers import IntegerPipeline, interpret
 from lightning_esp.options import check_arguments
@@ -22,6 +23,7 @@ from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.verification.integers import boundaries
 from lightning_esp.verification.memory import memory
 from lightning_esp.verification.model import Array, Golden, Proof, Verification
+from lightning_esp.verification.readings import gives_integers
 from lightning_esp.verification.verify import require
 
 _NEXT_STEP = "Export again: files and manifest of this bundle are not those of one export."
@@ -77,7 +79,7 @@ def _verify_target(bundle: Bundle, target: str) -> Verification:
     if bundle.edits:
         notes.append(f"edited since the export, and not judged: {', '.join(map(str, bundle.edits))}")
     if is_own(bundle):
-        proofs += require([_header(bundle, quantized, len(data))])
+        proofs += require([_header(bundle, quantized)])
     else:
         notes.append("the header was not compared: another version of lightning-esp wrote it")
     if not data:
@@ -85,16 +87,29 @@ def _verify_target(bundle: Bundle, target: str) -> Verification:
         return Verification((*proofs, *require([_digests(quantized)])), Golden({}, {}, {}, ()), tuple(notes))
     stored = unpack_golden(quantized, data, str(path))
     proof, caches = _replay(quantized, files, stored)
+    found = (proof, *_readings(bundle, quantized, stored), _digests(quantized))
     golden = Golden(stored.inputs, stored.outputs, caches, stored.resets, tolerances=stored.tolerances)
-    return Verification((*proofs, *require([proof, _digests(quantized)])), golden, tuple(notes))
+    return Verification((*proofs, *require(found)), golden, tuple(notes))
 
 
-def _header(bundle: Bundle, quantized: QuantizedModel, golden_bytes: int) -> Proof:
+def _readings(bundle: Bundle, quantized: QuantizedModel, stored: StoredGolden) -> tuple[Proof, ...]:
+    """Whether golden readings give the golden inputs; nothing where the model takes no raw readings."""
+    normalize = read_normalize(bundle.manifest, quantized)
+    path = bundle.path / readings_path(quantized.target, bundle.name)
+    if normalize is None:
+        return ()
+    tensor = input_tensors(quantized)[0]
+    data = path.read_bytes() if path.is_file() else b""
+    readings = unpack_readings(data, str(path), (stored.windows, quantized.spec.window, frame_size(tensor)))
+    moments = normalize.mean.tolist(), normalize.factor.tolist()
+    return (gives_integers(readings, moments, tensor, stored.inputs[tensor.name], quantized.target),)
+
+
+def _header(bundle: Bundle, quantized: QuantizedModel) -> Proof:
     path = f"{target_dir(quantized.target)}/model_config.hpp"
-    names, audio = name_parts(quantized, bundle.name), bundle.path / audio_path(quantized.target, bundle.name)
-    audio_bytes = audio.stat().st_size if audio.is_file() else 0
-    listening = render_audio(bundle.manifest, quantized.target, audio_bytes)
-    text = render_header(quantized, names, bundle.labels, golden_bytes, listening, audio_bytes)
+    places = (place(quantized.target, bundle.name) for place in (golden_path, audio_path, readings_path))
+    sizes = [(bundle.path / place).stat().st_size if (bundle.path / place).is_file() else 0 for place in places]
+    text = render_config(quantized, name_parts(quantized, bundle.name), GoldenBytes(*sizes), bundle.manifest)
     expected = text.splitlines()
     found = (bundle.path / path).read_text(encoding="utf-8").splitlines()
     lines = [index for index, pair in enumerate(zip(expected, found, strict=False), 1) if pair[0] != pair[1]]

@@ -11,6 +11,8 @@ _MEANINGS = {
     "the one that this version makes of the manifest",
     "the files give the golden windows, value for value": "the recorded windows, computed as the chip does, give every output "
     "and cache that was stored at the export",
+    "raw readings give the network's integers, value for value": "the recorded readings, normalised and quantized as the firmware "
+    "does, are what the recorded windows begin with",
     "files hold their own digest": "each .espdl file is the one that was written at the export, whatever the manifest says",
 }
 

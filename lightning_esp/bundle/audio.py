@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from lightning_esp.bundle.tensors import input_tensors, output_tensors
+from lightning_esp.bundle.header import GoldenBytes
+from lightning_esp.bundle.literals import float_array, literal
+from lightning_esp.bundle.tensors import frame_size, input_tensors, output_tensors
 from lightning_esp.config import Deployment, choose_arithmetic
 from lightning_esp.errors import ConfigurationError
 from lightning_esp.evaluation.detector import (
@@ -27,6 +29,7 @@ from lightning_esp.evaluation.detector import (
     detect,
     resolve_settings,
 )
+from lightning_esp.frontend.normalize import Normalize
 from lightning_esp.frontend.restore import restore_front_end
 from lightning_esp.quantization.model import QuantizedModel, TensorInfo
 from lightning_esp.verification.model import Array, Golden
@@ -67,7 +70,7 @@ def find_detector(quantized: QuantizedModel, deployment: Deployment) -> Detector
     if deployment.detector is None:
         return None
     output = output_tensors(quantized)[0]
-    return resolve_settings(deployment.detector, deployment.labels or (), _frame_size(output))
+    return resolve_settings(deployment.detector, deployment.labels or (), frame_size(output))
 
 
 def check_front_end(quantized: QuantizedModel, deployment: Deployment) -> None:
@@ -78,18 +81,21 @@ def check_front_end(quantized: QuantizedModel, deployment: Deployment) -> None:
     """
     if deployment.frontend is None:
         return
-    missing = {"kind", "config", "bands", "frame_samples", "hop_samples", "mean", "scale"} - set(deployment.frontend)
+    is_normalize = deployment.frontend.get("kind") == Normalize.kind
+    size = "channels" if is_normalize else "bands"
+    needed = {"channel_axis"} if is_normalize else {"config", "frame_samples", "hop_samples"}
+    missing = {"kind", "mean", "scale", size, *needed} - set(deployment.frontend)
     if missing:
         raise ConfigurationError(
             f"Deployment(frontend=...) lacks {', '.join(sorted(missing))}; pass what FrontEnd.describe() returns."
         )
     restore_front_end(deployment.frontend)  # checks every value, before one of them becomes C++
     first = input_tensors(quantized)[0]
-    bands = deployment.frontend["bands"]
-    if first.time_axis is None or _frame_size(first) != bands:
+    bands = deployment.frontend[size]
+    if first.time_axis is None or frame_size(first) != bands:
         raise ConfigurationError(
             f"Deployment(frontend=...) makes {bands} features per frame, but the model's first input {first.name!r} takes "
-            f"{_frame_size(first)}; describe the front end that the model was trained with."
+            f"{frame_size(first)}; describe the front end that the model was trained with."
         )
 
 
@@ -133,13 +139,13 @@ def find_events(quantized: QuantizedModel, golden: Golden, deployment: Deploymen
     ]
 
 
-def render_audio(manifest: Mapping[str, Any], target: str, audio_bytes: int) -> list[str]:
-    """Return the blocks of `model_config.hpp` about listening.
+def render_audio(manifest: Mapping[str, Any], target: str, golden: GoldenBytes) -> list[str]:
+    """Return the blocks of `model_config.hpp` about listening, and about what comes before the model's frames.
 
     Args:
         manifest: of the bundle, for front end, detector and golden events.
         target: which chip.
-        audio_bytes: size of `golden/<name>_audio.bin`; 0 where the bundle has none.
+        golden: sizes of the golden files.
     """
     events = [
         f"    {{.recording = {recording}, .frame = {frame}, .label = {label}}},\n"
@@ -147,7 +153,6 @@ def render_audio(manifest: Mapping[str, Any], target: str, audio_bytes: int) -> 
     ]
     array = f"inline constexpr streaming::GoldenEvent kEvents[] = {{\n{''.join(events)}}};\n\n" if events else ""
     span = "kEvents" if events else "{}"
-    data = f"{{.data = files::audio_bin, .bytes = {audio_bytes}}}" if audio_bytes else "{}"
     estimate = manifest["targets"][target].get("estimate", {})
     return [
         "// As estimated, to tell early that memory is short: tensors, state and ESP-DL itself, and what weights take where\n"
@@ -156,27 +161,28 @@ def render_audio(manifest: Mapping[str, Any], target: str, audio_bytes: int) -> 
         f"inline constexpr std::size_t kEstimatedParameters = {estimate.get('psram', 0)};",
         _render_front_end(manifest.get("frontend"), target),
         _render_detector(read_detector(manifest.get("detector"))),
-        f"inline constexpr streaming::GoldenData kGoldenAudio = {data};",
+        golden.render("kGoldenAudio", "audio_bin", golden.audio),
+        golden.render("kGoldenReadings", "readings_bin", golden.readings),
         f"{array}inline constexpr std::span<const streaming::GoldenEvent> kGoldenEvents = {span};",
     ]
 
 
 def _render_front_end(description: Mapping[str, Any] | None, target: str) -> str:
-    if description is None:
+    if description is None or description["kind"] == Normalize.kind:
         return "inline constexpr streaming::FrontEndConfig kFrontEnd = {};"
     config = description["config"]
     fields = {"kind": f"streaming::FrontEndKind::{KINDS[description['kind']]}"}
     for name in FIELDS:
         value = config[name]
         fields[name] = (
-            f"streaming::WindowFunction::k{str(value).capitalize()}" if name == "window_type" else _literal(value)
+            f"streaming::WindowFunction::k{str(value).capitalize()}" if name == "window_type" else literal(value)
         )
     fields["arithmetic"] = f"streaming::Arithmetic::{_ARITHMETICS[choose_arithmetic(config, target)]}"
     fields |= {name: str(description[name]) for name in ("bands", "frame_samples", "hop_samples")}
     fields |= {"mean": "kMean", "scale": "kScale"}
     ordered = "".join(f"    .{name} = {value},\n" for name, value in fields.items())
     return (
-        f"{_float_array('kMean', description['mean'])}\n\n{_float_array('kScale', description['scale'])}\n\n"
+        f"{float_array('kMean', description['mean'])}\n\n{float_array('kScale', description['scale'])}\n\n"
         f"inline constexpr streaming::FrontEndConfig kFrontEnd = {{\n{ordered}}};"
     )
 
@@ -185,28 +191,13 @@ def _render_detector(detector: DetectorSettings | None) -> str:
     if detector is None:
         return "inline constexpr streaming::DetectorConfig kDetector = {};"
     return (
-        f"{_float_array('kThresholds', detector.thresholds)}\n\n"
+        f"{float_array('kThresholds', detector.thresholds)}\n\n"
         "inline constexpr streaming::DetectorConfig kDetector = {\n"
         f"    .thresholds = kThresholds,\n    .average = {detector.average},\n    .minimum = {detector.minimum},\n"
         f"    .refractory = {detector.refractory},\n"
         f"    .activation = streaming::Activation::k{detector.activation.capitalize()},\n"
-        f"    .retrigger = {_literal(detector.retrigger)},\n}};"
+        f"    .retrigger = {literal(detector.retrigger)},\n}};"
     )
-
-
-def _float_array(name: str, values: Sequence[float]) -> str:
-    return f"inline constexpr float {name}[] = {{{', '.join(_literal(float(value)) for value in values)}}};"
-
-
-def _literal(value: bool | int | float) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
-    if math.isinf(value):
-        return "streaming::kNever"
-    text = f"{np.float32(value):.9g}"
-    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
 
 
 def _finite(values: Sequence[float]) -> list[float | None]:
@@ -221,14 +212,9 @@ def _pack_recordings(golden: Golden) -> Iterator[bytes]:
         yield np.ascontiguousarray(audio.features, "<f4").tobytes()
 
 
-def _frame_size(tensor: TensorInfo) -> int:
-    sizes = [size for axis, size in enumerate(tensor.shape) if axis != tensor.time_axis]
-    return math.prod(sizes)
-
-
 def _frames(tensor: TensorInfo, windows: Array) -> Scores:
     """Golden outputs `[windows, *shape without batch]` as values `[frames, elements]`."""
     assert tensor.time_axis is not None
     frames = np.moveaxis(windows, tensor.time_axis, 1).astype(np.float32)
-    flat = frames.reshape(-1, _frame_size(tensor))
+    flat = frames.reshape(-1, frame_size(tensor))
     return np.asarray(flat * np.float32(2.0**tensor.exponent), np.float32)

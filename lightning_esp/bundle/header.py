@@ -29,6 +29,32 @@ class Names:
     stages: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class GoldenBytes:
+    """Sizes of the golden files of one model; 0 where the bundle has none.
+
+    Args:
+        windows: of `golden/<name>_golden.bin`.
+        audio: of `golden/<name>_audio.bin`.
+        readings: of `golden/<name>_readings.bin`.
+    """
+
+    windows: int = 0
+    audio: int = 0
+    readings: int = 0
+
+    @property
+    def symbols(self) -> list[str]:
+        """Ends of the names under which the files are embedded."""
+        sizes = {"golden_bin": self.windows, "audio_bin": self.audio, "readings_bin": self.readings}
+        return [name for name, size in sizes.items() if size]
+
+    def render(self, constant: str, symbol: str, size: int) -> str:
+        """Return one of them as a constant."""
+        value = f"{{.data = files::{symbol}, .bytes = {size}}}" if size else "{}"
+        return f"inline constexpr streaming::GoldenData {constant} = {value};"
+
+
 def name_parts(quantized: QuantizedModel, model: str) -> Names:
     """Return the C++ names of a model's parts."""
     return Names(model, make_identifiers([stage.name for stage in quantized.stages]))
@@ -38,9 +64,9 @@ def render_header(
     quantized: QuantizedModel,
     names: Names,
     labels: Sequence[str],
-    golden_bytes: int,
+    golden: GoldenBytes,
+    normalization: str = "",
     listening: Sequence[str] = (),
-    audio_bytes: int = 0,
 ) -> str:
     """Return the text of `model_config.hpp`.
 
@@ -48,9 +74,9 @@ def render_header(
         quantized: the model.
         names: its C++ names.
         labels: names of the output classes.
-        golden_bytes: size of the file of golden windows; 0 where the bundle has none.
+        golden: sizes of the golden files.
+        normalization: the block of `render_normalization`; empty where the model takes no raw readings.
         listening: blocks about front end and detector.
-        audio_bytes: size of the file of golden samples; 0 where the bundle has none.
     """
     blocks = [
         _tensor_array("kInputs", input_tensors(quantized)),
@@ -58,15 +84,16 @@ def render_header(
         _stage_arrays(quantized, names),
         _array("streaming::StageConfig", "kStages", [_stage(s, names.stages[s.name]) for s in quantized.stages]),
         _array("std::string_view", "kLabels", [_text(label) for label in labels]),
-        _config(quantized, names.model, bool(labels)),
+        normalization,
+        _config(quantized, names.model, bool(labels), bool(normalization)),
         _array("const char *", "kFiles", [f"files::{names.stages[s.name]}_espdl" for s in quantized.stages]),
         _array("streaming::ModelFile", "kModelFiles", list(_model_files(quantized, names))),
         _operators(quantized),
-        f"inline constexpr streaming::GoldenData kGolden = {_golden_literal(golden_bytes)};",
+        golden.render("kGolden", "golden_bin", golden.windows),
         *listening,
     ]
     body = "\n\n".join(block for block in blocks if block)
-    return f"{_intro(quantized, names.model)}\n{_symbols(names, golden_bytes, audio_bytes)}\n\n{body}\n\n}} // namespace {names.model}\n"
+    return f"{_intro(quantized, names.model)}\n{_symbols(names, golden)}\n\n{body}\n\n}} // namespace {names.model}\n"
 
 
 def is_half_even(target: str) -> bool:
@@ -104,10 +131,9 @@ def _intro(quantized: QuantizedModel, model: str) -> str:
     )
 
 
-def _symbols(names: Names, golden_bytes: int, audio_bytes: int) -> str:
+def _symbols(names: Names, golden: GoldenBytes) -> str:
     symbols = [f"{identifier}_espdl" for identifier in names.stages.values()]
-    symbols += ["golden_bin"] if golden_bytes else []
-    symbols += ["audio_bin"] if audio_bytes else []
+    symbols += golden.symbols
     lines = [f'extern const char {symbol}[] asm("_binary_{names.model}_{symbol}_start");' for symbol in symbols]
     return "// Embedded by CMakeLists.txt.\nnamespace files {\n" + "\n".join(lines) + "\n} // namespace files"
 
@@ -167,7 +193,7 @@ def _cache(cache: CacheInfo) -> str:
     return f"{{.tensor = {_tensor(cache.tensor)}, .next = {_text(cache.next)}, .initial = {cache.initial}}}"
 
 
-def _config(quantized: QuantizedModel, model: str, has_labels: bool) -> str:
+def _config(quantized: QuantizedModel, model: str, has_labels: bool, is_normalized: bool) -> str:
     spec = quantized.spec
     rounding = "kHalfToEven" if is_half_even(quantized.target) else "kHalfUp"
     fields = {
@@ -182,6 +208,7 @@ def _config(quantized: QuantizedModel, model: str, has_labels: bool) -> str:
         "outputs": "kOutputs",
         "stages": "kStages",
         **({"labels": "kLabels"} if has_labels else {}),
+        **({"normalization": "kNormalization"} if is_normalized else {}),
     }
     lines = "".join(f"    .{key} = {value},\n" for key, value in fields.items())
     return f"inline constexpr streaming::ModelConfig kConfig = {{\n{lines}}};"
@@ -193,10 +220,6 @@ def _array(kind: str, name: str, items: Sequence[str]) -> str:
     lines = "".join(f"    {item},\n" for item in items)
     space = "" if kind.endswith("*") else " "
     return f"inline constexpr {kind}{space}{name}[] = {{\n{lines}}};"
-
-
-def _golden_literal(golden_bytes: int) -> str:
-    return f"{{.data = files::golden_bin, .bytes = {golden_bytes}}}" if golden_bytes else "{}"
 
 
 def _list(values: Sequence[int]) -> str:

@@ -16,7 +16,7 @@ multiple of 4; an array is the number of its elements, then these.
 - each stage: name, inputs, outputs, its array of caches (tensor, name of the new value, initial value), and its file (name,
   partition, bytes, CRC32);
 - each label;
-- front end: kind (0 none, and nothing follows), the fields of `FIELDS`, arithmetic (0 float, 1 fixed point), bands,
+- front end: kind (0 none, and nothing follows; 4 raw readings, and mean and factor of each channel follow), the fields of `FIELDS`, arithmetic (0 float, 1 fixed point), bands,
   samples of a frame and of a hop, mean, scale;
 - detector: thresholds (none: no detector; infinite: never), average, minimum, refractory, activation, retrigger;
 - estimated bytes of RAM, and of parameters where they are copied.
@@ -38,6 +38,7 @@ from lightning_esp.bundle.header import frame_period_us, is_half_even, name_part
 from lightning_esp.bundle.model import MANIFEST, Bundle
 from lightning_esp.bundle.naming import golden_path, partition_label, stage_path
 from lightning_esp.bundle.reader import read_model
+from lightning_esp.bundle.readings import find_normalize
 from lightning_esp.bundle.schema import expecting
 from lightning_esp.bundle.tensors import ELEMENT_BYTES, input_tensors, output_tensors, tensor_bytes
 from lightning_esp.config import ARITHMETICS, choose_arithmetic
@@ -51,6 +52,8 @@ WINDOWS = 16
 
 DTYPES = tuple(ELEMENT_BYTES)
 WINDOW_FUNCTIONS = ("hanning", "hann", "sine", "hamming", "povey", "blackman", "rectangular")
+# Behind the kinds of front ends that listen.
+NORMALIZE = 1 + len(KINDS)
 ACTIVATIONS = ("softmax", "sigmoid", "none")
 REALS = ("preemphasis", "cepstral_lifter", "low_freq", "high_freq", "log_epsilon")
 
@@ -155,6 +158,8 @@ def _tensor(tensor: TensorInfo) -> bytes:
 def _front_end(description: Mapping[str, Any] | None, target: str) -> bytes:
     if description is None:
         return _words(0)
+    if (normalize := find_normalize(description)) is not None:
+        return _words(NORMALIZE) + _reals(normalize.mean.tolist()) + _reals(normalize.factor.tolist())
     config = {**description["config"], "window_type": WINDOW_FUNCTIONS.index(description["config"]["window_type"])}
     return b"".join(
         [

@@ -18,6 +18,7 @@ from lightning_esp.bundle.image import (
     GOLDEN,
     HEADER_BYTES,
     MAGIC,
+    NORMALIZE,
     REALS,
     VERSION,
     WINDOW_FUNCTIONS,
@@ -45,7 +46,7 @@ class ModelImage:
         stages: with the bytes of their files, without caches that a file keeps itself.
         files: name, partition, bytes and CRC32 of each.
         labels: names of the output classes.
-        front_end: as `FrontEnd.describe()`; None: the model takes frames.
+        front_end: as `FrontEnd.describe()`, or `kind`, `mean` and `factor` of raw readings; None: the model takes frames.
         detector: None: there is none.
         estimated: bytes of RAM, and of parameters where they are copied.
         golden: windows, as `pack_golden` packs them.
@@ -152,6 +153,8 @@ class _Fields:
         kind = self._word()
         if kind == 0:
             return None
+        if kind == NORMALIZE:
+            return {"kind": "Normalize", "mean": list(self._reals()), "factor": list(self._reals())}
         config: dict[str, Any] = {name: self._real() if name in REALS else self._word() for name in FIELDS}
         config["window_type"] = _pick(WINDOW_FUNCTIONS, config["window_type"])
         config["arithmetic"] = _pick(ARITHMETICS, self._word())

@@ -44,3 +44,8 @@ def golden_path(target: str, model: str) -> str:
 def audio_path(target: str, model: str) -> str:
     """Path of the samples and features of the first golden recordings."""
     return f"{target_dir(target)}/golden/{model}_audio.bin"
+
+
+def readings_path(target: str, model: str) -> str:
+    """Path of the raw readings of the first golden windows."""
+    return f"{target_dir(target)}/golden/{model}_readings.bin"

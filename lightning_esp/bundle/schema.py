@@ -162,11 +162,21 @@ class DetectorEntry(TypedDict):
 class FrontEndEntry(TypedDict):
     """What `FrontEnd.describe` returns."""
 
-    kind: str
+    kind: Literal["Fbank", "MFCC", "Spectrogram"]
     config: dict[str, float | str | bool]
     bands: int
     frame_samples: int
     hop_samples: int
+    mean: list[float]
+    scale: list[float]
+
+
+class NormalizeEntry(TypedDict):
+    """What `Normalize.describe` returns."""
+
+    kind: Literal["Normalize"]
+    channels: int
+    channel_axis: int
     mean: list[float]
     scale: list[float]
 
@@ -187,7 +197,7 @@ class Manifest(_Manifest, total=False):
 
     budget: dict[str, float | None] | None
     detector: DetectorEntry | None
-    frontend: FrontEndEntry | None
+    frontend: FrontEndEntry | NormalizeEntry | None
 
 
 class _SizesEntry(TypedDict):
@@ -251,7 +261,7 @@ def _faults(value: Any, form: Any, where: str) -> Iterator[str]:
     kind, inner = get_origin(form), get_args(form)
     if kind in (Union, UnionType) and any(map(is_typeddict, inner)):  # an object or null
         if value is not None:
-            yield from _faults(value, inner[0], where)
+            yield from _faults(value, _member(value, [each for each in inner if is_typeddict(each)]), where)
         return
     if is_typeddict(form) and isinstance(value, Mapping):
         yield from _faults_of_keys(value, form, where)
@@ -266,6 +276,13 @@ def _faults(value: Any, form: Any, where: str) -> Iterator[str]:
         yield f"{where.removesuffix('.') or 'it'} is {repr(value)[:60]}; it must be {needed}"
     elif isinstance(value, float) and not math.isfinite(value):
         yield f"{where.removesuffix('.')} is {value}; it must be a finite number"
+
+
+def _member(value: Any, members: list[Any]) -> Any:
+    """Of several objects the one that has the value's `kind`, or else the first."""
+    if len(members) == 1 or not isinstance(value, Mapping):
+        return members[0]
+    return next((each for each in members if fits(value.get("kind"), _hints_of(each)["kind"])), members[0])
 
 
 def _faults_of_keys(values: Mapping[str, Any], form: Any, where: str) -> Iterator[str]:

@@ -17,6 +17,11 @@ def tensor_bytes(tensor: TensorInfo) -> int:
     return prod(tensor.shape) * ELEMENT_BYTES[tensor.dtype]
 
 
+def frame_size(tensor: TensorInfo) -> int:
+    """Values of one frame of a tensor."""
+    return prod(size for axis, size in enumerate(tensor.shape) if axis != tensor.time_axis)
+
+
 def input_tensors(quantized: QuantizedModel) -> tuple[TensorInfo, ...]:
     """The model's inputs, in the order of its spec."""
     found = {tensor.name: tensor for stage in reversed(quantized.stages) for tensor in stage.inputs}

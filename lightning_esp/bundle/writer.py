@@ -13,10 +13,17 @@ from lightning_esp.bundle.audio import check_front_end, pack_audio, render_audio
 from lightning_esp.bundle.directory import check_output_dir, replace_directory
 from lightning_esp.bundle.failure import remove_failure_note
 from lightning_esp.bundle.golden import pack_golden
-from lightning_esp.bundle.header import Names, name_parts, render_bundled_header, render_header, render_named_header
+from lightning_esp.bundle.header import (
+    GoldenBytes,
+    Names,
+    name_parts,
+    render_bundled_header,
+    render_header,
+    render_named_header,
+)
 from lightning_esp.bundle.manifest import build_manifest, build_report, hash_files, to_json
 from lightning_esp.bundle.model import COMPONENT, MANIFEST, PAGE, REPORT, Bundle, Results
-from lightning_esp.bundle.naming import audio_path, golden_path, partition_label, stage_path, target_dir
+from lightning_esp.bundle.naming import audio_path, golden_path, partition_label, readings_path, stage_path, target_dir
 from lightning_esp.bundle.ownership import find_edits
 from lightning_esp.bundle.partitions import (
     MODEL_TABLE,
@@ -28,6 +35,7 @@ from lightning_esp.bundle.partitions import (
     render_partitions,
     render_update_partitions,
 )
+from lightning_esp.bundle.readings import pack_readings, render_normalization
 from lightning_esp.bundle.schema import expecting
 from lightning_esp.bundle.tensors import check_wiring
 from lightning_esp.config import TARGETS, Deployment, check_target
@@ -126,17 +134,27 @@ def render_target(
     windows = pack_golden(quantized, golden) if golden is not None else b""
     files = {stage_path(target, model, names.stages[stage.name]): stage.data for stage in quantized.stages}
     audio = pack_audio(golden) if golden is not None else b""
+    readings = pack_readings(golden) if golden is not None else b""
     if windows:
         files[golden_path(target, model)] = windows
     if audio:
         files[audio_path(target, model)] = audio
-    listening = render_audio(manifest, target, len(audio))
+    if readings:
+        files[readings_path(target, model)] = readings
+    sizes = GoldenBytes(len(windows), len(audio), len(readings))
     texts = {
-        "model_config.hpp": render_header(quantized, names, manifest["labels"], len(windows), listening, len(audio)),
+        "model_config.hpp": render_config(quantized, names, sizes, manifest),
         "bundled_model.hpp": render_bundled_header(model),
         f"{model}.hpp": render_named_header(model),
     }
     return {**files, **{f"{target_dir(target)}/{name}": text.encode() for name, text in texts.items()}}
+
+
+def render_config(quantized: QuantizedModel, names: Names, golden: GoldenBytes, manifest: Mapping[str, Any]) -> str:
+    """Return the text of `model_config.hpp` as the manifest makes it."""
+    normalization = render_normalization(manifest.get("frontend"))
+    listening = render_audio(manifest, quantized.target, golden)
+    return render_header(quantized, names, manifest["labels"], golden, normalization, listening)
 
 
 def read_project() -> dict[str, bytes]:

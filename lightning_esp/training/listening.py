@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_esp.frontend import FrontEnd
+from lightning_esp.frontend import FrontEnd, Normalize, list_front_ends
 from lightning_esp.streaming import Recording
 from lightning_esp.streaming.copying import copy_module
+from lightning_esp.training.readings import match_readings
 
 # Other batch sizes and devices round otherwise; anything beyond comes from something between front end and network.
 _LIMIT = 1e-3
@@ -64,13 +65,13 @@ class Match:
     """What lies before a network.
 
     Args:
-        waveforms: `[samples]` behind each recording.
+        waveforms: `[samples]` behind each recording, or raw readings in the order of axes that the network sees.
         front_end: makes of them what the network sees, but for the order of axes.
         layout: the order that the network sees.
     """
 
     waveforms: list[Tensor]
-    front_end: FrontEnd
+    front_end: FrontEnd | Normalize
     layout: Layout
 
     def dress(self, module: nn.Module) -> nn.Module:
@@ -80,6 +81,10 @@ class Match:
         dressed = copy_module(module)
         dressed.register_forward_pre_hook(self.layout, with_kwargs=True)
         return dressed
+
+    def undress(self, stream: nn.Module) -> nn.Module:
+        """Return a stream of the dressed network in the place of the network."""
+        return stream if self.layout == Layout() else Rearranged(stream, self.layout)
 
 
 class Rearranged(nn.Module):
@@ -104,9 +109,9 @@ class Rearranged(nn.Module):
         return self.stream(self.layout.undo((*args, *kwargs.values())[0]))
 
 
-def find_front_end(module: nn.Module) -> FrontEnd | None:
+def find_front_end(module: nn.Module) -> FrontEnd | Normalize | None:
     """Return a copy, on the CPU, of the only front end among the submodules; None where there is none, or several."""
-    found = [child for child in module.modules() if isinstance(child, FrontEnd)]
+    found = list(list_front_ends(module).values())
     return copy.deepcopy(found[0]).float().cpu() if len(found) == 1 else None
 
 
@@ -116,7 +121,8 @@ def explain_frames(module: nn.Module) -> str:
     Args:
         module: a LightningModule for which `match_waveforms` returned None.
     """
-    ours = [path for path, child in module.named_modules() if isinstance(child, FrontEnd)]
+    found = list_front_ends(module)
+    ours = list(found)
     others = [
         f"{path or 'the module itself'} ({type(child).__name__})"
         for path, child in module.named_modules()
@@ -124,6 +130,11 @@ def explain_frames(module: nn.Module) -> str:
     ]
     if len(ours) > 1:
         reason = f"it has several front ends ({', '.join(ours)}); keep one"
+    elif ours and isinstance(found[ours[0]], Normalize):
+        reason = (
+            f"what the network sees is not what {ours[0]} (Normalize) makes of each recording; put it first into the exported "
+            "network, which an export takes apart, and what lies between them behind it"
+        )
     elif ours:
         reason = (
             f"what the network sees is not what the front end {ours[0]} makes of one channel of samples; move what lies "
@@ -136,7 +147,8 @@ def explain_frames(module: nn.Module) -> str:
         )
     else:
         reason = (
-            "it has no front end; if it hears audio, give it a LogMel, Mfcc or Spectrogram of lightning_esp.frontend"
+            "it has no front end; if it hears audio, give it a LogMel, Mfcc or Spectrogram of lightning_esp.frontend, and a "
+            "Normalize if it takes readings of a sensor, so that the firmware takes them raw"
         )
     return (
         "EspStreamingExport: the firmware will take frames of features from streaming_next_frame (main/frames.hpp) and not "
@@ -155,7 +167,7 @@ class WaveformRecorder:
     def __init__(self, module: nn.Module, network: nn.Module) -> None:
         self.waveforms: list[Tensor | None] = []
         self._latest: Tensor | None = None
-        listeners = [child for child in module.modules() if isinstance(child, FrontEnd)]
+        listeners = list_front_ends(module).values()
         self._handles = [listener.register_forward_pre_hook(self._hear) for listener in listeners]
         self._handles.append(network.register_forward_pre_hook(self._keep))
 
@@ -192,7 +204,7 @@ class WaveformRecorder:
 
 @torch.no_grad()
 def match_waveforms(
-    front_end: FrontEnd | None,
+    front_end: FrontEnd | Normalize | None,
     waveforms: Sequence[Tensor] | None,
     recordings: Sequence[Recording],
     layouts: Sequence[Layout] = LAYOUTS,
@@ -210,6 +222,9 @@ def match_waveforms(
     Returns:
         What matches; None where the network sees something else than the front end's output.
     """
+    if isinstance(front_end, Normalize):
+        matched = match_readings(front_end, waveforms, recordings)
+        return None if matched is None else Match(*matched, Layout())
     if front_end is None or waveforms is None or len(waveforms) < len(recordings) or not recordings:
         return None
     if any(w.numel() != w.shape[-1] for w in waveforms) or not all(isinstance(r, Tensor) for r in recordings):

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from pytorch_lightning.utilities import rank_zero_info
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_esp.config import Calibration, Streaming
 from lightning_esp.errors import DataError, ModuleNotFoundInBatchError
-from lightning_esp.frontend import find_inside
+from lightning_esp.frontend import FrontEnd, Normalize, find_inside
 from lightning_esp.streaming import Recording
 from lightning_esp.streaming.contract import has_contract
 from lightning_esp.training.capture import InputRecorder, is_told, split_recordings, tell_time
@@ -98,8 +98,9 @@ def capture_recordings(
     # What the module holds inside, the export takes out.
     if match is None and not rehearsal and find_inside(subject.module) is None:
         rank_zero_info(explain_frames(subject.original))
-    # A front end gives `[batch, bands, frames]`.
-    axis = tell_time(subject.module, calls.calls, streaming).time_axis if match is None else 2
+    # A front end that listens gives `[batch, bands, frames]`.
+    listens = match is not None and isinstance(match.front_end, FrontEnd)
+    axis = 2 if listens else tell_time(subject.module, calls.calls, streaming).time_axis
     return Captured(recordings, f"the {source.name} data", private.failure, match, time_axis=axis)
 
 
@@ -131,9 +132,8 @@ def capture_shapes(subject: Subject, batch: Any, streaming: Streaming) -> Captur
         if isinstance(first, Tensor)
         else {name: _random_like(value, generator) for name, value in first.items()}
     )
-    if isinstance(made, Tensor) and find_inside(subject.module) is not None:
-        # As samples, which lie in -1 to 1.
-        made = made / 8
+    if isinstance(made, Tensor) and (path := find_inside(subject.module)) is not None:
+        made = _scale_as(subject.module.get_submodule(path), made)
     axis = tell_time(subject.module, recorder.calls[:1], streaming).time_axis
     return Captured([made], "random numbers", made_up=True, time_axis=axis)
 
@@ -199,6 +199,16 @@ def _check_called(subject: Subject, calls: list[Any], batches: int, data: str, s
 
 def _call(subject: Subject) -> str:
     return f"self.{subject.path}(x)" if subject.path else "self(x)"
+
+
+def _scale_as(front_end: nn.Module, made: Tensor) -> Tensor:
+    """Random numbers as samples, which lie in -1 to 1, or as readings."""
+    if not isinstance(front_end, Normalize):
+        return made / 8
+    shape = [1] * (made.dim() + 1)
+    shape[front_end.channel_axis] = -1
+    mean, scale = front_end.mean.reshape(shape)[0].cpu(), front_end.scale.reshape(shape)[0].cpu()
+    return made * scale + mean
 
 
 def _random_like(value: Tensor, generator: torch.Generator) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import nn
 
-from lightning_esp.frontend import FrontEnd
+from lightning_esp.frontend import FrontEnd, Normalize
 from lightning_esp.streaming import Recording
 from lightning_esp.training.package import package_of
 from lightning_esp.training.settings import describe_arguments
@@ -37,7 +37,7 @@ def save_weights(module: LightningModule, datamodule: Any, path: Path) -> Path:
 
 
 def save_material(
-    module: nn.Module, recordings: Sequence[Recording], front_end: FrontEnd | None, path: Path
+    module: nn.Module, recordings: Sequence[Recording], front_end: FrontEnd | Normalize | None, path: Path
 ) -> Path | None:
     """Write the module, its recordings and what makes features of them, all that `export` needs.
 

@@ -65,6 +65,8 @@ class Golden:
         caches: new value of every cache after each window, by cache name, `[windows, ...]`.
         resets: windows before which the state is reset, since a recording starts there.
         audio: the first of these recordings as audio, where the model listens.
+        readings: what the sensor gave in the first of these windows, float32, `[windows, frames, channels]`, where the model
+            takes raw readings.
         tolerances: by how many steps an output or a cache (by its own name) may differ on a chip when a window starts from
             the caches given here; empty for a model without GRU and LSTM, which is exact.
     """
@@ -74,6 +76,7 @@ class Golden:
     caches: dict[str, Array]
     resets: tuple[int, ...]
     audio: tuple[GoldenAudio, ...] = ()
+    readings: Array | None = None
     tolerances: dict[str, int] = field(default_factory=dict)
 
     @property

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from lightning_esp.frontend import Normalize
 from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
 from lightning_esp.streaming.model import Cache, Port, Stage, StreamSpec
 from lightning_esp.verification.model import Array, Golden, Proof, Verification
@@ -39,6 +41,19 @@ def one_stage(target: str = "esp32s3", seed: int = 0) -> Result:
     x, y = tensor("x", (1, 3, 4)), tensor("output", (1, 3, 5), exponent=-3)
     caches = (cache("block.conv.past", (1, 4, 4)), cache("block.skip.past", (1, 2, 4)))
     return make_result((StageFile("stage_0", b"", (x,), (y,), caches),), window=3, target=target, seed=seed)
+
+
+def sensor_stage(result: Result | None = None) -> tuple[Result, dict[str, Any]]:
+    """A model of raw readings, with the description of its normalisation; its figures are powers of two, so nothing rounds."""
+    quantized, verification = one_stage() if result is None else result
+    golden, info = verification.golden, quantized.stages[0].inputs[0]
+    count = info.shape[info.layout.index(1)]
+    normalize = Normalize([10.0 * index for index in range(count)], [2.0 ** (index % 3) for index in range(count)])
+    assert info.time_axis is not None
+    frames = np.moveaxis(golden.inputs[info.name], info.time_axis, 1).astype(np.float32) * 2.0**info.exponent
+    readings = frames.reshape(*frames.shape[:2], count) * normalize.scale.numpy() + normalize.mean.numpy()
+    told = replace(verification, golden=replace(golden, readings=readings.astype(np.float32)))
+    return (quantized, told), normalize.describe()
 
 
 def three_stages(target: str = "esp32s3", seed: int = 1) -> Result:

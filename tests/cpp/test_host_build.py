@@ -74,6 +74,15 @@ def programs(tmp_path_factory) -> Path:
         result = case()
         bundle = write_bundle({"esp32s3": result}, directory / "bundles" / name, Deployment(name=name, labels=("a",)))
         copies.append(copy_with_scripts(bundle, "esp32s3", result[1].golden, directory / "scripts" / name))
+    result, frontend = handmade.sensor_stage(silent_ends())
+    for name, shift in (("motion", 0), ("drift", 1)):
+        moved = replace(result[1].golden, readings=result[1].golden.readings + np.float32(shift))
+        bundle = write_bundle(
+            {"esp32s3": (result[0], replace(result[1], golden=moved))},
+            directory / "bundles" / name,
+            Deployment(name=name, frontend=frontend),
+        )
+        copies.append(copy_with_scripts(bundle, "esp32s3", result[1].golden, directory / "scripts" / name))
     quantized, verification = handmade.three_stages()
     golden = replace(verification.golden, caches={n: v + 1 for n, v in verification.golden.caches.items()})
     bundle = write_bundle(
@@ -136,6 +145,30 @@ def test_a_sensor_feeds_frames_of_its_own(programs):
     assert quantized.spec.delay == 1
     assert [[float(value) for value in line.split()] for line in lines] == expected.round(4).tolist()
     assert f"{len(lines) - 1} steps, " in done.stdout
+
+
+@needs_compiler
+def test_a_sensor_feeds_raw_readings(programs):
+    """The stand-in of ESP-DL stops where it is fed other integers than the golden ones."""
+    done = run(programs / "sensor_motion")
+    assert done.returncode == 0, done.stderr
+    (quantized, verification), _ = handmade.sensor_stage(silent_ends())
+    golden, (output,) = verification.golden, quantized.stages[0].outputs
+    first = golden.outputs["output"][0].reshape(-1, output.shape[2])[0] * 2.0**output.exponent
+    lines = re.findall(r"^((?:-?\d+\.\d{4} )+)$", done.stdout, re.MULTILINE)
+    assert [float(value) for value in lines[0].split()] == first.round(4).tolist()
+
+
+@needs_compiler
+def test_golden_readings_are_compared_with_golden_windows(programs):
+    (_, verification), _ = handmade.sensor_stage(silent_ends())
+    values = verification.golden.readings.size
+    good, bad = (run(programs / f"replay_{name}").stdout for name in ("motion", "drift"))
+    assert f"readings: 20 windows, 0 of {values} values differ\n" in good
+    assert good.endswith("PASS 20 windows\n")
+    (differing,) = re.findall(r"readings: 20 windows, (\d+) of", bad)
+    assert int(differing) > values / 2
+    assert bad.endswith("FAIL 20 windows: front end differ from the host\n")
 
 
 @needs_compiler

@@ -32,6 +32,11 @@ def reference(directory):
     return read_bundle(directory)
 
 
+def sensor(directory):
+    result, frontend = handmade.sensor_stage()
+    return write_bundle({"esp32s3": result}, directory, Deployment(frontend=frontend))
+
+
 def on_a_p4(directory):
     return write_bundle({"esp32p4": handmade.three_stages("esp32p4")}, directory)
 
@@ -40,6 +45,7 @@ BUNDLES = {
     **{name: lambda directory, name=name: handmade_bundle(directory, name) for name in CASES},
     "listening": listening,
     "reference": reference,
+    "sensor": sensor,
     "esp32p4": on_a_p4,
 }
 

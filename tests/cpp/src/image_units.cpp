@@ -102,7 +102,7 @@ static void expect_same(const streaming::StageConfig &a, const streaming::StageC
 
 static void expect_same(const streaming::ModelConfig &a, const streaming::ModelConfig &b)
 {
-    const auto &[name, target, window, stride, delay, period, rounding, inputs, outputs, stages, labels] = a;
+    const auto &[name, target, window, stride, delay, period, rounding, inputs, outputs, stages, labels, normal] = a;
     EXPECT(name == b.name && target == b.target && window == b.window && stride == b.stride && delay == b.delay);
     EXPECT(period == b.frame_period_us && rounding == b.rounding);
     expect_same(inputs, b.inputs);
@@ -112,6 +112,9 @@ static void expect_same(const streaming::ModelConfig &a, const streaming::ModelC
         expect_same(stages[i], b.stages[i]);
     }
     EXPECT(std::equal(labels.begin(), labels.end(), b.labels.begin(), b.labels.end()));
+    const auto &[mean, factor] = normal;
+    EXPECT(std::equal(mean.begin(), mean.end(), b.normalization.mean.begin(), b.normalization.mean.end()));
+    EXPECT(std::equal(factor.begin(), factor.end(), b.normalization.factor.begin(), b.normalization.factor.end()));
 }
 
 static void expect_same(const streaming::FrontEndConfig &a, const streaming::FrontEndConfig &b)

@@ -20,5 +20,8 @@ extern "C" bool streaming_next_frame(float *values, size_t count)
     std::uint8_t frame[64];
     streaming::FrameGeometry::of(config.inputs[0]).gather(golden.input(window, 0), step++ % config.window, frame);
     streaming::dequantize(frame, config.inputs[0], {values, count});
+    for (std::size_t i = 0; i < config.normalization.mean.size(); ++i) {
+        values[i] = values[i] / config.normalization.factor[i] + config.normalization.mean[i]; // what it was raw
+    }
     return true;
 }

@@ -84,6 +84,8 @@ inline constexpr streaming::DetectorConfig kDetector = {};
 
 inline constexpr streaming::GoldenData kGoldenAudio = {};
 
+inline constexpr streaming::GoldenData kGoldenReadings = {};
+
 inline constexpr std::span<const streaming::GoldenEvent> kGoldenEvents = {};
 
 } // namespace model

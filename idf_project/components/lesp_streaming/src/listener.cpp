@@ -40,6 +40,13 @@ esp_err_t Listener::init(Pipeline &pipeline, const DetectorConfig &detector, std
     }
     frame_size_ = frame_elements(config.inputs[0]);
     classes_ = frame_elements(config.outputs[0]);
+    if (!config.normalization.is_empty() && !config.normalization.fits(config.inputs[0])) {
+        ESP_LOGE(TAG,
+                 "there are %u means, and a frame holds %u values",
+                 static_cast<unsigned>(config.normalization.mean.size()),
+                 static_cast<unsigned>(frame_size_));
+        return ESP_ERR_INVALID_ARG;
+    }
     has_detector_ = !detector.thresholds.empty();
     if (has_detector_ && detector.thresholds.size() != classes_) {
         ESP_LOGE(TAG,
@@ -50,7 +57,8 @@ esp_err_t Listener::init(Pipeline &pipeline, const DetectorConfig &detector, std
     }
     activation_ = has_detector_ ? detector.activation : Activation::kNone;
     if (!input_.allocate(FrameGeometry::of(config.inputs[0]).frame_bytes()) ||
-        !output_.allocate(FrameGeometry::of(config.outputs[0]).frame_bytes()) || !scores_.allocate(classes_)) {
+        !output_.allocate(FrameGeometry::of(config.outputs[0]).frame_bytes()) || !scores_.allocate(classes_) ||
+        !normalized_.allocate(config.normalization.is_empty() ? 0 : frame_size_)) {
         return ESP_ERR_NO_MEM;
     }
     pipeline_ = &pipeline;
@@ -67,6 +75,10 @@ esp_err_t Listener::take(std::span<const float> frame, EventSink &sink)
     }
     const ModelConfig &config = pipeline_->config();
     const std::int64_t start = clock_ != nullptr ? clock_() : 0;
+    if (!config.normalization.is_empty()) {
+        normalize(frame, config.normalization, {normalized_.data(), frame_size_});
+        frame = {normalized_.data(), frame_size_};
+    }
     quantize(frame, config.inputs[0], config.rounding, input_.data());
     StepResult result;
     if (const esp_err_t error = run_step(&result); error != ESP_OK) {

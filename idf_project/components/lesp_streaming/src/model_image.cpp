@@ -136,7 +136,8 @@ public:
             each = tensor();
         }
     }
-    FrontEndConfig front_end();
+    // Of raw readings it is the normalisation, and no front end.
+    FrontEndConfig front_end(Normalization *normalization);
     DetectorConfig detector();
 
 private:
@@ -183,10 +184,24 @@ TensorConfig ModelImage::Reader::tensor()
     return tensor;
 }
 
-FrontEndConfig ModelImage::Reader::front_end()
+static bool are_finite(std::span<const float> values)
 {
+    return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+}
+
+FrontEndConfig ModelImage::Reader::front_end(Normalization *normalization)
+{
+    constexpr int kNormalize = static_cast<int>(FrontEndKind::kSpectrogram) + 1;
     FrontEndConfig found;
-    found.kind = choice(FrontEndKind::kSpectrogram);
+    const int kind = number(0, kNormalize);
+    if (kind == kNormalize) {
+        normalization->mean = reals();
+        normalization->factor = reals();
+        require(!normalization->is_empty() && normalization->mean.size() == normalization->factor.size() &&
+                are_finite(normalization->mean) && are_finite(normalization->factor));
+        return found;
+    }
+    found.kind = static_cast<FrontEndKind>(kind);
     if (found.kind == FrontEndKind::kNone) {
         return found;
     }
@@ -213,9 +228,7 @@ FrontEndConfig ModelImage::Reader::front_end()
     found.mean = reals();
     found.scale = reals();
     const auto bands = static_cast<std::size_t>(found.bands);
-    for (const std::span<const float> values : {found.mean, found.scale}) {
-        require(std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); }));
-    }
+    require(are_finite(found.mean) && are_finite(found.scale));
     require(found.mean.size() == bands && found.scale.size() == bands && is_computable(found));
     return found;
 }
@@ -400,7 +413,9 @@ esp_err_t ModelImage::read_config(std::span<const std::uint8_t> section)
     config.stages = {stages_.data(), stages};
     config.labels = {labels_.data(), labels};
     model_.model_files = {model_files_.data(), stages};
-    model_.front_end = reader.front_end();
+    model_.front_end = reader.front_end(&config.normalization);
+    reader.require(config.normalization.is_empty() || config.inputs.empty() ||
+                   config.normalization.fits(config.inputs[0]));
     model_.detector = reader.detector();
     model_.estimated_ram = reader.word();
     model_.estimated_parameters = reader.word();

@@ -58,4 +58,12 @@ void dequantize(const void *integers, const TensorConfig &tensor, std::span<floa
     }
 }
 
+void normalize(std::span<const float> readings, const Normalization &normalization, std::span<float> normalized)
+{
+    for (std::size_t i = 0; i < normalized.size(); ++i) {
+        normalized[i] =
+            normalization.is_empty() ? readings[i] : (readings[i] - normalization.mean[i]) * normalization.factor[i];
+    }
+}
+
 } // namespace streaming

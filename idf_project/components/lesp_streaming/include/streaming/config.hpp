@@ -49,6 +49,25 @@ struct StageConfig {
     std::span<const CacheConfig> caches = {};
 };
 
+// What makes the first input of raw readings: (reading - mean) * factor in float32, one of each for every value of a
+// frame. Empty: the model takes its frames as they come.
+struct Normalization {
+    std::span<const float> mean = {};
+    std::span<const float> factor = {};
+
+    constexpr bool is_empty() const { return mean.empty(); }
+
+    // Whether there is one of each for every value of a frame.
+    constexpr bool fits(const TensorConfig &tensor) const
+    {
+        std::size_t values = 1;
+        for (int axis = 0; axis < tensor.rank; ++axis) {
+            values *= axis == tensor.time_axis ? 1 : static_cast<std::size_t>(tensor.shape[axis]);
+        }
+        return mean.size() == values && factor.size() == values;
+    }
+};
+
 struct ModelConfig {
     std::string_view name = {};
     std::string_view target = {};
@@ -61,6 +80,7 @@ struct ModelConfig {
     std::span<const TensorConfig> outputs = {};
     std::span<const StageConfig> stages = {};
     std::span<const std::string_view> labels = {};
+    Normalization normalization = {};
 };
 
 // A `.espdl` file of a model that lies outside the app: on a file system, or in a partition of its own.

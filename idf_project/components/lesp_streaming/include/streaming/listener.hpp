@@ -34,15 +34,16 @@ struct StepTimes {
     std::int64_t longest_us = 0;
 };
 
-// One frame of floats after another: quantized, through the pipeline, dequantized, scored, detected.
+// One frame of floats after another, raw readings where the model normalises them: quantized, through the pipeline,
+// dequantized, scored, detected.
 //
 // It drives the first input of a model and judges its first output; other inputs are held and written by the caller.
 // Without a detector only scores are reported. Nothing is allocated after init.
 class Listener {
 public:
     // `pipeline` must be initialised and outlive the listener. `clock` gives microseconds; without it nothing is timed.
-    // ESP_ERR_INVALID_ARG: the first input takes no frames, or the detector has another number of classes than the
-    // first output. ESP_ERR_NO_MEM: no memory.
+    // ESP_ERR_INVALID_ARG: the first input takes no frames, the detector has another number of classes than the first
+    // output, or the normalisation another number of values than a frame. ESP_ERR_NO_MEM: no memory.
     esp_err_t init(Pipeline &pipeline, const DetectorConfig &detector, std::int64_t (*clock)() = nullptr);
 
     // Takes one frame, `frame_size()` values, and runs one frame step. ESP_ERR_INVALID_SIZE: another number of values.
@@ -74,6 +75,7 @@ private:
     std::int64_t (*clock_)() = nullptr;
     std::size_t frame_size_ = 0;
     std::size_t classes_ = 0;
+    HeapArray<float> normalized_;    // one frame, where the model takes raw readings
     HeapArray<std::uint8_t> input_;  // one quantized frame
     HeapArray<std::uint8_t> output_; // one quantized output frame
     HeapArray<float> scores_;

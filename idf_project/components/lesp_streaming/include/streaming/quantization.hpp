@@ -17,4 +17,8 @@ void quantize(std::span<const float> values, const TensorConfig &tensor, Roundin
 // The reverse; `integers` holds `values.size()` elements.
 void dequantize(const void *integers, const TensorConfig &tensor, std::span<float> values);
 
+// Writes readings as what the model's first input takes, in the order of operations that the host has; `normalized` may
+// be `readings` itself. Where `normalization` is empty they stay what they are. All have as many values.
+void normalize(std::span<const float> readings, const Normalization &normalization, std::span<float> normalized);
+
 } // namespace streaming
