@@ -72,6 +72,20 @@ def tie_passing(graph: BaseGraph) -> None:
                 merge(source, config, variable.name)
 
 
+def tie_operands(graph: BaseGraph) -> None:
+    """Give a tensor that one operator reads twice, as `x * x` does, one scale there.
+
+    esp-ppq calibrates each operand for itself and simulates two scales; its exporter, which asks by the tensor, writes one.
+    """
+    for operation in graph.operations.values():
+        if not isinstance(operation, QuantableOperation):
+            continue
+        first: dict[str, TensorQuantizationConfig] = {}
+        for config, variable in zip(operation.input_quant_config, operation.inputs, strict=False):
+            if not variable.is_parameter and config.state not in _OFF and config.scale is not None:
+                merge(first.setdefault(variable.name, config), config, variable.name)
+
+
 class TiePass(QuantizationOptimizationPass):  # type: ignore[misc]
     """Ties what crosses a file, coarsens outputs that are finer than their accumulators, and makes parameters fit.
 
@@ -84,11 +98,12 @@ class TiePass(QuantizationOptimizationPass):  # type: ignore[misc]
         self.pairs = tuple(pairs)
 
     def optimize(self, graph: BaseGraph, **_: Any) -> None:
-        """Tie what only passes values on, all readers of each crossing variable, both names of each pair; then check
-        the accumulators.
+        """Tie what only passes values on, what is read twice, all readers of each crossing variable, both names of each pair;
+        then check the accumulators.
         """
         fix_cells(graph)
         tie_passing(graph)
+        tie_operands(graph)
         for name in self.crossing:
             configs = configs_of(graph.variables[name])
             for config in configs[1:]:
