@@ -4,7 +4,8 @@
     python recipes/sensor_tcn.py fit --data.root FOLDER --export.target esp32c6 --export.streaming.window 5
 
 `FOLDER/index.csv` names recordings (path, label, and split and speaker where they are known; a speaker is whoever wears the
-sensor), each a CSV file with a line of names and a column for each channel. Defaults stand in `sensor_tcn.yaml`.
+sensor), each a CSV file with a line of names and a column for each channel, in whatever unit the sensor gives: mean and scale
+of the training data go into the firmware, which takes readings in the same unit. Defaults stand in `sensor_tcn.yaml`.
 """
 
 # ruff: noqa: D102  (Lightning documents what these methods are for)
@@ -27,10 +28,13 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_esp import EspStreamingExport
 from lightning_esp.errors import DataError
+from lightning_esp.frontend import Normalize
 
 
 class SensorData(pl.LightningDataModule):
     """Recordings of a sensor, cut into pieces; batches are (samples [batch, channels, time], label indices [batch]).
+
+    Its `mean` and `scale` are those of each channel in the training data.
 
     Args:
         root: a folder with an `index.csv`.
@@ -48,7 +52,8 @@ class SensorData(pl.LightningDataModule):
         clips = hold_out_files(hold_out_files(read_index(Path(root))), "test")
         self.labels = sorted({clip.label for clip in clips})
         self.pieces = {split: self._cut(clips, split) for split in ("train", "val", "test")}
-        self.channels = self.pieces["train"].tensors[0].shape[1]
+        figures = Normalize.fit([self.pieces["train"].tensors[0]]).describe()
+        self.mean, self.scale = figures["mean"], figures["scale"]
 
     def _cut(self, clips: Sequence[Clip], split: str) -> TensorDataset:
         found, targets = list[Tensor](), list[int]()
@@ -88,15 +93,15 @@ class SensorData(pl.LightningDataModule):
 
 
 class Network(nn.Module):
-    """Samples [batch, channels, time] -> scores per sample [batch, classes, time]; what it normalises by comes along."""
+    """Raw samples [batch, channels, time] -> scores per sample [batch, classes, time]."""
 
-    def __init__(self, channels: int, classes: int, width: int, dilations: Sequence[int]) -> None:
+    def __init__(self, normalize: Normalize, classes: int, width: int, dilations: Sequence[int]) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(channels)
-        self.tcn = KeywordTcn(channels, classes, width, 5, dilations)
+        self.normalize = normalize
+        self.tcn = KeywordTcn(normalize.channels, classes, width, 5, dilations)
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast("Tensor", self.tcn(self.norm(x)))
+        return cast("Tensor", self.tcn(self.normalize(x)))
 
 
 class SensorRecognizer(pl.LightningModule):
@@ -104,7 +109,8 @@ class SensorRecognizer(pl.LightningModule):
 
     Args:
         labels: the classes, in the order of the network's outputs; the command line takes them from the data.
-        channels: columns of a recording; the command line takes them from the data.
+        mean: of each column of a recording; the command line takes it from the data.
+        scale: standard deviation of each column; likewise.
         width: channels inside the network.
         dilations: one block for each; the network sees 4 samples back for each unit.
         learning_rate: of AdamW.
@@ -113,7 +119,8 @@ class SensorRecognizer(pl.LightningModule):
     def __init__(
         self,
         labels: list[str],
-        channels: int,
+        mean: list[float],
+        scale: list[float],
         width: int = 32,
         dilations: Sequence[int] = (1, 2, 4, 8),
         learning_rate: float = 3e-3,
@@ -121,7 +128,7 @@ class SensorRecognizer(pl.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.learning_rate = learning_rate
-        self.network = Network(channels, len(labels), width, dilations)
+        self.network = Network(Normalize(mean, scale), len(labels), width, dilations)
         self.val_acc = MulticlassAccuracy(len(labels), average="micro")
         self.test_acc = MulticlassAccuracy(len(labels), average="micro")
 
@@ -150,11 +157,11 @@ class SensorRecognizer(pl.LightningModule):
 
 
 class SensorCLI(LightningCLI):
-    """LightningCLI that exports at the end of `fit` and takes labels and channels from the data."""
+    """LightningCLI that exports at the end of `fit`, and takes labels, means and scales from the data."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(EspStreamingExport, "export")
-        for name in ("labels", "channels"):
+        for name in ("labels", "mean", "scale"):
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
 
 
