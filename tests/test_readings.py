@@ -299,3 +299,8 @@ def test_a_frame_of_more_values_than_channels_is_refused(tmp_path: Path) -> None
 def test_a_copy_computes_the_same() -> None:
     front_end = Normalize.fit(readings())
     assert torch.equal(copy.deepcopy(front_end)(readings()[0][None]), front_end(readings()[0][None]))
+
+
+def test_the_page_says_what_the_firmware_takes(exported: tuple[nn.Module, Bundle]) -> None:
+    page = (exported[1].path / "report.html").read_text()
+    assert "The firmware takes raw readings of 3 channels" in page

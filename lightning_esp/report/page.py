@@ -143,9 +143,23 @@ def _model(manifest: Data, report: Data) -> Markup:
     facts += _choice(streaming) + _clip(streaming, period)
     flow = report["targets"][first].get("analysis", {}).get("flow", [])
     stages = [_stage(index, stage, flow, manifest) for index, stage in enumerate(manifest["targets"][first]["stages"])]
+    facts += _front_end(manifest.get("frontend"))
     ends = [", ".join(f"{i['name']} ({i['kind']})" for i in streaming["inputs"]), ", ".join(streaming["outputs"])]
     items = [tag("li", tag("strong", "input "), ends[0]), *stages, tag("li", tag("strong", "output "), ends[1])]
     return join([tag("h2", "The model"), tag("p", " ".join(facts)), tag("ol", *items, class_="flow")])
+
+
+def _front_end(front_end: Data | None) -> list[str]:
+    """What comes before the model's frames."""
+    if front_end is None:
+        return []
+    if front_end["kind"] == "Normalize":
+        pairs = zip(front_end["mean"], front_end["scale"], strict=True)
+        told = "; ".join(f"({number(mean)}, {number(scale)})" for mean, scale in pairs)
+        return [
+            f"The firmware takes raw readings of {front_end['channels']} channels, and normalises them by mean and scale: {told}."
+        ]
+    return [f"The firmware takes samples, of which {front_end['kind']} makes {front_end['bands']} features a frame."]
 
 
 def _stage(index: int, stage: Data, flow: Sequence[Data], manifest: Data) -> Markup:
