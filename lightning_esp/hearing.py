@@ -21,12 +21,14 @@ from lightning_esp.frontend import (
     Normalize,
     as_on_chip,
     compare_with_float,
+    find_constants,
     find_inside,
     hear,
     split_front_end,
 )
 from lightning_esp.quantization.model import QuantizedModel
 from lightning_esp.streaming import Recording, Recordings
+from lightning_esp.streaming.calling import argument_names, call
 from lightning_esp.streaming.model import StreamSpec
 from lightning_esp.verification import TaskResult, Verification
 from lightning_esp.verification.model import Array, Golden, GoldenAudio, Proof
@@ -50,6 +52,7 @@ def take_front_end(module: nn.Module, recordings: Recordings) -> AnyFrontEnd | N
     """
     path = find_inside(module)
     if path is None:
+        _suggest(module, recordings[0])
         return None
     if not isinstance(module.get_submodule(path), Normalize):
         return split_front_end(module, path, [_tensor_of(recording) for recording in recordings])
@@ -63,6 +66,23 @@ def take_front_end(module: nn.Module, recordings: Recordings) -> AnyFrontEnd | N
             error,
         )
         return None
+
+
+def _suggest(module: nn.Module, recording: Recording) -> None:
+    """Log the `Normalize` that would take the place of plain arithmetic at the front of a network."""
+    names = argument_names(module)
+    if not isinstance(recording, Tensor) or not recording.is_floating_point() or not names:
+        return
+    found = find_constants(lambda batch: call(module, {names[0]: batch}), recording.detach().float().cpu())
+    if found is not None:
+        _log.warning(
+            "lightning_esp: %s begins with (x - mean) / scale of %d channels, which integers compute with one exponent for all of "
+            "them, and may fail to. In its place lightning_esp.frontend.%r lets the firmware take raw readings and normalise them in "
+            "float32.",
+            type(module).__name__,
+            found.channels,
+            found,
+        )
 
 
 def listen(

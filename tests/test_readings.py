@@ -282,6 +282,15 @@ class Plain(nn.Module):
         return self.net((x - self.mean) / self.std)  # type: ignore[no-any-return, operator]
 
 
+def test_plain_arithmetic_is_told_by_the_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It fails today, since the quantizer divides by a constant that becomes 0; the message that comes first says what to do."""
+    with pytest.raises(LightningEspError):
+        export(Plain().eval(), readings(), tmp_path / "bundle")
+    shown = "lightning_esp.frontend.Normalize(mean=[1013, 21.5, -0.002], scale=[12, 4, 0.0005], channel_axis=1) lets the firmware"
+    assert shown in caplog.text
+    assert "Plain begins with (x - mean) / scale of 3 channels" in caplog.text
+
+
 def test_a_frame_of_more_values_than_channels_is_refused(tmp_path: Path) -> None:
     class Grid(nn.Module):
         def __init__(self) -> None:

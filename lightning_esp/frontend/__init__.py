@@ -1,6 +1,7 @@
 """Front ends as torch modules: audio features whose numbers are those of ESP-DL's `dl::audio`, and readings of sensors."""
 
 from lightning_esp.frontend.config import FeatureConfig, WindowType
+from lightning_esp.frontend.constants import find_constants
 from lightning_esp.frontend.features import FrontEnd, LogMel, Mfcc, Spectrogram
 from lightning_esp.frontend.files import read_audio
 from lightning_esp.frontend.fixed_point import DIFFERENCE_LIMITS, FixedPointFrontEnd, compare_with_float
@@ -25,6 +26,7 @@ __all__ = [
     "WindowType",
     "as_on_chip",
     "compare_with_float",
+    "find_constants",
     "find_inside",
     "hear",
     "list_front_ends",
