@@ -16,6 +16,7 @@ from lightning_esp.streaming.calling import call
 from lightning_esp.streaming.contract import has_contract
 
 _TRANSFORMS = ("MFCC", "MelSpectrogram", "Spectrogram")
+_OURS = "lightning_esp.frontend.features.FrontEnd"
 _LOGS = ("log", "log10", "log1p", "log2")
 # Of 10 * log10(power) beside its natural logarithm.
 _DECIBELS = 4.342945
@@ -57,12 +58,14 @@ def refuse_spectra(module: nn.Module, inputs: Mapping[str, Tensor]) -> None:
         inputs: example by argument name, batch in front.
 
     Raises:
-        UnsupportedOperatorError: it does; the message says which parameters have no equal.
+        UnsupportedOperatorError: it does; the message says which parameters have no equal, or what to do with a front end of ours.
     """
     if has_contract(module):
         return
     with _watching(module) as watch:
         call(module, {name: value.clone() for name, value in inputs.items()})
+    if watch.ours:
+        raise UnsupportedOperatorError(_explain_ours(*watch.ours[0]))
     if watch.transforms:
         path, transform = watch.transforms[0]
         where = f"module {path!r} ({type(transform).__name__})" if path else f"the model ({type(transform).__name__})"
@@ -72,11 +75,22 @@ def refuse_spectra(module: nn.Module, inputs: Mapping[str, Tensor]) -> None:
         raise UnsupportedOperatorError(_message(where, _of_stft(*watch.spectrum), watch))
 
 
+def _explain_ours(path: str, part: nn.Module) -> str:
+    """What to do with a front end of ours; `export` has taken out what it can before it converts."""
+    where = f"module {path!r}" if path else "the model"
+    return (
+        f"{where} ({type(part).__name__}) makes features of samples, which the chip does in a front end of its own, and convert takes "
+        "the network behind it: give that alone with features as example, convert(network, front_end(samples)). export(module, "
+        "recordings of samples) takes a single front end out of a network that starts with it."
+    )
+
+
 class _Watch(TorchFunctionMode):
     """Notes spectra, and how their logarithm is taken."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.ours: list[tuple[str, nn.Module]] = []
         self.transforms: list[tuple[str, nn.Module]] = []
         self.spectrum: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self.inside = 0
@@ -117,6 +131,8 @@ def _watching(module: nn.Module) -> Iterator[_Watch]:
         watch.inside -= 1
 
     for path, part in module.named_modules():
+        if _is_ours(part):
+            handles.append(part.register_forward_pre_hook(lambda m, _, path=path: watch.ours.append((path, m))))
         if _is_transform(part) or has_contract(part) or _is_decibels(part):
             handles.append(part.register_forward_pre_hook(lambda m, _, path=path: enter(path, m)))
             handles.append(part.register_forward_hook(leave))
@@ -134,6 +150,11 @@ def _watching(module: nn.Module) -> Iterator[_Watch]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _is_ours(module: nn.Module) -> bool:
+    """By name: this room knows no front end."""
+    return any(f"{base.__module__}.{base.__qualname__}" == _OURS for base in type(module).__mro__)
 
 
 def _is_transform(module: nn.Module) -> bool:

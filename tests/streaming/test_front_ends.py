@@ -104,3 +104,21 @@ def test_the_call_of_a_front_end_is_written_out(name: str) -> None:
 def test_a_transform_that_is_not_called_is_no_matter() -> None:
     module = Listens(mel(), lambda m, x: x, 40)
     assert convert(module, torch.randn(1, 40, 30)).window == 1
+
+
+@pytest.mark.parametrize("kind", [frontend.LogMel, frontend.Mfcc, frontend.Spectrogram])
+def test_a_front_end_of_ours_is_named_with_what_to_do(kind: type[frontend.FrontEnd]) -> None:
+    ear = kind()
+    network = nn.Conv1d(ear.bands, 3, 1)
+    with pytest.raises(
+        UnsupportedOperatorError, match=rf"module '0' \({kind.__name__}\) .* convert\(network, front_end\(samples\)\)"
+    ):
+        convert(nn.Sequential(ear, network).eval(), torch.zeros(1, 8000))
+    assert convert(network.eval(), ear(torch.rand(1, 8000))).spec.delay == 0
+
+
+def test_one_that_normalises_is_converted_with_the_rest() -> None:
+    network = nn.Sequential(frontend.Normalize([1.0, 2.0], [3.0, 4.0]), nn.Conv1d(2, 3, 1)).eval()
+    model, readings = convert(network, torch.rand(1, 2, 30)), torch.rand(1, 2, 30)
+    with torch.no_grad():
+        assert torch.allclose(model.run({"input": readings}), network(readings), atol=1e-6)
