@@ -68,9 +68,9 @@ def export(
         calibration: how much of the recordings calibrates the quantizer.
         quantization: precision and method; `precision="auto"` finds one for each target.
         deployment: what the bundle holds beside the model.
-        front_end: makes features of samples. The recordings are samples then, `[samples]` each, the module sees the
-            features, the firmware computes them as well, and golden data start at samples. A `Normalize` likewise: the
-            recordings are raw readings. None: where the module holds one, first of all, that is taken out of it.
+        front_end: makes features of samples, or a `Normalize` of raw readings. The recordings are these then, the module sees
+            the features, the firmware computes them as well, and golden data start at samples (`[samples]` each) or readings.
+            None: where the module holds one, first of all, that is taken out of it.
         evaluate: judges the integer stream of a target by the user's own metrics; it gets a module that takes what
             `module` takes, and returns what it returns.
         streams: long recordings with keywords, as `lightning_esp.evaluation.ValidationStreams` has them; what a detector
@@ -89,15 +89,13 @@ def export(
     module = admit(module).float().cpu()
     keep(module, streaming.outputs if streaming is not None else None)
     if front_end is None and (front_end := take_front_end(module, recordings)) is not None:
-        if isinstance(front_end, FrontEnd):
-            streaming = replace(streaming or Streaming(), time_axis=2)
+        streaming = behind_features(front_end, streaming)
         evaluate = None if evaluate is None else behind(front_end, evaluate)
     heard, deployment = listen(front_end, recordings, deployment, targets)
     recordings = _plain_of(module, features_on(heard, targets[0]) or recordings)
     # The worker imports esp-ppq while the model is converted and calibrated.
     with torch.autocast("cpu", enabled=False), Worker() as worker:
-        model, module = stream(module, recordings, tell_time(module, recordings, streaming, front_end), targets)
-        check_frames(front_end, model.spec)
+        model, module = stream(module, recordings, streaming, targets, front_end)
         proofs, notes = prove_float(module, model, recordings, wanted.tolerance)
         samples = calibrate(model, recordings, calibration, progress=progress)
         offline = None if rehearsal else run_offline(module, model, recordings, MAX_RECORDINGS, wanted.min_snr_db)
@@ -115,11 +113,22 @@ def export(
     return write_bundle(results, output_dir, deployment)
 
 
+def behind_features(front_end: FrontEnd | Normalize, streaming: Streaming | None) -> Streaming | None:
+    """Return the options for what is left of a network: features have their time on axis 2, readings where they had it."""
+    return replace(streaming or Streaming(), time_axis=2) if isinstance(front_end, FrontEnd) else streaming
+
+
 def stream(
-    module: nn.Module, recordings: Recordings, options: Streaming, targets: Sequence[str]
+    module: nn.Module,
+    recordings: Recordings,
+    streaming: Streaming | None,
+    targets: Sequence[str],
+    front_end: FrontEnd | Normalize | None,
 ) -> tuple[StreamingModel, nn.Module]:
     """Convert; return the streaming form with what it must equal on whole recordings."""
+    options = tell_time(module, recordings, streaming, front_end)
     model = convert(module, as_example(module, recordings[0]), options, targets=targets)
+    check_frames(front_end, model.spec)
     check_clips(model.spec, recordings, options.clip)
     for note in compare_reach(model.spec, recordings):
         _log.warning("lightning_esp: %s", note)
