@@ -50,7 +50,7 @@ from lightning_esp.verification.model import Golden
 _log = logging.getLogger(__name__)
 
 # What a build leaves behind where somebody built the project in place.
-_LEFTOVERS = {"build", "managed_components", "sdkconfig", "sdkconfig.old", "__pycache__", ".esphome"}
+_LEFTOVERS = {"build", "managed_components", "sdkconfig", "sdkconfig.old", "__pycache__", ".esphome", ".pio"}
 _LOCK = "dependencies.lock"  # one for each chip
 
 

@@ -115,6 +115,7 @@ def test_what_a_build_leaves_in_the_project_is_in_no_bundle():
         "dependencies.lock",
         "build/a",
         "examples/esphome/.esphome/b",
+        ".pio/build/b",
         "main/managed_components/b",
         "sdkconfig",
     )

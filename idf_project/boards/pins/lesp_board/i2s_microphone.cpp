@@ -15,6 +15,9 @@
 #include "driver/i2s_std.h"
 #endif
 
+// The initializers of ESP-IDF 5.3 leave out members that it added later, of which -Wextra warns in C++.
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+
 namespace {
 
 const char *const TAG = "microphone";

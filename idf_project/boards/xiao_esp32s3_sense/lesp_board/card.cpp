@@ -8,6 +8,9 @@
 
 #include "esp_vfs_fat.h"
 
+// The initializers of ESP-IDF 5.3 leave out members that it added later, of which -Wextra warns in C++.
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+
 esp_err_t audio::mount_card()
 {
     constexpr spi_host_device_t kBus = SPI2_HOST;
