@@ -231,7 +231,8 @@ class EspdlInterpreter:
         return array[:, None]
 
     def _follow(self, node: Node, values: Mapping[str, Array], known: int) -> int:
-        peak = accumulator_peak(node, values[node.operator.inputs[0]], known)
+        first, second = node.operator.inputs[:2]
+        peak = accumulator_peak(node, values[first], known, values[second])
         limit = self._rules.accumulator_limit(node.input(0).dtype)
         if self._check_accumulators and limit is not None and peak >= limit:
             raise node.refuse(

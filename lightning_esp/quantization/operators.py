@@ -32,7 +32,6 @@ REPLACEMENTS: dict[str, str] = {
     + _FLOAT,
     "Reciprocal": "divide by the tensor, 1 / x, only where it has more than one element; else multiply by a constant",
     "LpNormalization": "use nn.LayerNorm over the channels",
-    "LogSoftmax": "return the logits, and take the softmax after the model",
     "ReduceLogSumExp": "return the logits, and sum after the model",
     "ReduceProd": "multiply slices of the tensor, x[:, :1] * x[:, 1:2]",
     "CumSum": "use a convolution whose weights are a triangle of ones, nn.Conv1d(n, n, 1)",

@@ -14,19 +14,13 @@ from lightning_esp.config import Streaming
 from lightning_esp.errors import ConversionError, UnsupportedOperatorError, WindowError
 from lightning_esp.streaming.conversion import apply_call, finish_graph, make_layer, name_outputs, place_port
 from lightning_esp.streaming.flow import Stream, reach
-from lightning_esp.streaming.holding import ClipBuilder, TooFarError
+from lightning_esp.streaming.holding import ClipBuilder, NeedsClipError, TooFarError
 from lightning_esp.streaming.model import Clip, Port, Stage, StreamingModel, StreamSpec, Values
 from lightning_esp.streaming.rules.whole import apply_whole
 from lightning_esp.streaming.trace import Call, Trace, references
 
 # Decisions per clip of a network that runs as a whole for each.
 SLIDES = 8
-
-
-class _NeedsClipError(ConversionError):
-    """A call has no streaming form, so it gets whole clips; `made` is the first value that it makes."""
-
-    made: int = -1
 
 
 def convert_clip(recorded: Trace, streaming: Streaming) -> StreamingModel:
@@ -72,7 +66,7 @@ def _settle(
     while True:
         try:
             return _flow(recorded, window, ends, streaming, forced), forced
-        except (TooFarError, _NeedsClipError) as error:
+        except (TooFarError, NeedsClipError) as error:
             if error.made < 0 or error.made in forced:
                 raise
             forced = forced | {error.made}
@@ -105,7 +99,7 @@ def _apply(build: ClipBuilder, call: Call, values: Mapping[int, Any], forced: fr
     try:
         return apply_call(build, call, values)
     except ConversionError as refusal:
-        error = _NeedsClipError(str(refusal))
+        error = NeedsClipError(str(refusal))
         error.made = made
         raise error from refusal
 

@@ -6,7 +6,7 @@ held in a cache; behind it each window computes what the offline network compute
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from lightning_esp.errors import NotCausalError
+from lightning_esp.errors import ConversionError, NotCausalError
 from lightning_esp.streaming.building import Builder
 from lightning_esp.streaming.flow import Stream
 from lightning_esp.streaming.trace import Call, Constant, Trace
@@ -38,6 +38,12 @@ class Held:
 
 class TooFarError(NotCausalError):
     """A tensor that is held waits for frames that nobody allowed; `made` is the first value that does."""
+
+    made: int = -1
+
+
+class NeedsClipError(ConversionError):
+    """A call has no streaming form, or what it makes has none that can be held; `made` is the first value that it makes."""
 
     made: int = -1
 
@@ -118,20 +124,31 @@ class ClipBuilder(Builder):
         if self.ahead(x) <= self._lookahead:
             return
         error = TooFarError(str(self.refusal("needs frames behind the clip", "allow Streaming(lookahead=...)")))
-        error.made = self._origin(x)
+        error.made = self._origin(x, lambda s: self.ahead(s) > self._lookahead)
         raise error
 
-    def _origin(self, x: Stream) -> int:
-        """The value with which a stream began to look ahead."""
-        source = next((s for s, _ in x.reads or () if self.ahead(s) > self._lookahead), None)
-        return self._made[id(x)][1] if source is None else self._origin(source)
+    def _origin(self, x: Stream, has: Callable[[Stream], bool]) -> int:
+        """The value with which a stream began to have what it has."""
+        source = next((s for s, _ in x.reads or () if has(s)), None)
+        return self._origin(source, has) if source is not None else self._made[id(x)][1] if id(x) in self._made else -1
+
+    def _remember(self, x: Stream, history: int) -> fx.Node:
+        try:
+            return self.remember(x, history, "clip")
+        except ConversionError as refusal:
+            if not _is_turned(x):
+                raise
+            # What was there before the batch left the front, or time joined it, can be held.
+            error = NeedsClipError(str(refusal))
+            error.made = self._origin(x, _is_turned)
+            raise error from refusal
 
     def _hold(self, x: Stream, total: int, first: int, count: int) -> Stream:
         per, ends = self._ends(x, total)
         # Frames of the stream from the first one that is wanted to the newest.
         reach = int(ends * per) - x.lag - first if self.window is not None else count + 1
         history = reach - int(per)
-        node = self.remember(x, history, "clip") if history > 0 else self._newest(x, -history)
+        node = self._remember(x, history) if history > 0 else self._newest(x, -history)
         if reach > count:
             node = self.emit(torch.narrow, node, x.time, 0, count)
         shape = tuple(count if i == x.time_axis else n for i, n in enumerate(x.shape))
@@ -152,3 +169,8 @@ class ClipBuilder(Builder):
             return super().result(node, sources, index, **changes)
         batch, _ = self.axes(index)
         return self.finish(Stream(node, self.shape(index), batch, None), index)
+
+
+def _is_turned(x: Stream) -> bool:
+    """Whether the first axis is not the batch alone."""
+    return x.folded or x.batch_axis != 0

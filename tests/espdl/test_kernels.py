@@ -156,6 +156,9 @@ class TestProducts:
         # Of values that are known, what they sum to, whatever the second factor is.
         assert accumulator_peak(node, np.array([[[[1, -2, 0], [0, 2, 2]]]], np.int8)) == 4 * 128
         assert accumulator_peak(node, np.zeros((1, 1, 2, 3), np.int8), least=7) == 7
+        # Of two that are known, what their products sum to whatever their signs and order.
+        second = np.array([[[10], [-20], [5]]], np.int8)
+        assert accumulator_peak(node, np.array([[[[1, -2, 0], [0, 2, 2]]]], np.int8), second=second) == 50
 
     def test_matmul_of_two_activations_in_plain_order_is_refused(self):
         inputs = [tensor("a", (1, 4, 6)), tensor("b", (1, 6, 5))]

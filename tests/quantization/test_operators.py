@@ -35,7 +35,6 @@ CASES: dict[str, tuple[Forward, str, Forward]] = {
               lambda m, x: x * torch.sigmoid(5 * x)),
     "argmax": (lambda m, x: x.argmax(1, keepdim=True).float() + x, r"ArgMax .*return the scores", lambda m, x: x),
     "softmax": (lambda m, x: x.softmax(1), r"Softmax .*return the logits", lambda m, x: x),
-    "log softmax": (lambda m, x: x.log_softmax(1), r"LogSoftmax .*return the logits", lambda m, x: x),
     "norm": (lambda m, x: F.normalize(x, dim=1), r"LpNormalization .*nn\.LayerNorm over the channels",
              lambda m, x: m.norm(x.mT).mT),
     "logarithm": (lambda m, x: torch.log(torch.sigmoid(x) + 1), r"Log .*into the front end, or behind the model",
@@ -85,6 +84,19 @@ def test_functions_of_one_value_are_tables_in_int8(worker: Worker, name: str) ->
 def test_a_softmax_inside_the_model_is_no_output(worker: Worker) -> None:
     quantized, recordings = build(lambda m, x: x * x.softmax(1), worker)
     assert all(proof.passed for proof in prove_integers(quantized, recordings, worker).proofs)
+
+
+def test_a_log_softmax_is_spelled_out(worker: Worker) -> None:
+    quantized, recordings = build(lambda m, x: 3 * x.log_softmax(1), worker)
+    operators = [operator.type for operator in read_espdl(quantized.stages[0].data).operators]
+    assert "LogSoftmax" not in operators
+    assert {"ReduceMax", "Exp", "ReduceSum", "LUT"} <= set(operators)
+    assert all(proof.passed for proof in prove_integers(quantized, recordings, worker).proofs)
+
+
+def test_a_log_softmax_in_int16_is_refused(worker: Worker) -> None:
+    with pytest.raises(DeviceSafetyError, match="leave the module in int8"):
+        build(lambda m, x: x.log_softmax(1), worker, "int16")
 
 
 def test_a_square_is_a_product(worker: Worker) -> None:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_esp import Streaming
-from lightning_esp.errors import ConversionError, NotCausalError, UnsupportedOperatorError
+from lightning_esp.errors import NotCausalError, UnsupportedOperatorError
 from tests.strangers.entry import Exports, Refused, Stranger, T
 
 
@@ -155,6 +155,17 @@ class LSTMFCN(nn.Module):
         return self.fc(torch.cat([last, self.block2(y).transpose(1, 2)], dim=-1))
 
 
+class Pooled(nn.Module):
+    """A score per frame, averaged over the clip."""
+
+    def __init__(self, frames: nn.Module) -> None:
+        super().__init__()
+        self.frames, self.pool = frames, GAP1d()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(self.frames(x))
+
+
 STRANGERS = (
     Stranger("FCN, per frame", lambda: FCN(6, False), (6, T), Exports(40)),
     Stranger("FCN, global pooling", lambda: FCN(6, True), (6, T),
@@ -167,9 +178,10 @@ STRANGERS = (
     Stranger("InceptionTime, causal", lambda: InceptionTime(6, True), (6, T), Exports(15)),
     Stranger("InceptionTime, as published", lambda: InceptionTime(6, False), (6, T),
              Refused(UnsupportedOperatorError, "max_pool1d pads time by 1 frame(s) of minus infinity on both sides", "F.pad(x, (kernel - 1, 0))")),
+    Stranger("InceptionTime, as published, its mean over the clip", lambda: Pooled(InceptionTime(6, False)), (6, T), Exports(25), clip=True),
     Stranger("XceptionTime, per frame", lambda: Xception(6, False), (6, T), Exports(30)),
     Stranger("XceptionTime, adaptive pooling", lambda: Xception(6, True), (6, T),
-             Refused(ConversionError, "not factor of input size", "Compute that before"), clip=True),
+             Exports(20), clip=True),
     Stranger("OmniScale CNN", lambda: OmniScale(6, (1, 2, 3, 5, 7)), (6, T), Exports(20)),
     Stranger("LSTM-FCN", lambda: LSTMFCN(6, False), (6, T), Exports(25)),
     Stranger("MLSTM-FCN, SE over the recording", lambda: LSTMFCN(6, True), (6, T),

@@ -191,11 +191,38 @@ class Positions(nn.Module):
         return self.head((self.body(x) * weights).sum(-1))
 
 
+class UnevenHead(_Head):
+    """Parts of six and of seven frames."""
+
+    def __init__(self) -> None:
+        super().__init__(6 * BANDS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x)
+        return self.head(torch.cat([F.adaptive_avg_pool1d(y, 3), F.adaptive_max_pool1d(y, 3)], dim=1).flatten(1))
+
+
+class AttentionOverSensors(nn.Module):
+    """Frames in the batch, joined again by a pool over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.body = Causal(3)
+        self.head = nn.Linear(BANDS, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x).transpose(1, 2)
+        batch, frames, _ = y.shape
+        y = y.reshape(batch * frames, BANDS // 4, 4)
+        return self.head(self.attention(y, y, y)[0].reshape(batch, frames, BANDS).mean(1))
+
+
 INCREMENTAL: dict[str, type[nn.Module]] = {
     kind.__name__: kind
     for kind in (
         MeanHead, AdaptiveHead, PoolByLengthHead, PoolByNumberHead, LastHead, SelectHead, FlattenHead, AttentionPoolHead,
-        GruHead, LstmHead, TwoLags, Positions,
+        GruHead, LstmHead, TwoLags, Positions, UnevenHead, AttentionOverSensors,
     )
 }  # fmt: skip
 SLIDING: dict[str, type[nn.Module]] = {

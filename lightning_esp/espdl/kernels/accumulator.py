@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lightning_esp.espdl.kernels.convolution import list_columns, list_products
-from lightning_esp.espdl.kernels.node import Node
+from lightning_esp.espdl.kernels.convolution import list_columns, list_products, unpack_second
+from lightning_esp.espdl.kernels.node import Node, same_rank
 from lightning_esp.espdl.model import Array
 
 # Products of a piece, and rows of the first one: where the largest sums come first, few pieces have to be followed.
@@ -40,7 +40,7 @@ def accumulator_bound(node: Node, smallest: int, largest: int) -> int:
     return _peak(high, low)
 
 
-def accumulator_peak(node: Node, values: Array, least: int = 0) -> int:
+def accumulator_peak(node: Node, values: Array, least: int = 0, second: Array | None = None) -> int:
     """Return the peak of the accumulators of a Conv, Gemm or MatMul on an input.
 
     The sum starts at the bias and takes its products in ESP-DL's order (kernel row, kernel column, input channel), as
@@ -50,14 +50,20 @@ def accumulator_peak(node: Node, values: Array, least: int = 0) -> int:
         node: The operator.
         values: Its first input, as for its kernel.
         least: A peak that is known; only larger ones are looked for.
+        second: Its second input, read where both are computed: it bounds their partial sums in any order. Without it
+            the first is taken to meet anything.
 
     Returns:
         The peak over all outputs and all partial sums, at least `least`.
     """
     if node.input(1).data is None:
-        # The second factor is not at hand: of the rows of the first, whatever meets them. Those of a softmax are small.
-        sums = np.abs(values.astype(np.int64)).sum(axis=-1)
-        return max(least, int(sums.max()) * -int(np.iinfo(node.input(1).dtype).min))
+        first = np.abs(values.astype(np.float64))
+        if second is None:
+            sums = first.sum(axis=-1) * -int(np.iinfo(node.input(1).dtype).min)
+        else:
+            first, other = same_rank(first, np.abs(unpack_second(node, second).astype(np.float64)))
+            sums = first @ other
+        return max(least, int(sums.max()))
     taps, bias = list_products(node)
     rows = list_columns(node, values)
     bounds = np.concatenate([_bound_rows(rows[piece], taps, bias) for piece in _pieces(len(rows), taps.size)])

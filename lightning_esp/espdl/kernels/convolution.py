@@ -188,8 +188,7 @@ def _build_computed_product(node: Node) -> Kernel:
     if node.input(0).shape[-1] != inputs:
         raise node.refuse(f"shapes {node.input(0).shape} and {node.input(1).shape} are not a product; ESP-DL asserts")
     tail = _make_tail(node, outputs, inputs * _largest_input(node) ** 2)
-    order = unpack_matrix(np.arange(inputs * outputs).reshape(inputs, outputs), node.rules.packing(node.input(1).dtype))
-
+    order = _packed_order(node)
     plain = np.arange(order.size).reshape(order.shape)
     if node.attribute("input1_layout", "packed") != "packed" and (order != plain).any():
         raise node.refuse(
@@ -203,6 +202,11 @@ def _build_computed_product(node: Node) -> Kernel:
         return (tail(first.astype(tail.bias.dtype) @ matrix),)
 
     return run
+
+
+def unpack_second(node: Node, second: Array) -> Array:
+    """Return the second of two computed operands of a MatMul, which lies in the order of packed weights, as a matrix."""
+    return second.reshape(*second.shape[:-2], -1)[..., _packed_order(node)]
 
 
 def _packed_order(node: Node) -> Array:

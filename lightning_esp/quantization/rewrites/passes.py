@@ -12,6 +12,7 @@ from lightning_esp.quantization.rewrites.gathers import slice_gathers
 from lightning_esp.quantization.rewrites.graph import Graph
 from lightning_esp.quantization.rewrites.groups import join_groups
 from lightning_esp.quantization.rewrites.indices import count_from_the_front
+from lightning_esp.quantization.rewrites.logarithms import spell_log_softmax
 from lightning_esp.quantization.rewrites.noops import fold_noops
 from lightning_esp.quantization.rewrites.norms import flatten_norms, scale_channels
 from lightning_esp.quantization.rewrites.pieces import split_products
@@ -24,6 +25,7 @@ from lightning_esp.quantization.rewrites.transposed import settle_transposed
 
 PASSES: tuple[Callable[[Graph], None], ...] = (
     divide_by_kernel,
+    spell_log_softmax,
     join_norms,
     settle_transposed,
     # Behind what makes other layers of one, since it asks which layer a norm follows.

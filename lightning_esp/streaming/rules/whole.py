@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_esp.errors import ConversionError
 from lightning_esp.streaming.flow import Pending, Refused, Stream
 from lightning_esp.streaming.holding import ClipBuilder
-from lightning_esp.streaming.rules import RULES, clip_attention, clip_recurrent
+from lightning_esp.streaming.rules import RULES, clip_attention, clip_pooling, clip_recurrent
 from lightning_esp.streaming.rules.common import Rule, per_frame
 from lightning_esp.streaming.rules.recurrent import LastState
 from lightning_esp.streaming.rules.refusals import unknown
@@ -132,7 +132,7 @@ def join_batch(tensors: tuple[Tensor, ...], dim: int) -> Tensor:
 
 
 _JOINS = frozenset(("cat", "concat", "concatenate"))
-_RULES: dict[str, Rule] = {**RULES, **clip_recurrent.RULES, **clip_attention.RULES}
+_RULES: dict[str, Rule] = {**RULES, **clip_recurrent.RULES, **clip_attention.RULES, **clip_pooling.RULES}
 # What these refuse has no form on the chip, whatever the frames.
 _CERTAIN = frozenset((*clip_recurrent.RULES, *clip_attention.RULES, "gru_cell", "lstm_cell", "rnn_tanh", "rnn_relu"))
 _BY_HAND = "write it in other operators, or pool in front of it"
