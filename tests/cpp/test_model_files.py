@@ -78,15 +78,20 @@ def build(directory: Path) -> str:
     return subprocess.run([directory / "build/firmware"], capture_output=True, text=True).stdout
 
 
+def make_project(directory: Path) -> None:
+    """Write a project around the CMake of components/lesp_model."""
+    (directory / "esp-dl/fbs_loader/cmake").mkdir(parents=True)
+    (directory / "model").mkdir()
+    (directory / "CMakeLists.txt").write_text(IDF)
+    (directory / "esp-dl/fbs_loader/cmake/utilities.cmake").write_text(ESP_DL)
+    (directory / "esp-dl/embed.cmake").write_text(EMBED)
+    (directory / "main.cpp").write_text(MAIN)
+    (directory / "model/model.cpp").write_text('#include "model_config.hpp"\nconst char *used = model_file;\n')
+    shutil.copy(PROJECT / "components/lesp_model/CMakeLists.txt", directory / "model")
+
+
 def test_another_model_takes_the_place_of_the_one_before(tmp_path):
-    (tmp_path / "esp-dl/fbs_loader/cmake").mkdir(parents=True)
-    (tmp_path / "model").mkdir()
-    (tmp_path / "CMakeLists.txt").write_text(IDF)
-    (tmp_path / "esp-dl/fbs_loader/cmake/utilities.cmake").write_text(ESP_DL)
-    (tmp_path / "esp-dl/embed.cmake").write_text(EMBED)
-    (tmp_path / "main.cpp").write_text(MAIN)
-    (tmp_path / "model/model.cpp").write_text('#include "model_config.hpp"\nconst char *used = model_file;\n')
-    shutil.copy(PROJECT / "components/lesp_model/CMakeLists.txt", tmp_path / "model")
+    make_project(tmp_path)
     folder = tmp_path / "model/esp32s3"
     write_model(folder, "first", "one")
     assert build(tmp_path) == "one\n"
@@ -95,3 +100,25 @@ def test_another_model_takes_the_place_of_the_one_before(tmp_path):
     # The same names, and newer: what they hold is embedded again.
     (folder / "second.espdl").write_text("three")
     assert build(tmp_path) == "three\n"
+
+
+@pytest.mark.parametrize(
+    ("front_end", "update", "is_linked"),
+    [
+        ("FrontEndKind::kFbank Arithmetic::kFloat", False, True),
+        ("FrontEndKind::kMfcc", False, True),
+        ("FrontEndKind::kFbank Arithmetic::kFixedPoint", False, False),
+        ("FrontEndKind::kFbank Arithmetic::kFixedPoint", True, True),
+        ("", False, False),
+    ],
+)
+def test_a_front_end_in_float_is_linked_where_a_model_may_have_one(tmp_path, front_end, update, is_linked):
+    make_project(tmp_path)
+    write_model(tmp_path / "model/esp32s3", "first", "one")
+    with (tmp_path / "model/esp32s3/model_config.hpp").open("a") as config:
+        config.write("".join(f"// {word}\n" for word in front_end.split()))
+    if update:
+        idf = (tmp_path / "CMakeLists.txt").read_text()
+        (tmp_path / "CMakeLists.txt").write_text(f"set(CONFIG_STREAMING_MODEL_UPDATE 1)\n{idf}")
+    assert build(tmp_path) == "one\n"
+    assert ("-u audio_float_front_end" in (tmp_path / "build/build.ninja").read_text()) == is_linked

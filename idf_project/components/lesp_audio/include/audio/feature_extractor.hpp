@@ -35,6 +35,7 @@ public:
     // `config.mean` and `config.scale` must outlive the extractor. On an error the log says more:
     // ESP_ERR_INVALID_ARG: no front end, or its sizes do not fit each other, or fixed point cannot compute it.
     // ESP_ERR_NO_MEM: no memory; the log says how much there is and how much it takes.
+    // ESP_ERR_NOT_SUPPORTED: a front end in float, which no model of components/lesp_model has, so it was not linked.
     esp_err_t init(const streaming::FrontEndConfig &config);
 
     // Takes samples from the front of `samples`, at most up to the end of the next frame. True: that frame is complete
@@ -51,7 +52,6 @@ public:
 
 private:
     void compute();
-    esp_err_t make(const streaming::FrontEndConfig &config);
 
     streaming::FrontEndConfig config_;
     streaming::HeapPointer<dl::audio::SpeechFeatureBase> features_of_frame_;
