@@ -153,6 +153,17 @@ class VibrationNet(nn.Module):
         return self.state(x), self.load(x).squeeze(1)
 
 
+class Averaged(nn.Module):
+    """The mean of scores per frame, [B, T, classes]."""
+
+    def __init__(self, frames: nn.Module) -> None:
+        super().__init__()
+        self.frames = frames
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.frames(x).mean(dim=1)
+
+
 STRANGERS = (
     Stranger("DeepConvLSTM, per frame", lambda: DeepConvLSTM(6, False), (1, T, 6), Exports(40), Streaming(time_axis=2)),
     Stranger("DeepConvLSTM, last frame", lambda: DeepConvLSTM(6, True), (1, T, 6),
@@ -167,6 +178,8 @@ STRANGERS = (
     Stranger("Transformer HAR", lambda: TransformerHAR(6, False), (T, 6), Refused(UnsupportedOperatorError, "attends over all of time", "use nn.GRU or causal convolutions")),
     Stranger("Transformer HAR, causal mask", lambda: TransformerHAR(6, True), (T, 6),
              Refused(UnsupportedOperatorError, "attends over all of time", "use nn.GRU or causal convolutions")),
+    Stranger("Transformer HAR, mean over the clip", lambda: Averaged(TransformerHAR(6, False)), (T, 6), Exports(25), clip=True, slow=True),
+    Stranger("Transformer HAR, causal mask, mean over the clip", lambda: Averaged(TransformerHAR(6, True)), (T, 6), Exports(15), clip=True),
     Stranger("Conv HAR, batch norm on raw sensors", lambda: ConvHAR(6), (T, 6), Exports(30), frames=4),
     Stranger("GRU autoencoder, three outputs", lambda: Anomaly(6), (T, 6), Exports(20)),
     Stranger("Vibration WDCNN, two heads", lambda: VibrationNet(2), (2, T), Exports(30), frames=16),

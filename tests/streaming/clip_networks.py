@@ -178,6 +178,36 @@ class Encoder(nn.Module):
         return self.head(self.encoder(x.transpose(1, 2) + self.positions).mean(1))
 
 
+class MaskedEncoder(Encoder):
+    """Each frame attends to those before it; nothing is padded, as in collated clips of one length."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(FRAMES, dtype=x.dtype)
+        padding = torch.zeros(len(x), FRAMES, dtype=x.dtype)
+        y = self.encoder(x.transpose(1, 2) + self.positions, mask, src_key_padding_mask=padding, is_causal=True)
+        return self.head(y.mean(1))
+
+
+class NearAttention(Causal):
+    """Each frame attends to its neighbours, the nearer the more."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        self.head = nn.Linear(BANDS, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(F.conv1d(x, self.conv.weight, self.conv.bias, padding=1)).transpose(1, 2)
+        far = (torch.arange(FRAMES)[:, None] - torch.arange(FRAMES)).abs()
+        bias = torch.where(far > 4, -torch.inf, -0.25 * far).to(x.dtype)
+        return self.head(F.scaled_dot_product_attention(y, y, y, bias).mean(1))
+
+
+class CausalAttention(NearAttention):
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(F.conv1d(x, self.conv.weight, self.conv.bias, padding=1)).transpose(1, 2)
+        return self.head(F.scaled_dot_product_attention(y, y, y, is_causal=True).mean(1))
+
+
 class Positions(nn.Module):
     """A mean of frames with weights by position, which forward makes to fit any length."""
 
@@ -226,5 +256,6 @@ INCREMENTAL: dict[str, type[nn.Module]] = {
     )
 }  # fmt: skip
 SLIDING: dict[str, type[nn.Module]] = {
-    kind.__name__: kind for kind in (Symmetric, Crnn, LstmBothWays, NormOverTime, Encoder)
+    kind.__name__: kind
+    for kind in (Symmetric, Crnn, LstmBothWays, NormOverTime, Encoder, MaskedEncoder, NearAttention, CausalAttention)
 }

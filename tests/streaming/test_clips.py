@@ -196,3 +196,23 @@ def test_a_wrong_frame_is_found():
         module.head.weight.add_(0.01)
     with pytest.raises(Exception, match="float parity"):
         prove_float(module, model, recordings)
+
+
+def attention(mask: object) -> nn.Module:
+    class Masked(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = x.transpose(1, 2)
+            made = mask(y) if callable(mask) else mask
+            return F.scaled_dot_product_attention(y, y, y, made).mean(1)
+
+    return Masked().eval()
+
+
+def test_a_mask_that_leaves_nothing_is_refused():
+    with pytest.raises(UnsupportedOperatorError, match="masks all frames for one of them"):
+        one(attention(torch.ones(FRAMES, FRAMES, dtype=torch.bool).tril(-1)))
+
+
+def test_a_mask_of_the_input_is_refused():
+    with pytest.raises(UnsupportedOperatorError, match="mask that is computed from the input"):
+        one(attention(lambda y: y @ y.transpose(1, 2)))
