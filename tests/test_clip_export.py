@@ -11,7 +11,17 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_esp import EspStreamingExport, Streaming, export, read_bundle, simulate, verify_bundle
 from lightning_esp.errors import ConfigurationError
-from tests.streaming.clip_networks import BANDS, FRAMES, Crnn, Encoder, LstmBothWays, LstmHead, MeanHead, Symmetric
+from tests.streaming.clip_networks import (
+    BANDS,
+    FRAMES,
+    Crnn,
+    Encoder,
+    LstmBothWays,
+    LstmHead,
+    MeanHead,
+    OneSymmetric,
+    Symmetric,
+)
 
 RECORDINGS = [torch.randn(BANDS, FRAMES, generator=torch.Generator().manual_seed(i)) for i in range(16)]
 
@@ -32,6 +42,18 @@ def test_integers_of_clips_follow_the_network(kind, tmp_path):
     decisions = simulate(again, RECORDINGS[0])
     assert decisions.shape == (4, 1)
     assert float((decisions[:, 0] - offline).abs().max()) < 0.1
+    verify_bundle(again)
+
+
+def test_a_clip_with_look_ahead_is_named_everywhere(tmp_path):
+    torch.manual_seed(1)
+    options = Streaming(time_axis=2, lookahead=2)
+    bundle = export(OneSymmetric().eval(), RECORDINGS, tmp_path / "bundle", streaming=options)
+    assert all(proof["passed"] for proof in bundle.report["targets"]["esp32s3"]["proofs"])
+    again = read_bundle(bundle.path)
+    assert again.manifest["streaming"]["clip"]["lookahead"] == 2
+    assert "waits for 2 frames behind the clip" in (bundle.path / "report.html").read_text(encoding="utf-8")
+    assert simulate(again, RECORDINGS[0]).shape == (4, 1)
     verify_bundle(again)
 
 

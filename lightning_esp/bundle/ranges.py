@@ -54,6 +54,7 @@ def _faults_of_stream(spec: StreamSpec) -> Iterator[str]:
     if spec.clip is not None:
         yield from _outside("streaming.clip.frames", spec.clip.frames, 1, MAX_FRAMES)
         yield from _outside("streaming.clip.hop", spec.clip.hop, 1, MAX_FRAMES)
+        yield from _outside("streaming.clip.lookahead", spec.clip.lookahead, 0, MAX_FRAMES)
     if not spec.stream_inputs:
         yield "streaming.inputs names no input with an axis of time; a model must have one"
     for port in spec.stream_inputs:

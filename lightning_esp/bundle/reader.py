@@ -271,7 +271,7 @@ def _spec(streaming: dict[str, Any], files: tuple[StageFile, ...], order: Sequen
 
 
 def _clip(values: dict[str, Any]) -> Clip:
-    return Clip(values["frames"], values["hop"], values["form"], tuple(values["held"]))
+    return Clip(values["frames"], values["hop"], values["form"], tuple(values["held"]), values.get("lookahead", 0))
 
 
 def _choice(values: dict[str, Any]) -> WindowChoice:

@@ -107,13 +107,17 @@ class _Stream(TypedDict):
     paces: dict[str, dict[str, int]]
 
 
-class ClipEntry(TypedDict):
-    """How a model that decides on whole clips runs on a stream."""
-
+class _Clip(TypedDict):
     frames: int
     hop: int
     form: Literal["incremental", "sliding"]
     held: list[str]
+
+
+class ClipEntry(_Clip, total=False):
+    """How a model that decides on whole clips runs on a stream."""
+
+    lookahead: int
 
 
 class StreamEntry(_Stream, total=False):

@@ -110,6 +110,8 @@ def _clip(streaming: Data, period: float | None) -> list[str]:
         if clip["form"] == "sliding"
         else f"Layers run frame by frame, and the frames of the clip are held for {', '.join(clip['held'])}."
     )
+    if clip.get("lookahead"):
+        form += f" It waits for {_frames(clip['lookahead'], period)} behind the clip."
     return [f"It decides on the last {_frames(clip['frames'], period)}, every {_frames(clip['hop'], period)}. {form}"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from math import lcm
+from math import ceil, lcm
 from typing import Any
 
 import torch
@@ -161,9 +161,14 @@ def _assemble(flow: _ClipFlow, recorded: Trace, hop: int, streaming: Streaming) 
         trim=clip - 1,
         receptive_field=_reach(flow),
         frame_period=streaming.frame_period,
-        clip=Clip(clip, hop, "sliding" if is_sliding(build) else "incremental", held),
+        clip=Clip(clip, hop, "sliding" if is_sliding(build) else "incremental", held, _lookahead(build)),
     )
     return StreamingModel(spec, (module,), tuple(build.layers))
+
+
+def _lookahead(build: ClipBuilder) -> int:
+    """Input frames behind a clip that what is held waits for."""
+    return max((ceil(build.ahead(held.stream)) for held in build.held), default=0)
 
 
 def check_runs(model: StreamingModel, clip: Values) -> StreamingModel:

@@ -75,8 +75,9 @@ def _totals(model: StreamingModel) -> list[str]:
 
 def _decided(clip: Clip, told: Callable[[int], str]) -> list[str]:
     """How it decides on clips."""
+    ahead = f" with look-ahead of {told(clip.lookahead)}" if clip.lookahead else ""
     form = {
-        "incremental": f"incremental: layers run frame by frame, and the last frames are held for {', '.join(clip.held)}",
+        "incremental": f"incremental{ahead}: layers run frame by frame, and the last frames are held for {', '.join(clip.held)}",
         "sliding": "sliding: the whole network runs on the last frames of the input",
     }[clip.form]
     return [f"decides on       the last {told(clip.frames)}, every {told(clip.hop)}", f"                 {form}"]

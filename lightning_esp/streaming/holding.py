@@ -17,8 +17,12 @@ from torch import Tensor, fx
 
 from lightning_esp.errors import ConversionError, NotCausalError
 from lightning_esp.streaming.building import Builder
+from lightning_esp.streaming.edges import count_first
 from lightning_esp.streaming.flow import Stream
 from lightning_esp.streaming.trace import Call, Constant, Trace
+
+# These move values and make none.
+_TURNS = ("unsqueeze", "squeeze", "transpose", "permute", "movedim", "reshape", "flatten", "unflatten")
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class ClipBuilder(Builder):
         self._lookahead = lookahead
         self._made: dict[int, tuple[Stream, int]] = {}
         self._clips: dict[int, Stream] = {}
+        self._padded: dict[int, Stream] = {}
         self._cut: dict[tuple[int, int, int], Stream] = {}
 
     def _axes_of(self, value: int) -> tuple[int | None, int | None]:
@@ -122,10 +127,36 @@ class ClipBuilder(Builder):
         if x.steady:
             self.refuse("needs a whole clip of a tensor that was expanded over time", "expand it behind the pooling")
         if self.ahead(x) <= self._lookahead:
+            self._check_like(x)
             return
         error = TooFarError(str(self.refusal("needs frames behind the clip", "allow Streaming(lookahead=...)")))
         error.made = self._origin(x, lambda s: self.ahead(s) > self._lookahead)
         raise error
+
+    def _check_like(self, x: Stream) -> None:
+        """Hold only what has the frames of the clip alone.
+
+        Behind a clip and in front of it offline pads zeros in each layer; a stream has there what the layers before make
+        of zeros, which differs where they drop frames or look ahead.
+        """
+        if self._is_unlike(x):
+            error = NeedsClipError(str(self.refusal("needs frames that padding enters into", "pad the input alone")))
+            error.made = self._origin(x, self._is_unlike)
+            raise error
+
+    def _is_unlike(self, x: Stream) -> bool:
+        # What a recurrent layer gives has no frames of its own to tell: it follows nothing that drops or awaits any.
+        return bool(x.reads) and ((self.ahead(x) > 0 and self._is_padded(x)) or count_first(x, self.streams) > 0)
+
+    def _is_padded(self, x: Stream) -> bool:
+        return id(x) in self._padded or any(self._is_padded(source) for source, _ in x.reads or ())
+
+    def pad(self, x: Stream, left: int, right: int = 0, value: float = 0.0) -> Stream:
+        """See `Builder.pad`; notes what is padded behind with other values than the stream has there."""
+        padded = super().pad(x, left, right, value)
+        if right > 0 and (value != 0 or not _is_input(x.node)):
+            self._padded[id(padded)] = padded
+        return padded
 
     def _origin(self, x: Stream, has: Callable[[Stream], bool]) -> int:
         """The value with which a stream began to have what it has."""
@@ -169,6 +200,14 @@ class ClipBuilder(Builder):
             return super().result(node, sources, index, **changes)
         batch, _ = self.axes(index)
         return self.finish(Stream(node, self.shape(index), batch, None), index)
+
+
+def _is_input(node: fx.Node) -> bool:
+    """Whether a node is an input, its axes in another order or split at most, so that zeros behind it stay zeros."""
+    if node.op == "placeholder":
+        return bool(node.meta.get("input", False))
+    name = getattr(node.target, "__name__", node.target)
+    return name in _TURNS and all(map(_is_input, node.all_input_nodes))
 
 
 def _is_turned(x: Stream) -> bool:

@@ -139,12 +139,15 @@ class Clip:
         form: `"incremental"`: layers run frame by frame up to the first that needs the whole clip, where its last frames
             are held; `"sliding"`: the last frames of the input are held, and the whole network runs on them.
         held: the operators in front of which frames are held, by module path and name.
+        lookahead: input frames behind a clip that its decision waits for, since a layer in front of what is held pads on
+            both sides; with it the form is called incremental with look-ahead.
     """
 
     frames: int
     hop: int
     form: Literal["incremental", "sliding"]
     held: tuple[str, ...] = ()
+    lookahead: int = 0
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,50 @@ class Symmetric(nn.Module):
         return self.head(self.body(x).mean(-1)).softmax(-1)
 
 
+class OneSymmetric(Symmetric):
+    """One layer that pads on both sides, and causal ones behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv1d(BANDS, BANDS, 5, padding=2), nn.ReLU(), nn.Conv1d(BANDS, BANDS, 1))
+
+
+class SymmetricPatches(nn.Module):
+    """Bins and time padded on both sides, then without padding over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=(1, 0))
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.second(F.relu(self.first(x.unsqueeze(1)))).mean((2, 3)))
+
+
+class SymmetricStrided(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(BANDS, BANDS, 4, stride=2, padding=1)
+        self.second = nn.Conv1d(BANDS, BANDS, 3)
+        self.head = nn.Linear(BANDS, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.second(F.relu(self.first(x))).amax(-1))
+
+
+class LatePadding(nn.Module):
+    """Padding behind a layer that drops frames, which in a stream are not zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv1d(BANDS, BANDS, 3), nn.Conv1d(BANDS, BANDS, 3)
+        self.head = nn.Linear(BANDS, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.second(F.pad(self.first(x), (2, 0))).mean(-1))
+
+
 class Crnn(nn.Module):
     def __init__(self, bidirectional: bool = True) -> None:
         super().__init__()
@@ -258,4 +302,11 @@ INCREMENTAL: dict[str, type[nn.Module]] = {
 SLIDING: dict[str, type[nn.Module]] = {
     kind.__name__: kind
     for kind in (Symmetric, Crnn, LstmBothWays, NormOverTime, Encoder, MaskedEncoder, NearAttention, CausalAttention)
+}
+# With up to three frames of look-ahead: how many it takes, and what is held; frames are held in front of a second padding.
+LOOKING_AHEAD: dict[str, tuple[type[nn.Module], int, str]] = {
+    "one layer": (OneSymmetric, 2, "the model: mean"),
+    "two layers": (Symmetric, 1, "body.2: conv1d"),
+    "bins": (SymmetricPatches, 1, "the model: mean"),
+    "stride": (SymmetricStrided, 2, "the model: amax"),
 }

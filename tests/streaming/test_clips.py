@@ -18,11 +18,14 @@ from tests.streaming.clip_networks import (
     BANDS,
     FRAMES,
     INCREMENTAL,
+    LOOKING_AHEAD,
     SLIDING,
     Causal,
     GruHead,
     LastHead,
+    LatePadding,
     MeanHead,
+    OneSymmetric,
     Symmetric,
 )
 
@@ -60,6 +63,39 @@ def test_a_whole_network_on_each_clip_is_the_offline_one_anywhere(name):
         decisions = in_double(model).run(stream)
         offline = [module.double()(stream[..., start : start + FRAMES]) for start in (0, 5, 10, 15)]
     torch.testing.assert_close(decisions, torch.stack(offline, dim=-1), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", LOOKING_AHEAD)
+@pytest.mark.parametrize("hop", [None, 4])
+def test_with_look_ahead_the_decision_comes_behind_the_clip_and_is_the_offline_one(name, hop):
+    kind, ahead, held = LOOKING_AHEAD[name]
+    module = make(kind)
+    model = one(module, hop=hop, lookahead=3)
+    assert model.spec.clip is not None
+    assert (model.spec.clip.form, model.spec.clip.lookahead) == ("incremental", ahead)
+    assert model.spec.clip.held == (held,)
+    assert ("incremental with look-ahead" in str(model)) == (ahead > 0)
+    # Window by window: the decision on the clip is there once its last frame and the look-ahead are.
+    windows = -(-(FRAMES + ahead) // model.window)
+    assert model.delay == windows - 1
+    clips = torch.randn(3, BANDS, FRAMES, dtype=torch.float64)
+    with torch.no_grad():
+        decisions = in_double(model).run(clips)
+        torch.testing.assert_close(decisions, module.double()(clips).unsqueeze(-1), rtol=0, atol=1e-10)
+
+
+def test_look_ahead_is_only_as_far_as_it_is_allowed():
+    clip = one(make(OneSymmetric)).spec.clip
+    assert clip is not None
+    assert (clip.form, clip.lookahead) == ("sliding", 0)
+
+
+def test_what_drops_frames_is_not_padded_in_a_stream():
+    module = make(LatePadding)
+    clips = torch.randn(3, BANDS, FRAMES, dtype=torch.float64)
+    model = one(module)
+    with torch.no_grad():
+        torch.testing.assert_close(in_double(model).run(clips)[..., 0], module.double()(clips), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("hop", [1, 3, 7, 20])
