@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 
-from lightning_esp import Streaming
+from lightning_esp import Streaming, convert
+from lightning_esp.cost.chip import reference_chip
+from lightning_esp.streaming.example import as_example
+from lightning_esp.streaming.loads import work_of_stage
 from tests.strangers.entry import Exports, Stranger
 from tests.strangers.families import FAMILIES, STRANGERS
 
@@ -22,6 +26,18 @@ Recordings are noise over a slow wave, without batch; `T` is time. int8 for the 
 """
 
 
+CLIPS = """\
+## What classifiers of clips cost
+
+The {count} architectures above that decide on whole clips. incremental: layers run frame by frame up to the first that needs the
+clip, whose frames are held; sliding: the whole network runs on each clip. Frames count at the input; delay: those behind a
+clip until its decision is there; bytes: what is held between windows in int8; time: of one decision, estimated for an
+ESP32-S3 by `lightning_esp.cost`, not measured. `python benchmarks/clip.py` compares both forms at one pace.
+
+| architecture | form | clip | hop | delay | bytes held | us a decision |
+| --- | --- | --- | --- | --- | --- | --- |"""
+
+
 def render() -> str:
     """The whole page."""
     wrong = sum(bool(stranger.wrong) for stranger in STRANGERS)
@@ -32,7 +48,7 @@ def render() -> str:
         refused=len(STRANGERS) - exported - wrong,
         wrong=f", {wrong} not yet as they should be" if wrong else "",
     )
-    return "\n".join([head, *(section(title, rows) for title, rows in FAMILIES.items())])
+    return "\n".join([head, *(section(title, rows) for title, rows in FAMILIES.items()), decides(STRANGERS)])
 
 
 def section(title: str, rows: tuple[Stranger, ...]) -> str:
@@ -40,6 +56,26 @@ def section(title: str, rows: tuple[Stranger, ...]) -> str:
     lines = [f"## {title}", "", "| architecture | input | asked for | outcome |", "| --- | --- | --- | --- |"]
     lines += [f"| {row.name} | `{row.layout}` | {asked(row)} | {outcome(row)} |" for row in rows]
     return "\n".join([*lines, ""])
+
+
+def decides(rows: tuple[Stranger, ...]) -> str:
+    """How the architectures that decide on clips run on a stream, and what that costs."""
+    found = [row for row in rows if row.clip and isinstance(row.outcome, Exports) and not row.wrong]
+    return "\n".join([CLIPS.format(count=len(found)), *map(clip_row, found), ""])
+
+
+def clip_row(row: Stranger) -> str:
+    """Form, delay, bytes and time of one of them, as it converts without being told a hop."""
+    module = row.module()
+    model = convert(module, as_example(module, row.recordings()[0]), row.streaming)
+    clip, work = model.spec.clip, work_of_stage(model.stages[0], model.spec.stages[0])
+    assert clip is not None
+    assert work is not None
+    # The frames that come behind the first clip until its decision is there.
+    delay = (model.delay + 1) * clip.hop - clip.frames
+    held = sum(prod(cache.shape) for cache in model.spec.caches)
+    micros = reference_chip("esp32s3").microseconds(work)
+    return f"| {row.name} | {clip.form} | {clip.frames} | {clip.hop} | {delay} | {held} | {micros:.0f} |"
 
 
 def asked(row: Stranger) -> str:
