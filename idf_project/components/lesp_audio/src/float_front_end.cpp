@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The lightning_esp maintainers
 // SPDX-License-Identifier: Apache-2.0
 //
-// The front end in float: all that links `dl::audio`. A file of an archive is linked for a symbol that is missing, which a
-// weak function's is not; so components/lesp_model asks for `audio_float_front_end` where a model needs it.
+// The front end in float: all that links `dl::audio`. A file of an archive is linked for a symbol that is missing,
+// which a weak function's is not; so components/lesp_model asks for `audio_float_front_end` where a model needs it.
 #include "float_front_end.hpp"
 
 #include <vector>
