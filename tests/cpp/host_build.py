@@ -8,6 +8,7 @@ and golden data, with scripts in place of its `.espdl` files.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from lightning_esp.bundle import Bundle, read_bundle, read_model
 from lightning_esp.verification.model import Golden
+from tests.cpp import object_cache
 from tests.cpp.script import read_golden, write_script
 
 SOURCE = Path(__file__).parent
@@ -40,14 +42,30 @@ def copy_with_scripts(bundle: Bundle, target: str, golden: Golden, directory: Pa
     return directory
 
 
-def build(directory: Path, bundles: Sequence[Path], target: str = "esp32s3", project: Path = PROJECT) -> Path:
-    """Build the host programs of bundles made by `copy_with_scripts`; return the directory of the programs."""
+def build(
+    directory: Path,
+    bundles: Sequence[Path],
+    target: str = "esp32s3",
+    project: Path = PROJECT,
+    programs: Sequence[str] = ("all",),
+) -> Path:
+    """Build the host programs of bundles made by `copy_with_scripts`; return the directory of the programs.
+
+    Args:
+        directory: where they go.
+        bundles: the bundles, by whose folders the programs are named.
+        target: which chip's models.
+        project: where components and `main` are.
+        programs: those to build.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     for name, language, mark in BLOCKS:
         (directory / name).write_text(read_block(project / "README.md", language, mark))
     options = {"PROJECT": project, "BUNDLES": ";".join(map(str, bundles)), "TARGET": target}
+    if object_cache.FOLDER in os.environ:
+        options["COMPILER_LAUNCHER"] = f"{sys.executable};{object_cache.__file__}"
     configure = ["cmake", "-S", SOURCE, "-B", directory, *(f"-D{key}={value}" for key, value in options.items())]
-    for command in (configure, ["cmake", "--build", directory, "-j", "2"]):
+    for command in (configure, ["cmake", "--build", directory, "-j", "2", "--target", *programs]):
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{done.stdout[-8000:]}\n{done.stderr[-8000:]}")

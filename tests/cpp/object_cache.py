@@ -33,11 +33,13 @@ def compile_object(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]
     folder = os.environ.get(FOLDER)
     if folder is None:
         return subprocess.run(command, capture_output=True)
-    read = subprocess.run([part if part != "-c" else "-E" for part in _without_output(command)], capture_output=True)
+    # With -g the preprocessor names the folder it runs in, which is another one for each build.
+    preprocess = ["-E" if part == "-c" else part for part in _without_output(command)] + ["-fno-working-directory"]
+    read = subprocess.run(preprocess, capture_output=True)
     # The file that an assembler includes is not in the text.
     if read.returncode or b".incbin" in read.stdout:
         return subprocess.run(command, capture_output=True)
-    options = "\0".join(_judged(command)).encode()
+    options = "\0".join(sorted(_judged(command))).encode()
     place = Path(folder) / hashlib.sha256(options + b"\0\0" + read.stdout).hexdigest()
     with open(f"{place}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -32,7 +32,8 @@ def firmware(tmp_path_factory):
     folder = bundle.path / "components/lesp_model/esp32s3"
     entries = re.findall(r'\.name = "(\S+)", \.partition = "(\S+)"', (folder / "model_config.hpp").read_text())
     files = {label: (name, (folder / name).read_bytes()) for name, label in entries}
-    return build(directory / "build", [bundle.path]), files
+    programs = [f"{place}_{NAME}" for place in ("partition", "sdcard", "replay")]
+    return build(directory / "build", [bundle.path], programs=programs), files
 
 
 def replay(program: Path, directory: Path, **environment: str) -> str:

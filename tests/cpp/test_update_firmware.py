@@ -31,7 +31,8 @@ def firmware(tmp_path_factory):
     detector = Detector(0.01, activation="sigmoid")
     other = write_bundle(result, directory / "other", Deployment(LABELS, name="newest", detector=detector))
     other.manifest["targets"]["esp32s3"]["estimate"] = {"ram": 1000}  # more than FAKE_FREE_BYTES=1
-    return build(directory / "build", [bundle.path]) / "update_slots", pack_image(other)
+    programs = build(directory / "build", [bundle.path], programs=["update_slots", "replay_slots"])
+    return programs / "update_slots", pack_image(other)
 
 
 def start(firmware, directory, container, **environment):
