@@ -44,6 +44,16 @@ def ear(tmp_path_factory):
     return bundle, programs, directory / "recording.wav"
 
 
+def test_it_says_how_much_of_their_stacks_the_tasks_have_used(ear):
+    """The stand-in of FreeRTOS says that 1,192 bytes were never touched."""
+    _, programs, recording = ear
+    done = subprocess.run([programs / "wav_ear"], cwd=recording.parent, capture_output=True, text=True, timeout=60)
+    found = re.findall(r"the (\S+) task has used (\d+) of its (\d+) bytes .* (LISTENER_\w+)=(\d+) is", done.stderr)
+    capture = ("capture", "4952", "6144", "LISTENER_CAPTURE_STACK", "6400")
+    models = ("models'", "7000", "8192", "LISTENER_MODEL_STACK", "8960")
+    assert sorted(found) == [capture, models, models]
+
+
 def write_wav(path: Path, samples: np.ndarray, rate: int = 16000) -> None:
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)

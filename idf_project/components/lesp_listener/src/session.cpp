@@ -220,11 +220,16 @@ void Session::capture()
 {
     Rest rest(esp_timer_get_time());
     esp_err_t error = ESP_OK;
+    bool has_run = false;
     while (error == ESP_OK && !is_stopping_) {
         if (is_paused_) {
             error = sit_out();
         } else {
             error = source_ != nullptr ? capture_samples() : capture_frame();
+            if (!has_run) {
+                Task::log_stack("capture", config_.capture_task, "LISTENER_CAPTURE_STACK");
+            }
+            has_run = true;
         }
         if (rest.is_due(esp_timer_get_time())) {
             vTaskDelay(1); // a source that never waits leaves no time to others
@@ -339,10 +344,15 @@ void Session::run_models()
 {
     Rest rest(esp_timer_get_time());
     esp_err_t error = ESP_OK;
+    bool has_run = false;
     while (error == ESP_OK && !is_stopping_) {
         const bool is_over = is_over_; // before the frames are looked at, which come before it
         if (is_due(is_over)) {
             error = run_tracks(is_over);
+            if (!has_run) {
+                log_models_stack();
+            }
+            has_run = true;
         } else if (is_over) {
             break;
         } else {
@@ -359,6 +369,7 @@ void Session::run_models()
         error = finish();
     }
     error_ = error;
+    log_models_stack(); // callbacks of all events so far included
     const bool was_stopped = is_stopping_.exchange(true);
     if (!was_stopped) {
         lesp_event_t event = {};
@@ -367,6 +378,11 @@ void Session::run_models()
         event.time_us = esp_timer_get_time();
         on_event(event);
     }
+}
+
+void Session::log_models_stack() const
+{
+    Task::log_stack("models'", config_.model_task, "LISTENER_MODEL_STACK");
 }
 
 esp_err_t Session::run_tracks(bool is_over)

@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "listener/task.hpp"
 
+#include <cstdint>
+
 #include "esp_heap_caps.h"
+#include "esp_log.h"
 #include "freertos/idf_additions.h"
 #include "sdkconfig.h"
 
@@ -75,6 +78,21 @@ void Task::wake()
     if (const TaskHandle_t handle = handle_; handle != nullptr) {
         xTaskNotifyGive(handle);
     }
+}
+
+void Task::log_stack(const char *name, const lesp_task_config_t &config, const char *option)
+{
+    const std::uint32_t size = config.stack_bytes;
+    const std::uint32_t used = size - uxTaskGetStackHighWaterMark(nullptr); // bytes, on ESP-IDF
+    constexpr std::uint32_t kStep = 256;
+    const std::uint32_t enough = (used + used / 4 + kStep - 1) / kStep * kStep;
+    ESP_LOGI("listener",
+             "the %s task has used %u of its %u bytes of stack; with a quarter more, %s=%u is enough",
+             name,
+             static_cast<unsigned>(used),
+             static_cast<unsigned>(size),
+             option,
+             static_cast<unsigned>(enough));
 }
 
 } // namespace listening

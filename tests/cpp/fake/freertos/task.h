@@ -12,6 +12,7 @@ typedef void (*TaskFunction_t)(void *);
 extern "C" {
 #endif
 void vTaskDelay(const TickType_t xTicksToDelay);
+UBaseType_t uxTaskGetStackHighWaterMark(TaskHandle_t xTask);
 void vTaskSuspend(TaskHandle_t xTaskToSuspend);
 TaskHandle_t xTaskGetCurrentTaskHandle(void);
 BaseType_t xTaskNotifyGive(TaskHandle_t xTaskToNotify);

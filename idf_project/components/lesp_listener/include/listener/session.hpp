@@ -84,6 +84,7 @@ private:
 
     // Of the models' task.
     void run_models();
+    void log_models_stack() const;
     esp_err_t run_tracks(bool is_over);
     esp_err_t finish();
     bool is_due(bool is_over) const;

@@ -36,6 +36,9 @@ public:
     // Waits for wake(), in the task itself, at most `ticks`.
     static void sleep(TickType_t ticks) { ulTaskNotifyTake(pdTRUE, ticks); }
 
+    // Logs how much of its stack the task has used so far, in the task itself, and what `option` of menuconfig could be.
+    static void log_stack(const char *name, const lesp_task_config_t &config, const char *option);
+
 private:
     static void run(void *self);
 
