@@ -17,9 +17,9 @@ from math import prod
 from pathlib import Path
 
 from lightning_esp import StreamingModel, convert
+from lightning_esp.conversion.example import as_example
+from lightning_esp.conversion.operator_cost import work_of_stage
 from lightning_esp.cost.chip import reference_chip
-from lightning_esp.streaming.example import as_example
-from lightning_esp.streaming.loads import work_of_stage
 
 sys.path.append(str(Path(__file__).parents[1]))
 from tests.strangers.entry import Exports, Stranger

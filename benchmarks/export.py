@@ -27,7 +27,7 @@ from torch import nn
 
 from lightning_esp import EspStreamingExport, Quantization
 from lightning_esp.quantization import Worker
-from lightning_esp.task_metrics import TaskMetrics
+from lightning_esp.training.task_metrics import TaskMetrics
 
 sys.path.append(str(Path(__file__).parents[1] / "recipes"))
 from kws_tcn import KeywordSpotter

@@ -41,9 +41,9 @@ from lightning_esp import QuantizedModel, Streaming, StreamingModel, calibrate, 
 from lightning_esp.cost import Traffic, traffic_of
 from lightning_esp.errors import LightningEspError
 from lightning_esp.espdl import EspdlInterpreter, EspdlModel, read_espdl
+from lightning_esp.inspection.simulator import QuantizedStreaming
 from lightning_esp.quantization import Worker
 from lightning_esp.quantization.onnx_graph import graph_inputs, to_onnx
-from lightning_esp.simulation import QuantizedStreaming
 from tests.models.architectures import bc_resnet, tc_resnet
 from tests.models.tutorial_tcn import TutorialTcn, shake
 

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from lightning_esp import QuantizedModel, Streaming, calibrate, convert, quantize
+from lightning_esp.inspection.simulator import IntegerRecorder, QuantizedStreaming, integer_windows
 from lightning_esp.quantization import Worker
 from lightning_esp.quantization.executor import ExecutorStream
-from lightning_esp.simulation import IntegerRecorder, QuantizedStreaming, integer_windows
 
 sys.path.append(str(Path(__file__).parents[1] / "recipes"))
 from tcn import KeywordTcn

@@ -5,15 +5,14 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from lightning_esp.audit import verify_bundle
     from lightning_esp.bundle import Bundle, read_bundle, write_bundle
     from lightning_esp.calibration import CalibrationSet, calibrate
     from lightning_esp.callback import EspStreamingExport
     from lightning_esp.config import Budget, Calibration, Deployment, Detector, Quantization, Streaming
+    from lightning_esp.conversion import StreamingModel, convert
+    from lightning_esp.inspection import Simulation, simulate, verify_bundle
     from lightning_esp.pipeline import export
     from lightning_esp.quantization import QuantizedModel, quantize
-    from lightning_esp.simulation import Simulation, simulate
-    from lightning_esp.streaming import StreamingModel, convert
     from lightning_esp.verification import Verification, verify
 
 __all__ = [
@@ -44,15 +43,14 @@ __all__ = [
 # torch and Lightning take seconds to import, and `lightning-esp --help` needs neither; so each name is imported when it is
 # first used. No module may have one of these names: importing it would take the place of the name.
 _MODULES = {
-    "audit": ("verify_bundle",),
     "bundle": ("Bundle", "read_bundle", "write_bundle"),
     "calibration": ("CalibrationSet", "calibrate"),
     "callback": ("EspStreamingExport",),
+    "conversion": ("StreamingModel", "convert"),
     "config": ("Budget", "Calibration", "Deployment", "Detector", "Quantization", "Streaming"),
+    "inspection": ("Simulation", "simulate", "verify_bundle"),
     "pipeline": ("export",),
     "quantization": ("QuantizedModel", "quantize"),
-    "simulation": ("Simulation", "simulate"),
-    "streaming": ("StreamingModel", "convert"),
     "verification": ("Verification", "verify"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

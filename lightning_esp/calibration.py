@@ -9,11 +9,17 @@ import torch
 from torch import Tensor
 
 from lightning_esp.config import Calibration
+from lightning_esp.conversion import (
+    Recordings,
+    StreamingModel,
+    StreamSpec,
+    Values,
+    check_recordings,
+    pad_frames,
+    single_thread,
+)
 from lightning_esp.errors import DataError
 from lightning_esp.options import check_arguments
-from lightning_esp.streaming.model import Recordings, StreamingModel, StreamSpec, Values, pad_frames
-from lightning_esp.streaming.recordings import check_recordings
-from lightning_esp.streaming.threads import single_thread
 
 Progress = Callable[[str, int, int], None]
 

@@ -17,22 +17,31 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_esp.bundle import Bundle, check_output_dir, probe_output_dir, write_failure_note
 from lightning_esp.config import Calibration, Deployment, Quantization, Streaming
+from lightning_esp.detection import Item, check_detector
 from lightning_esp.errors import LightningEspError
-from lightning_esp.evaluation.contract import Item
-from lightning_esp.listening import check_detector
 from lightning_esp.options import check_arguments
 from lightning_esp.pipeline import check_targets, check_versions, export
-from lightning_esp.task_metrics import TaskMetrics
-from lightning_esp.training.attempt import Attempt
-from lightning_esp.training.copying import isolate_random
-from lightning_esp.training.loggers import log_export
-from lightning_esp.training.package import UnifiedCallback
-from lightning_esp.training.progress import show_progress, shows_progress
-from lightning_esp.training.recordings import Captured, capture_recordings, capture_shapes
-from lightning_esp.training.settings import fill_deployment, fill_streaming
-from lightning_esp.training.streams import find_streams, has_streams, take_start
-from lightning_esp.training.subject import Subject, make_subject
-from lightning_esp.training.weights import Choice, check_choice
+from lightning_esp.training import (
+    Attempt,
+    Captured,
+    Choice,
+    Subject,
+    TaskMetrics,
+    UnifiedCallback,
+    capture_recordings,
+    capture_shapes,
+    check_choice,
+    fill_deployment,
+    fill_streaming,
+    find_streams,
+    has_streams,
+    isolate_random,
+    log_export,
+    make_subject,
+    show_progress,
+    shows_progress,
+    take_start,
+)
 
 _log = logging.getLogger(__name__)
 

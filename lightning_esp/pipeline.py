@@ -11,31 +11,48 @@ from os import PathLike
 import torch
 from torch import Tensor, nn
 
-from lightning_esp.analysis import analyze, compare_state_calibration, name_worst, rank_modules
 from lightning_esp.bundle import Bundle, probe_output_dir, write_bundle
 from lightning_esp.calibration import Progress, calibrate
-from lightning_esp.climb import Ground, climb
 from lightning_esp.config import Calibration, Deployment, Quantization, Streaming, check_target
+from lightning_esp.conversion import (
+    Recording,
+    Recordings,
+    StreamingModel,
+    admit,
+    as_example,
+    as_offline,
+    check_clips,
+    check_kinds,
+    check_takes_floats,
+    convert,
+    keep,
+    settle_time,
+)
+from lightning_esp.detection import Item, Listener, check_detector, make_listener
 from lightning_esp.errors import ConfigurationError, DataError, EnvironmentMismatchError
-from lightning_esp.evaluation.contract import Item
+from lightning_esp.front_end_steps import (
+    Evaluate,
+    add_front_end,
+    behind,
+    check_frames,
+    features_on,
+    listen,
+    take_front_end,
+)
 from lightning_esp.frontend import FrontEnd, Normalize
-from lightning_esp.hearing import Evaluate, add_front_end, behind, check_frames, features_on, listen, take_front_end
-from lightning_esp.integers import QuantizedStreaming
-from lightning_esp.listening import Listener, check_detector, make_listener
 from lightning_esp.options import check_arguments
+from lightning_esp.precision import Ground, analyze, climb, compare_state_calibration, name_worst, rank_modules
 from lightning_esp.quantization import QuantizedModel, Worker, check_environment, quantize
-from lightning_esp.streaming import Recording, Recordings, convert
-from lightning_esp.streaming.admission import admit
-from lightning_esp.streaming.axes import settle_time
-from lightning_esp.streaming.clip_offline import as_offline, check_clips
-from lightning_esp.streaming.example import as_example, check_takes_floats
-from lightning_esp.streaming.model import StreamingModel
-from lightning_esp.streaming.recordings import check_kinds
-from lightning_esp.streaming.structure import keep
-from lightning_esp.verification import TaskResult, Verification
-from lightning_esp.verification.reach import compare_reach
-from lightning_esp.verification.signal import run_offline
-from lightning_esp.verification.verify import MAX_RECORDINGS, prove_float, require
+from lightning_esp.simulation import QuantizedStreaming
+from lightning_esp.verification import (
+    MAX_RECORDINGS,
+    TaskResult,
+    Verification,
+    compare_reach,
+    prove_float,
+    require,
+    run_offline,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +90,7 @@ def export(
             None: where the module holds one, first of all, that is taken out of it.
         evaluate: judges the integer stream of a target by the user's own metrics; it gets a module that takes what
             `module` takes, and returns what it returns.
-        streams: long recordings with keywords, as `lightning_esp.evaluation.ValidationStreams` has them; what a detector
+        streams: long recordings with keywords, as `lightning_esp.detection.ValidationStreams` has them; what a detector
             finds in them goes into the report, and `Detector(threshold="auto")` takes its thresholds from them.
         progress: called with a phase, what is done of it, and what there is in all.
         rehearsal: judge structure alone, of weights that are not trained yet: neither accumulators nor noise.

@@ -19,15 +19,15 @@ from streams import Recording, make_streams
 from torch import Tensor
 
 from lightning_esp import Bundle, read_bundle
-from lightning_esp.evaluation import (
+from lightning_esp.detection import (
     Choice,
     DetectorSettings,
     KeywordDetection,
     choose_thresholds,
 )
-from lightning_esp.evaluation.detector import NEVER
+from lightning_esp.detection.detector import NEVER
 from lightning_esp.frontend import as_on_chip, hear, restore_front_end
-from lightning_esp.simulation import Simulation
+from lightning_esp.inspection.simulator import Simulation
 
 Outputs = Callable[[Tensor], Tensor]
 

@@ -9,7 +9,7 @@ from clips import SAMPLE_RATE, SILENCE, read_waveforms
 from listings import Clip
 from torch import Tensor
 
-from lightning_esp.evaluation import Keyword, StreamDataset
+from lightning_esp.detection import Keyword, StreamDataset
 
 Recording = tuple[Tensor, Sequence[Keyword]]
 

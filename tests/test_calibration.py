@@ -6,9 +6,9 @@ from torch import Tensor
 
 from lightning_esp import Calibration, Streaming, calibrate, convert
 from lightning_esp.calibration import CalibrationSet
+from lightning_esp.conversion import Recordings, StreamingModel
+from lightning_esp.conversion.slicing import as_named
 from lightning_esp.errors import DataError
-from lightning_esp.streaming import Recordings, StreamingModel
-from lightning_esp.streaming.model import as_named
 from tests.models.contracts import CASES
 from tests.models.tutorial_tcn import TutorialTcn, shake
 

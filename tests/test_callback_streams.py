@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from lightning_esp import Deployment, EspStreamingExport, Quantization, Streaming, export
 from lightning_esp.config import Detector
+from lightning_esp.conversion import convert
+from lightning_esp.detection import Keyword, StreamDataset, ValidationStreams, resolve_settings
+from lightning_esp.detection.stream_evaluation import Listener
+from lightning_esp.detection.stream_figures import judge
+from lightning_esp.detection.validation_streams import read_item
 from lightning_esp.errors import ConfigurationError, DataError
-from lightning_esp.evaluation import Keyword, StreamDataset, ValidationStreams, resolve_settings
-from lightning_esp.evaluation.contract import read_item
-from lightning_esp.evaluation.judgement import judge
 from lightning_esp.frontend import FixedPointFrontEnd, LogMel
-from lightning_esp.listening import Listener
-from lightning_esp.simulation import Simulation
-from lightning_esp.streaming import convert
+from lightning_esp.inspection.simulator import Simulation
 from tests.models.runs import fit, same
 from tests.models.spotter import BANDS, Spotter, SpotterData
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_esp import EspStreamingExport, Streaming, export, read_bundle, simulate, verify_bundle
 from lightning_esp.errors import ConfigurationError
-from tests.streaming.clip_networks import (
+from tests.conversion.clip_networks import (
     BANDS,
     FRAMES,
     Crnn,

@@ -1,196 +1,108 @@
-"""Which room of the package may know which: the table of `docs/design.md`, held against every import."""
+"""Which room of the package may know which: `docs/rooms.toml`, held against every import."""
 
 from __future__ import annotations
 
-import ast
 import sys
-from collections.abc import Iterator
-from graphlib import TopologicalSorter
+from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-PACKAGE = "lightning_esp"
-ROOT = Path(__file__).parents[1] / PACKAGE
+from tests.support.rooms import (
+    EVERYWHERE,
+    PACKAGE,
+    PAGE,
+    find_imports,
+    is_deep,
+    modules,
+    read_rooms,
+    room_of,
+    with_table,
+)
 
-# Rooms that hold frozen results, known by type alone.
-RESULTS = {"quantization.model", "streaming.model", "verification.model"}
-
-# Every room may also know these.
-EVERYWHERE = {"config", "errors", "options"}
-
-# Rooms that the design has and the package may not have yet.
-PLANNED: set[str] = set()
-
-# Room: the rooms, or modules of a room, that it may import.
-MAY_KNOW: dict[str, set[str]] = {
-    "__init__": {
-        "audit",
-        "bundle",
-        "calibration",
-        "callback",
-        "pipeline",
-        "quantization",
-        "simulation",
-        "streaming",
-        "verification",
-    },
-    "__main__": {"cli"},
-    "callback": {"bundle", "evaluation", "listening", "pipeline", "streaming", "task_metrics", "training"},
-    "task_metrics": {"integers", "training", "verification"},
-    "training": {"evaluation", "frontend", "streaming"},
-    "audit": {"bundle", "espdl", "integers", "quantization.model", "verification"},
-    "analysis": {"calibration", "integers", "quantization", "streaming"},
-    "climb": {"analysis", "calibration", "cost", "integers", "quantization", "streaming", "verification"},
-    "cli": {
-        "audit",
-        "bundle",
-        "callback",
-        "espdl",
-        "evaluation",
-        "frontend",
-        "integers",
-        "quantization.model",
-        "report",
-        "resources",
-        "training",
-    },
-    "pipeline": {
-        "cost",
-        "analysis",
-        "bundle",
-        "calibration",
-        "climb",
-        "evaluation",
-        "frontend",
-        "hearing",
-        "integers",
-        "listening",
-        "quantization",
-        "streaming",
-        "verification",
-    },
-    "hearing": {"cost", "frontend", "quantization.model", "streaming", "verification"},
-    "listening": {"evaluation", "frontend", "streaming"},
-    "simulation": {"bundle", "frontend", "integers", "quantization.job", "quantization.model", "streaming"},
-    "report": set(),
-    "resources": set(),
-    "bundle": {*RESULTS, "cost", "evaluation", "frontend", "report", "resources"},
-    "verification": {"cost", "espdl", "integers", "quantization", "streaming"},
-    "integers": {"espdl", "quantization.job", "quantization.model", "quantization.values", "streaming"},
-    "quantization": {"calibration", "cost", "espdl", "streaming"},
-    "cost": {"espdl"},
-    "calibration": {"streaming"},
-    "espdl": set(),
-    "streaming": {"cost"},
-    "frontend": set(),
-    "evaluation": set(),
-    "config": {"options"},
-    "options": set(),
-    "errors": set(),
-}
-
-LIGHTNING = {"lightning", "pytorch_lightning", "torchmetrics"}
-
-# Room: what it may import beside the standard library.
-MAY_USE: dict[str, set[str]] = {
-    "__init__": set(),
-    "__main__": set(),
-    "callback": {"torch", *LIGHTNING},
-    "task_metrics": {"torch", *LIGHTNING},
-    "training": {"numpy", "torch", "yaml", *LIGHTNING},
-    "analysis": {"numpy", "torch"},
-    "audit": {"numpy"},
-    "climb": {"torch"},
-    "cli": {"matplotlib", "numpy", "sounddevice", "torch", "tqdm"},
-    "hearing": {"numpy", "torch"},
-    "pipeline": {"torch"},
-    "listening": {"torch"},
-    "report": set(),
-    "resources": set(),
-    "bundle": {"cryptography", "numpy"},
-    "verification": {"numpy", "torch"},
-    "integers": {"numpy", "torch"},
-    "simulation": {"torch"},
-    "quantization": {"esp_ppq", "numpy", "onnx", "onnxsim", "torch"},
-    "cost": {"numpy"},
-    "calibration": {"torch"},
-    "espdl": {"numpy"},
-    "streaming": {"torch"},
-    "frontend": {"numpy", "soundfile", "torch"},
-    "evaluation": {"numpy", "torch", "torchmetrics"},
-    "config": set(),
-    "options": set(),
-    "errors": set(),
-}
+ROOMS = read_rooms()
+MODULES = modules()
 
 
-def find_imports(source: str) -> Iterator[str]:
-    """Dotted names that a file imports, wherever in it: at its top, in a function, or by `import_module("...")`."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute here"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
-            yield from (part.value for part in node.args[:1] if isinstance(part, ast.Constant))
-
-
-def room_of(module: str) -> str:
-    """The room of a module that is named without the package."""
-    return module.split(".")[0] or "__init__"
-
-
-def breaches(room: str, imported: str) -> str:
-    """Why a room may not import a dotted name; empty where it may."""
-    first, _, inside = imported.partition(".")
+def breach(module: str, imported: str) -> str:
+    """Why a module may not import another; empty where it may."""
+    room, first = room_of(module), imported.split(".")[0]
     if first == PACKAGE:
         # `import lightning_esp` alone is how a module finds the directory of the package.
-        known = MAY_KNOW[room] | EVERYWHERE | {room}
-        fits = not inside or any(f"{inside}.".startswith(f"{entry}.") for entry in known)
-        return "" if fits else f"{room} may not know {inside}; it may know {sorted(known)}"
-    if first in sys.stdlib_module_names or first in MAY_USE[room]:
+        known = ROOMS[room].may_know | EVERYWHERE | {room, "__init__"}
+        other = room_of(imported)
+        if other not in known:
+            return f"{module}: {room} may not know {other}; it may know {sorted(known)}"
+        return f"{module}: import from the facade {PACKAGE}.{other}, not {imported}" if is_deep(module, imported) else ""
+    if first in sys.stdlib_module_names or first in ROOMS[room].may_use:
         return ""
-    return f"{room} may not use {first}; it may use {sorted(MAY_USE[room])}"
+    return f"{module}: {room} may not use {first}; it may use {sorted(ROOMS[room].may_use)}"
 
 
-def modules() -> list[tuple[str, Path]]:
-    """The room and path of every file of the package."""
-    paths = sorted(ROOT.rglob("*.py"))
-    return [(room_of(path.relative_to(ROOT).with_suffix("").parts[0]), path) for path in paths]
+def imported_modules(module: str, source: str) -> set[str]:
+    """Modules of the package that a file reads when it is imported, or later; its own facade is none of them."""
+    found = set()
+    for base, name in find_imports(source):
+        target = f"{base}.{name}" if f"{base}.{name}" in MODULES else base
+        if target in MODULES and not module.startswith(f"{target}."):
+            found.add(target)
+    return found - {module}
+
+
+def circle(graph: dict[str, Iterable[str]]) -> list[str]:
+    """A circle in a graph; empty where there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
 
 
 def test_every_room_has_its_row() -> None:
-    rooms = {room for room, _ in modules()}
-    assert rooms | PLANNED == set(MAY_KNOW), "a room and its row come and go together, here and in docs/design.md"
-    assert set(MAY_KNOW) == set(MAY_USE)
+    assert {room_of(module) for module in MODULES} == set(ROOMS), "a room and its row come and go together"
 
 
-def test_the_table_has_no_circle() -> None:
-    rooms = {room: {room_of(entry) for entry in known} for room, known in MAY_KNOW.items()}
-    assert set(TopologicalSorter(rooms).static_order()) == set(rooms)
-    assert set(rooms) - set().union(*rooms.values()) - EVERYWHERE == {"__init__", "__main__"}
+def test_the_rooms_have_no_circle() -> None:
+    assert circle({name: room.may_know for name, room in ROOMS.items()}) == []
+    assert set(ROOMS) - set().union(*(room.may_know for room in ROOMS.values())) - EVERYWHERE == {
+        "__init__",
+        "__main__",
+    }
 
 
-@pytest.mark.parametrize(("room", "path"), [pytest.param(*m, id=str(m[1].relative_to(ROOT))) for m in modules()])
-def test_a_file_imports_only_what_its_room_may(room: str, path: Path) -> None:
-    found = [breaches(room, name) for name in find_imports(path.read_text(encoding="utf-8"))]
-    assert [breach for breach in found if breach] == []
+def test_the_files_have_no_circle() -> None:
+    """Not among the files of a room either, whether an import is lazy or for a type checker alone."""
+    sources = {module: path.read_text(encoding="utf-8") for module, path in MODULES.items()}
+    graph = {module: imported_modules(module, source) for module, source in sources.items() if module != PACKAGE}
+    assert len(graph) > 250
+    assert circle(graph) == []
+    assert circle({**graph, f"{PACKAGE}.errors": [f"{PACKAGE}.config"]}) != [], "a planted circle is found"
+
+
+def test_the_page_has_the_table_of_rooms() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == with_table(page), "run `python -m tests.support.rooms`"
+
+
+@pytest.mark.parametrize(("module", "path"), [pytest.param(*m, id=m[0]) for m in MODULES.items()])
+def test_a_file_imports_only_what_its_room_may(module: str, path: Path) -> None:
+    found = [breach(module, base) for base, _ in find_imports(path.read_text(encoding="utf-8"))]
+    assert [each for each in found if each] == []
 
 
 @pytest.mark.parametrize(
-    ("room", "source"),
+    ("module", "source"),
     [
-        ("streaming", "import numpy"),
-        ("streaming", "def f():\n    from lightning_esp.calibration import calibrate"),
-        ("espdl", "import torch.nn as nn"),
-        ("bundle", "from lightning_esp.quantization import quantize"),
-        ("bundle", "from lightning_esp.quantization.modelling import x"),
-        ("pipeline", "import importlib\nimportlib.import_module('pytorch_lightning')"),
-        ("verification", "from esp_ppq.api import espdl_quantize_onnx"),
-        ("quantization", "from lightning_esp import export"),
+        ("lightning_esp.conversion.axes", "import numpy"),
+        ("lightning_esp.conversion.axes", "def f():\n    from lightning_esp.calibration import calibrate"),
+        ("lightning_esp.espdl.reader", "import torch.nn as nn"),
+        ("lightning_esp.bundle.writer", "from lightning_esp.precision import analyze"),
+        ("lightning_esp.bundle.writer", "from lightning_esp.quantization.job import x"),
+        ("lightning_esp.pipeline", "import importlib\nimportlib.import_module('pytorch_lightning')"),
+        ("lightning_esp.verification.verify", "from esp_ppq.api import espdl_quantize_onnx"),
+        ("lightning_esp.quantization.job", "from lightning_esp.pipeline import export"),
     ],
 )
-def test_a_planted_import_is_found(room: str, source: str) -> None:
-    assert any(breaches(room, name) for name in find_imports(source))
+def test_a_planted_import_is_found(module: str, source: str) -> None:
+    assert any(breach(module, base) for base, _ in find_imports(source))

@@ -16,8 +16,8 @@ from lightning_esp.bundle import Bundle, pack_image, read_image, read_model
 from lightning_esp.bundle.naming import readings_path
 from lightning_esp.bundle.readings import unpack_readings
 from lightning_esp.cli.main import main
+from lightning_esp.detection import Keyword
 from lightning_esp.errors import BundleError, ConfigurationError, DataError, LightningEspError, ProofError
-from lightning_esp.evaluation import Keyword
 from lightning_esp.frontend import Normalize
 from lightning_esp.verification import TaskResult
 from tests.models.random_architectures import CausalConv

@@ -20,19 +20,11 @@ from lightning_esp.bundle.header import GoldenBytes
 from lightning_esp.bundle.literals import float_array, literal
 from lightning_esp.bundle.tensors import frame_size, input_tensors, output_tensors
 from lightning_esp.config import Deployment, choose_arithmetic
+from lightning_esp.detection import NEVER, DetectorSettings, Scores, compute_scores, detect, resolve_settings
 from lightning_esp.errors import ConfigurationError
-from lightning_esp.evaluation.detector import (
-    NEVER,
-    DetectorSettings,
-    Scores,
-    compute_scores,
-    detect,
-    resolve_settings,
-)
-from lightning_esp.frontend.normalize import Normalize
-from lightning_esp.frontend.restore import restore_front_end
-from lightning_esp.quantization.model import QuantizedModel, TensorInfo
-from lightning_esp.verification.model import Array, Golden
+from lightning_esp.frontend import Normalize, restore_front_end
+from lightning_esp.quantization import QuantizedModel, TensorInfo
+from lightning_esp.verification import Array, Golden
 
 MAGIC = b"LEA1"
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from lightning_esp.bundle.bundle import MANIFEST, SCHEMA
 from lightning_esp.bundle.confined import read_regular
 from lightning_esp.bundle.disk import clear_beside, locked, make_beside, sync_directory, write_files
-from lightning_esp.bundle.model import MANIFEST, SCHEMA
 from lightning_esp.bundle.places import check_places
 from lightning_esp.bundle.replacement import STAGING, is_interrupted, recover_directory, replace_files
 from lightning_esp.errors import OutputDirectoryError

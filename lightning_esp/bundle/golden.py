@@ -22,8 +22,8 @@ import numpy as np
 
 from lightning_esp.bundle.tensors import input_tensors
 from lightning_esp.errors import BundleError
-from lightning_esp.quantization.model import QuantizedModel, TensorInfo
-from lightning_esp.verification.model import Array, Golden
+from lightning_esp.quantization import QuantizedModel, TensorInfo
+from lightning_esp.verification import Array, Golden
 
 MAGIC, MAGIC_WITH_STATES = b"LEG1", b"LEG2"
 HEADER_BYTES = 12

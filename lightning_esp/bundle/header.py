@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 
 from lightning_esp.bundle.naming import make_identifiers, partition_label, stage_path
 from lightning_esp.bundle.tensors import input_tensors, output_tensors, tensor_bytes
-from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
-from lightning_esp.streaming.model import StreamSpec
+from lightning_esp.conversion import StreamSpec
+from lightning_esp.quantization import CacheInfo, QuantizedModel, StageFile, TensorInfo
 
 _TYPES = {"int8": "kInt8", "int16": "kInt16", "float32": "kFloat32"}
 _HALF_EVEN = ("esp32p4", "esp32s31")

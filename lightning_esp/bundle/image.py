@@ -33,9 +33,9 @@ from typing import Any
 import numpy as np
 
 from lightning_esp.bundle.audio import FIELDS, KINDS, read_detector
+from lightning_esp.bundle.bundle import MANIFEST, Bundle
 from lightning_esp.bundle.golden import take_windows
 from lightning_esp.bundle.header import frame_period_us, is_half_even, name_parts
-from lightning_esp.bundle.model import MANIFEST, Bundle
 from lightning_esp.bundle.naming import golden_path, partition_label, stage_path
 from lightning_esp.bundle.reader import read_model
 from lightning_esp.bundle.readings import find_normalize
@@ -43,7 +43,7 @@ from lightning_esp.bundle.schema import expecting
 from lightning_esp.bundle.tensors import ELEMENT_BYTES, input_tensors, output_tensors, tensor_bytes
 from lightning_esp.config import ARITHMETICS, choose_arithmetic
 from lightning_esp.errors import BundleError
-from lightning_esp.quantization.model import QuantizedModel, StageFile, TensorInfo
+from lightning_esp.quantization import QuantizedModel, StageFile, TensorInfo
 
 MAGIC, VERSION, ALIGNMENT = b"LEMI", 1, 16
 HEADER_BYTES = 16

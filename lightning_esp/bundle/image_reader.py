@@ -24,9 +24,9 @@ from lightning_esp.bundle.image import (
     WINDOW_FUNCTIONS,
 )
 from lightning_esp.config import ARITHMETICS
+from lightning_esp.detection import DetectorSettings
 from lightning_esp.errors import BundleError
-from lightning_esp.evaluation.detector import DetectorSettings
-from lightning_esp.quantization.model import CacheInfo, StageFile, TensorInfo
+from lightning_esp.quantization import CacheInfo, StageFile, TensorInfo
 
 
 @dataclass(frozen=True)

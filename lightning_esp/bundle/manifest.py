@@ -11,16 +11,16 @@ from typing import Any
 
 import lightning_esp
 from lightning_esp.bundle.audio import describe_audio, find_events
-from lightning_esp.bundle.excerpt import mark_events
+from lightning_esp.bundle.bundle import SCHEMA, Results
 from lightning_esp.bundle.header import Names
-from lightning_esp.bundle.model import SCHEMA, Results
 from lightning_esp.bundle.naming import stage_path
+from lightning_esp.bundle.snippet import mark_events
 from lightning_esp.bundle.tensors import cache_tensors, tensor_bytes
 from lightning_esp.config import Deployment
+from lightning_esp.conversion import Port, StreamSpec
 from lightning_esp.cost import Estimate
-from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
-from lightning_esp.streaming.model import Port, StreamSpec
-from lightning_esp.verification.model import Proof, Verification
+from lightning_esp.quantization import CacheInfo, QuantizedModel, StageFile, TensorInfo
+from lightning_esp.verification import Proof, Verification
 
 # Pinned in idf_project/main/idf_component.yml.
 ESP_DL_VERSION = "3.3.9"

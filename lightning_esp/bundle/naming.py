@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lightning_esp.bundle.model import COMPONENT
+from lightning_esp.bundle.bundle import COMPONENT
 
 
 def make_identifiers(names: Sequence[str]) -> dict[str, str]:

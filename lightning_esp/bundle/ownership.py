@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_esp.bundle.model import COMPONENT, MANIFEST, PAGE, REPORT, Edit
+from lightning_esp.bundle.bundle import COMPONENT, MANIFEST, PAGE, REPORT, Edit
 from lightning_esp.config import TARGETS
 
 NEWER = ".new"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lightning_esp.bundle.model import COMPONENT
+from lightning_esp.bundle.bundle import COMPONENT
 
 TABLE, MODEL_TABLE = "partitions.csv", "partitions_model.csv"
 UPDATE_TABLE, OTA_TABLE = "partitions_update.csv", "partitions_ota.csv"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from lightning_esp.bundle.model import COMPONENT, MANIFEST, PAGE, REPORT
+from lightning_esp.bundle.bundle import COMPONENT, MANIFEST, PAGE, REPORT
 from lightning_esp.errors import OutputDirectoryError
 
 

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lightning_esp.bundle.model import COMPONENT
+from lightning_esp.bundle.bundle import COMPONENT
 from lightning_esp.bundle.ownership import NEWER, Found, is_generated, look
 from lightning_esp.bundle.renaming import former_folders, is_renamed, rename
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from lightning_esp.conversion import Port, StreamSpec
 from lightning_esp.errors import BundleError
-from lightning_esp.quantization.model import CacheInfo, QuantizedModel, TensorInfo
-from lightning_esp.streaming.model import Port, StreamSpec
+from lightning_esp.quantization import CacheInfo, QuantizedModel, TensorInfo
 
 # Frames, a minute of samples at 16 kHz: far beyond any model for these chips, and few enough to allocate.
 MAX_FRAMES = 2**20

@@ -11,18 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lightning_esp.bundle.bundle import MANIFEST, PAGE, REPORT, SCHEMA, Bundle
 from lightning_esp.bundle.confined import is_inside, read_regular
 from lightning_esp.bundle.disk import PATIENCE
 from lightning_esp.bundle.manifest import sha256
-from lightning_esp.bundle.model import MANIFEST, PAGE, REPORT, SCHEMA, Bundle
 from lightning_esp.bundle.ownership import find_edits, is_generated
 from lightning_esp.bundle.replacement import is_being_replaced, recover_directory
 from lightning_esp.bundle.schema import Manifest, Report, expecting, find_fault
 from lightning_esp.bundle.tensors import check_axes, check_wiring
+from lightning_esp.conversion import Cache, Clip, Port, Stage, StreamSpec, WindowChoice, WindowOption
 from lightning_esp.errors import BundleError, LightningEspError
 from lightning_esp.options import check_arguments
-from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
-from lightning_esp.streaming.model import Cache, Clip, Port, Stage, StreamSpec, WindowChoice, WindowOption
+from lightning_esp.quantization import CacheInfo, QuantizedModel, StageFile, TensorInfo
 
 Result = TypeVar("Result")
 

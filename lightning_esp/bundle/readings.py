@@ -17,10 +17,9 @@ import numpy as np
 from lightning_esp.bundle.literals import float_array
 from lightning_esp.bundle.tensors import frame_size, input_tensors
 from lightning_esp.errors import BundleError
-from lightning_esp.frontend.normalize import Normalize
-from lightning_esp.frontend.restore import restore_normalize
-from lightning_esp.quantization.model import QuantizedModel
-from lightning_esp.verification.model import Array, Golden
+from lightning_esp.frontend import Normalize, restore_normalize
+from lightning_esp.quantization import QuantizedModel
+from lightning_esp.verification import Array, Golden
 
 MAGIC = b"LER1"
 _HEADER_BYTES = 16

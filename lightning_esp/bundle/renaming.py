@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 
-from lightning_esp.bundle.model import COMPONENT
+from lightning_esp.bundle.bundle import COMPONENT
 
 FORMER_COMPONENT = "components/model"
 

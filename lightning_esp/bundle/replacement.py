@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from lightning_esp.bundle.bundle import COMPONENT, MANIFEST
 from lightning_esp.bundle.confined import is_inside, read_regular
 from lightning_esp.bundle.disk import locked, move_file, previous_of, put_directory, sync_directory, write_files
-from lightning_esp.bundle.model import COMPONENT, MANIFEST
 from lightning_esp.bundle.ownership import look
 from lightning_esp.bundle.places import check_model_place, check_places
 from lightning_esp.bundle.plan import Plan, list_carried, list_obsolete, make_plan

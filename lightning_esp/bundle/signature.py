@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from lightning_esp.bundle.bundle import MANIFEST
 from lightning_esp.bundle.confined import read_regular
-from lightning_esp.bundle.model import MANIFEST
 from lightning_esp.bundle.reader import read_bundle
 from lightning_esp.errors import BundleError, ConfigurationError, EnvironmentMismatchError
 

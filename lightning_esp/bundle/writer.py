@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_esp.bundle.audio import check_front_end, pack_audio, render_audio
+from lightning_esp.bundle.bundle import COMPONENT, MANIFEST, PAGE, REPORT, Bundle, Results
 from lightning_esp.bundle.directory import check_output_dir, replace_directory
 from lightning_esp.bundle.failure import remove_failure_note
 from lightning_esp.bundle.golden import pack_golden
@@ -22,7 +23,6 @@ from lightning_esp.bundle.header import (
     render_named_header,
 )
 from lightning_esp.bundle.manifest import build_manifest, build_report, hash_files, to_json
-from lightning_esp.bundle.model import COMPONENT, MANIFEST, PAGE, REPORT, Bundle, Results
 from lightning_esp.bundle.naming import audio_path, golden_path, partition_label, readings_path, stage_path, target_dir
 from lightning_esp.bundle.ownership import find_edits
 from lightning_esp.bundle.partitions import (
@@ -36,16 +36,16 @@ from lightning_esp.bundle.partitions import (
     render_update_partitions,
 )
 from lightning_esp.bundle.readings import pack_readings, render_normalization
+from lightning_esp.bundle.report import render_report
 from lightning_esp.bundle.schema import expecting
 from lightning_esp.bundle.tensors import check_wiring
 from lightning_esp.config import TARGETS, Deployment, check_target
 from lightning_esp.cost import check_budget
 from lightning_esp.errors import BundleError, ProofError
 from lightning_esp.options import check_arguments
-from lightning_esp.quantization.model import QuantizedModel
-from lightning_esp.report import render_report
+from lightning_esp.quantization import QuantizedModel
 from lightning_esp.resources import find_resource
-from lightning_esp.verification.model import Golden
+from lightning_esp.verification import Golden
 
 _log = logging.getLogger(__name__)
 

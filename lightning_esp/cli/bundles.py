@@ -66,9 +66,8 @@ def add_commands(commands: Any) -> None:
 
 def run_verify(options: argparse.Namespace) -> int:
     """Print every check with what it means; one that fails raises."""
-    from lightning_esp.audit import explain, verify_bundle
-    from lightning_esp.bundle import read_bundle
-    from lightning_esp.bundle.signature import check_signature
+    from lightning_esp.bundle import check_signature, read_bundle
+    from lightning_esp.inspection import explain, verify_bundle
 
     bundle = read_bundle(options.bundle)
     if options.public_key is not None:
@@ -107,7 +106,7 @@ def _verify_image(bundle: Bundle, path: Path) -> None:
 
 def run_sign(options: argparse.Namespace) -> int:
     """Write the signature."""
-    from lightning_esp.bundle.signature import sign_bundle
+    from lightning_esp.bundle import sign_bundle
 
     print(sign_bundle(options.bundle, options.key))
     return 0
@@ -115,8 +114,7 @@ def run_sign(options: argparse.Namespace) -> int:
 
 def run_report(options: argparse.Namespace) -> int:
     """Write the page."""
-    from lightning_esp.bundle import read_bundle
-    from lightning_esp.bundle.writer import render_page
+    from lightning_esp.bundle import read_bundle, render_page
 
     bundle = read_bundle(options.bundle)
     default = bundle.path.with_name(f"{bundle.path.name}.html")
@@ -138,8 +136,7 @@ def run_inspect(options: argparse.Namespace) -> int:
 
 def run_compare(options: argparse.Namespace) -> int:
     """Print two bundles side by side."""
-    from lightning_esp.bundle import read_bundle
-    from lightning_esp.bundle.schema import expecting
+    from lightning_esp.bundle import expecting, read_bundle
 
     first, second = read_bundle(options.first), read_bundle(options.second)
     shared = [target for target in first.targets if target in second.targets]

@@ -49,8 +49,7 @@ def add_commands(commands: Any) -> None:
 def run_export(options: argparse.Namespace) -> int:
     """Export, and print where the bundle is."""
     from lightning_esp.callback import EspStreamingExport
-    from lightning_esp.training.package import package_of
-    from lightning_esp.training.run import read_run
+    from lightning_esp.training import package_of, read_run
 
     run = read_run(options.checkpoint, options.recipe, options.script, lambda reason: options.trust or _ask(reason))
     own = next((callback for callback in run.callbacks if isinstance(callback, EspStreamingExport)), None)

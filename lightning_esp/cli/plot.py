@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from lightning_esp.cli.arguments import cannot_write
-from lightning_esp.cli.audition import Audition, Heard
 from lightning_esp.cli.envelope import Envelope
+from lightning_esp.cli.stream_simulation import Audition, Heard
+from lightning_esp.detection import Event
 from lightning_esp.errors import ConfigurationError
-from lightning_esp.evaluation import Event
 
 # As many as a legend of colours that can be told apart.
 _MOST_CURVES = 8

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lightning_esp.errors import DataError
-from lightning_esp.frontend.files import AudioFile, Samples, convert_hint
+from lightning_esp.frontend import AudioFile, Samples, convert_hint
 
 # Of a microphone, so that events are told soon.
 _BLOCK_SECONDS = 0.25

@@ -11,7 +11,7 @@ from lightning_esp.cli.arguments import make_place, seconds
 from lightning_esp.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from lightning_esp.cli.audition import Audition
+    from lightning_esp.cli.stream_simulation import Audition
 
 _DETECTOR = ("threshold", "average", "minimum", "refractory", "activation")
 
@@ -59,10 +59,10 @@ def run_simulate(options: argparse.Namespace) -> int:
     if options.plot is not None:
         make_place("--plot", options.plot)
 
-    from lightning_esp.cli.audition import Audition
     from lightning_esp.cli.plot import Plot
     from lightning_esp.cli.progress import show_progress
     from lightning_esp.cli.readings import SUFFIXES
+    from lightning_esp.cli.stream_simulation import Audition
 
     is_audio = options.recording is None or options.recording.suffix.lower() not in SUFFIXES
     audition = Audition(options.bundle, options.target, changes, is_audio)

@@ -1,6 +1,6 @@
 """What a model will cost on a chip, estimated before it is flashed: a small model of time, fitted to public figures."""
 
-from lightning_esp.cost.chip import MEGAHERTZ, TIMED_CHIPS, Chip, FitError, chip_of
+from lightning_esp.cost.chip import MEGAHERTZ, TIMED_CHIPS, Chip, FitError, chip_of, reference_chip
 from lightning_esp.cost.estimate import (
     Estimate,
     LayerEstimate,
@@ -11,9 +11,10 @@ from lightning_esp.cost.estimate import (
 )
 from lightning_esp.cost.operators import Traffic, traffic_of, work_of
 from lightning_esp.cost.pace import FrontEndLoad, front_end_us, network_us, share_of_time
-from lightning_esp.cost.work import Work, convolution
+from lightning_esp.cost.work import LANES, Work, convolution, round_up
 
 __all__ = [
+    "LANES",
     "MEGAHERTZ",
     "TIMED_CHIPS",
     "Chip",
@@ -31,6 +32,8 @@ __all__ = [
     "estimate_stage",
     "front_end_us",
     "network_us",
+    "reference_chip",
+    "round_up",
     "share_of_time",
     "traffic_of",
     "work_of",

@@ -12,7 +12,7 @@ from lightning_esp.cost.chip import Chip, FitError, chip_of
 from lightning_esp.cost.operators import traffic_of, work_of
 from lightning_esp.cost.work import Work
 from lightning_esp.errors import BudgetError
-from lightning_esp.espdl.model import EspdlModel
+from lightning_esp.espdl import EspdlModel
 
 # What ESP-DL takes from the heap beside tensors while it loads a model: its table of operators once, and objects, names and
 # lists for each operator. Measured with ESP-DL 3.3.9 on an ESP32-C3's heap.

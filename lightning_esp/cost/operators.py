@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from lightning_esp.cost.work import LANES, Work, convolution, round_up
-from lightning_esp.espdl.memory import plan_memory, program_of
-from lightning_esp.espdl.model import EspdlModel, Operator, Tensor
+from lightning_esp.espdl import EspdlModel, Operator, Tensor, plan_memory, program_of
 
 # Operators that move data and compute nothing.
 MOVERS = ("Transpose", "Concat", "Slice", "StreamingCache", "RequantizeLinear", "Pad", "Split", "Gather")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lightning_esp.config import check_target
-from lightning_esp.espdl.model import Array
+from lightning_esp.espdl.espdl_model import Array
 
 _HALF_EVEN_TARGETS = ("esp32p4", "esp32s31")
 # Their kernels take 16 int8 or 8 int16 output channels at a time.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lightning_esp.errors import EspdlError, EspdlFormatError, EspdlOperatorError
-from lightning_esp.espdl.model import EspdlModel, Operator, Tensor
+from lightning_esp.espdl.espdl_model import EspdlModel, Operator, Tensor
 
 # More than any chip addresses: 32 MiB of PSRAM hold fewer values, and no scale of a network is beyond 2^127.
 _MOST_VALUES, _LARGEST_EXPONENT = 1 << 26, 127

@@ -11,9 +11,9 @@ import numpy as np
 from lightning_esp.errors import EspdlError
 from lightning_esp.espdl.arithmetic import ChipRules, chip_rules
 from lightning_esp.espdl.damage import FOREIGN, check_order, computing, misfit
+from lightning_esp.espdl.espdl_model import Array, EspdlModel, Tensor
 from lightning_esp.espdl.kernels import Kernel, Node, accumulator_peak, build_kernel, make_node
 from lightning_esp.espdl.kernels.cache import StreamingCache, make_cache
-from lightning_esp.espdl.model import Array, EspdlModel, Tensor
 
 _ACCUMULATING = ("Conv", "Gemm", "MatMul")
 _NONE: Mapping[str, int] = MappingProxyType({})

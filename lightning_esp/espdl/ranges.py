@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from lightning_esp.espdl.espdl_model import Array
 from lightning_esp.espdl.interpreter import EspdlInterpreter, Instruction
 from lightning_esp.espdl.kernels import activation, conversion, movement, pooling
 from lightning_esp.espdl.kernels.node import Node
-from lightning_esp.espdl.model import Array
 
 Range = tuple[int, int]
 

@@ -15,8 +15,8 @@ import numpy as np
 from lightning_esp.errors import EspdlFormatError
 from lightning_esp.espdl.container import unpack_container
 from lightning_esp.espdl.damage import check_tensors
-from lightning_esp.espdl.model import Array, EspdlModel, Operator, Tensor
-from lightning_esp.espdl.schema import schema_class
+from lightning_esp.espdl.espdl_model import Array, EspdlModel, Operator, Tensor
+from lightning_esp.espdl.flatbuffer_schema import schema_class
 from lightning_esp.espdl.weights import unpack_conv, unpack_depthwise, unpack_matrix
 from lightning_esp.options import check_arguments
 

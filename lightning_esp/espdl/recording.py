@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_esp.errors import EspdlError
+from lightning_esp.espdl.espdl_model import Array
 from lightning_esp.espdl.interpreter import EspdlInterpreter, Instruction, compute, from_batched, to_batched
 from lightning_esp.espdl.kernels.node import positive_axis
-from lightning_esp.espdl.model import Array
 from lightning_esp.espdl.registers import Register, Unrolling, carry, unroll
 
 # Windows of a block over all recordings of a batch, and values of its largest tensor.

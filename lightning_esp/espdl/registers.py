@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_esp.espdl.espdl_model import Array
 from lightning_esp.espdl.interpreter import EspdlInterpreter, Instruction
 from lightning_esp.espdl.kernels.node import positive_axis
-from lightning_esp.espdl.model import Array
 
 _MOVING = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Slice")
 _STATE_INPUTS = {"GRU": (5,), "LSTM": (5, 6)}

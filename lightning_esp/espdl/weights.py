@@ -12,7 +12,7 @@ import math
 import re
 
 from lightning_esp.errors import EspdlFormatError
-from lightning_esp.espdl.model import Array
+from lightning_esp.espdl.espdl_model import Array
 
 # `N16HWC16` is what older exporters wrote for `(N/16)HWC16`.
 _BLOCKED = re.compile(r"(?:\(N/(?=\d+\))|N(?=\d+H?WC))(\d+)\)?H?WC\1(_UNALIGNED)?")

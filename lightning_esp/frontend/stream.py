@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from lightning_esp.errors import DataError
+from lightning_esp.frontend.config import FeatureConfig
 from lightning_esp.frontend.functional import count_frames
 
-if TYPE_CHECKING:
-    from lightning_esp.frontend.features import FrontEnd
-    from lightning_esp.frontend.fixed_point import FixedPointFrontEnd
+
+class Framewise(Protocol):
+    """Makes `[..., bands, frames]` of `[..., samples]`, each frame from its own samples alone."""
+
+    @property
+    def config(self) -> FeatureConfig:
+        """Length and shift of a frame."""
+
+    def __call__(self, samples: Tensor, /) -> Tensor:
+        """Compute the frames that the samples hold."""
 
 
 class FeatureStream:
@@ -29,7 +37,7 @@ class FeatureStream:
         [0, 1, 1, 1]
     """
 
-    def __init__(self, front_end: FrontEnd | FixedPointFrontEnd) -> None:
+    def __init__(self, front_end: Framewise) -> None:
         self._front_end = front_end
         self._pending: Tensor | None = None
         self._skip = 0

@@ -1,7 +1,31 @@
 """The only caller of esp-ppq, which runs in a worker process."""
 
-from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
+from lightning_esp.quantization.executor import ExecutorStream
+from lightning_esp.quantization.job import Array, Suspect
+from lightning_esp.quantization.noise import NoiseFigures, OperatorNoise
+from lightning_esp.quantization.onnx_graph import graph_outputs, module_path, to_onnx
 from lightning_esp.quantization.process import Worker
-from lightning_esp.quantization.quantizer import check_environment, quantize
+from lightning_esp.quantization.quantized_model import CacheInfo, QuantizedModel, StageFile, TensorInfo
+from lightning_esp.quantization.quantizer import check_environment, quantize, with_modules
+from lightning_esp.quantization.values import dequantize_values, quantize_values
 
-__all__ = ["CacheInfo", "QuantizedModel", "StageFile", "TensorInfo", "Worker", "check_environment", "quantize"]
+__all__ = [
+    "Array",
+    "CacheInfo",
+    "ExecutorStream",
+    "NoiseFigures",
+    "OperatorNoise",
+    "QuantizedModel",
+    "StageFile",
+    "Suspect",
+    "TensorInfo",
+    "Worker",
+    "check_environment",
+    "dequantize_values",
+    "graph_outputs",
+    "module_path",
+    "quantize",
+    "quantize_values",
+    "to_onnx",
+    "with_modules",
+]

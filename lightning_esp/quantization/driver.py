@@ -34,8 +34,8 @@ from esp_ppq.quantization.optim import (
 )
 
 from lightning_esp.errors import QuantizationError
-from lightning_esp.espdl.seal import BLANK, seal
-from lightning_esp.espdl.seal import KEY as DIGEST
+from lightning_esp.espdl import BLANK, seal
+from lightning_esp.espdl import KEY as DIGEST
 from lightning_esp.quantization.batches import takes_batches
 from lightning_esp.quantization.equalization import equalize
 from lightning_esp.quantization.fitting import check_parameters

@@ -7,11 +7,11 @@ from math import prod
 
 import numpy as np
 
+from lightning_esp.conversion import StreamSpec
 from lightning_esp.cost import Estimate, StageEstimate, chip_of, estimate_stage
-from lightning_esp.espdl.reader import read_espdl
-from lightning_esp.quantization.model import StageFile, TensorInfo
+from lightning_esp.espdl import read_espdl
 from lightning_esp.quantization.onnx_graph import module_path
-from lightning_esp.streaming.model import StreamSpec
+from lightning_esp.quantization.quantized_model import StageFile, TensorInfo
 
 
 def estimate(target: str, spec: StreamSpec, files: Sequence[StageFile]) -> Estimate:

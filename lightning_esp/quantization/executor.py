@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from lightning_esp.quantization.job import Array
-from lightning_esp.quantization.model import QuantizedModel, TensorInfo
 from lightning_esp.quantization.process import Worker
+from lightning_esp.quantization.quantized_model import QuantizedModel, TensorInfo
 from lightning_esp.quantization.values import dequantize_values, quantize_start, regrid
 
 

@@ -13,7 +13,7 @@ from esp_ppq.core import DataType
 from esp_ppq.IR import BaseGraph, Operation, Variable
 from esp_ppq.parser.espdl.espdl_typedef import QUANT_OP_SET, EspQuantType, ExporterPatternInfo
 
-from lightning_esp.espdl.memory import VIEW, Program, Step, mend
+from lightning_esp.espdl import VIEW, Program, Step, mend
 
 _WIDE = {
     DataType.INT16: 2,

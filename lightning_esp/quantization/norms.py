@@ -16,7 +16,7 @@ from esp_ppq.executor.base import OPERATION_FORWARD_TABLE
 from esp_ppq.IR import Operation, QuantableOperation
 from torch import Tensor
 
-from lightning_esp.espdl.kernels.reduction import newton_root, sum_in_order
+from lightning_esp.espdl import newton_root, sum_in_order
 from lightning_esp.quantization.job import Array
 
 _TYPE = "LayerNormalization"

@@ -12,11 +12,10 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from lightning_esp.conversion import Port, StreamingModel, StreamSpec, located
 from lightning_esp.errors import ConversionError
 from lightning_esp.quantization.boundary import join_stages, separate
 from lightning_esp.quantization.symbolics import known, logged
-from lightning_esp.streaming.model import Port, StreamingModel, StreamSpec
-from lightning_esp.streaming.scopes import located
 
 OPSET = 18
 

@@ -10,7 +10,7 @@ import numpy as np
 from esp_ppq.IR import BaseGraph, Operation, QuantableOperation, Variable
 from esp_ppq.parser.espdl.espdl_graph_utils import insert_reshape_node, insert_transpose_node
 
-from lightning_esp.espdl.arithmetic import chip_rules
+from lightning_esp.espdl import chip_rules
 
 # What the exporter says of the second operand; the interpreter asks for it, ESP-DL 3.3.9 does not.
 _ATTRIBUTE, _PACKED = "input1_layout", "packed"

@@ -8,17 +8,16 @@ from importlib.metadata import version
 
 from lightning_esp.calibration import CalibrationSet
 from lightning_esp.config import Quantization, check_target
+from lightning_esp.conversion import Cache, Stage, StreamingModel, StreamSpec
 from lightning_esp.errors import ConfigurationError, EnvironmentMismatchError, QuantizationError
-from lightning_esp.espdl.model import EspdlModel
-from lightning_esp.espdl.reader import read_espdl
+from lightning_esp.espdl import EspdlModel, read_espdl
 from lightning_esp.options import check_arguments
 from lightning_esp.quantization.estimation import estimate
 from lightning_esp.quantization.job import ExportedStage, Job, StageNames
-from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
 from lightning_esp.quantization.onnx_graph import graph_inputs, module_path, to_onnx
 from lightning_esp.quantization.process import Worker
+from lightning_esp.quantization.quantized_model import CacheInfo, QuantizedModel, StageFile, TensorInfo
 from lightning_esp.quantization.values import quantize_start
-from lightning_esp.streaming.model import Cache, Stage, StreamingModel, StreamSpec
 
 ESPPQ = "1.3.12"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lightning_esp.quantization.job import Array
-from lightning_esp.quantization.model import TensorInfo
+from lightning_esp.quantization.quantized_model import TensorInfo
 
 # ESP-DL rounds halves to even on these chips, and up on every other.
 HALF_TO_EVEN = ("esp32p4", "esp32s31")

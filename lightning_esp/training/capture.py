@@ -11,10 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_esp.config import Streaming
+from lightning_esp.conversion import Recording, kept, resolve_time, settle_time
 from lightning_esp.errors import ConfigurationError, DataError
-from lightning_esp.streaming import Recording
-from lightning_esp.streaming.axes import resolve_time, settle_time
-from lightning_esp.streaming.structure import kept
 from lightning_esp.training.lengths import count_frames, find_lengths
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lightning_esp.streaming.structure import Keep
+from lightning_esp.conversion import Keep
 from lightning_esp.training.capture import tensor_arguments
 from lightning_esp.training.lengths import iterate_tensors
 

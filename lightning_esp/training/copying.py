@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_esp.streaming.copying import copy_module as copy_detached
+from lightning_esp.conversion import copy_module as copy_detached
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 

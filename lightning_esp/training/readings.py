@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from lightning_esp.conversion import Recording
 from lightning_esp.frontend import Normalize
-from lightning_esp.streaming import Recording
 
 # Another device rounds otherwise.
 _LIMIT = 1e-4

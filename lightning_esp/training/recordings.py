@@ -10,12 +10,11 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from lightning_esp.config import Calibration, Streaming
+from lightning_esp.conversion import Recording, has_contract
 from lightning_esp.errors import DataError, ModuleNotFoundInBatchError
 from lightning_esp.frontend import FrontEnd, Normalize, find_inside
-from lightning_esp.streaming import Recording
-from lightning_esp.streaming.contract import has_contract
 from lightning_esp.training.capture import InputRecorder, is_told, split_recordings, tell_time
-from lightning_esp.training.listening import (
+from lightning_esp.training.front_end_match import (
     LAYOUTS,
     Match,
     WaveformRecorder,

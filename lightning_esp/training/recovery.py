@@ -14,8 +14,8 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import nn
 
+from lightning_esp.conversion import Recording
 from lightning_esp.frontend import FrontEnd, Normalize
-from lightning_esp.streaming import Recording
 from lightning_esp.training.package import package_of
 from lightning_esp.training.settings import describe_arguments
 

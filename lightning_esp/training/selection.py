@@ -7,8 +7,8 @@ from torch.nn.modules.loss import _Loss
 from torch.optim.swa_utils import AveragedModel
 from torchmetrics import Metric, MetricCollection
 
+from lightning_esp.conversion import inner_module
 from lightning_esp.errors import ConfigurationError
-from lightning_esp.streaming.wrappers import inner_module
 
 WHOLE = "."
 

@@ -11,7 +11,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_esp.evaluation.contract import Item, read_item
+from lightning_esp.detection import Item, read_item
 from lightning_esp.training.sources import is_user_defined
 from lightning_esp.training.subject import Subject
 

@@ -8,8 +8,8 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from torch import nn
 
-from lightning_esp.streaming.copying import copy_module as copy_detached
-from lightning_esp.streaming.wrappers import unwrap
+from lightning_esp.conversion import copy_module as copy_detached
+from lightning_esp.conversion import unwrap
 from lightning_esp.training.copying import copy_module, copy_shallow
 from lightning_esp.training.selection import find_module
 

@@ -1,6 +1,34 @@
 """The proofs that a quantized model computes what the trained one does."""
 
-from lightning_esp.verification.model import Array, Golden, Proof, TaskResult, Verification
-from lightning_esp.verification.verify import verify
+from lightning_esp.verification.integers import boundaries
+from lightning_esp.verification.memory_plan import memory
+from lightning_esp.verification.pace import hears_alike, keeps_up
+from lightning_esp.verification.proof import Array, Golden, GoldenAudio, Proof, TaskResult, Verification
+from lightning_esp.verification.reach import compare_reach
+from lightning_esp.verification.readings import gives_integers, to_frames
+from lightning_esp.verification.signal import Offline, run_offline
+from lightning_esp.verification.verify import MAX_RECORDINGS, prove_float, prove_graph, prove_integers, require, verify
 
-__all__ = ["Array", "Golden", "Proof", "TaskResult", "Verification", "verify"]
+__all__ = [
+    "MAX_RECORDINGS",
+    "Array",
+    "Golden",
+    "GoldenAudio",
+    "Offline",
+    "Proof",
+    "TaskResult",
+    "Verification",
+    "boundaries",
+    "compare_reach",
+    "gives_integers",
+    "hears_alike",
+    "keeps_up",
+    "memory",
+    "prove_float",
+    "prove_graph",
+    "prove_integers",
+    "require",
+    "run_offline",
+    "to_frames",
+    "verify",
+]

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_esp.espdl.arithmetic import chip_rules
-from lightning_esp.espdl.interpreter import EspdlInterpreter, operator_key
-from lightning_esp.espdl.kernels import accumulator_bound
-from lightning_esp.espdl.ranges import Range, value_ranges, whole_range
-from lightning_esp.espdl.stream import IntegerStream
-from lightning_esp.integers import IntegerPipeline, integer_windows, interpret
-from lightning_esp.quantization.job import Array
-from lightning_esp.quantization.model import CacheInfo, QuantizedModel
-from lightning_esp.streaming.model import Recordings
-from lightning_esp.streaming.recordings import pad_recordings
-from lightning_esp.verification.model import Proof
+from lightning_esp.conversion import Recordings, pad_recordings
+from lightning_esp.espdl import (
+    EspdlInterpreter,
+    IntegerStream,
+    Range,
+    accumulator_bound,
+    chip_rules,
+    operator_key,
+    value_ranges,
+    whole_range,
+)
+from lightning_esp.quantization import Array, CacheInfo, QuantizedModel
+from lightning_esp.simulation import IntegerPipeline, integer_windows, interpret
+from lightning_esp.verification.proof import Proof
 
 # Recordings that are followed at once.
 BATCH = 32

@@ -9,12 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lightning_esp.streaming.clip_offline import OfflineClips
-from lightning_esp.streaming.geometry import as_tuple
-from lightning_esp.streaming.model import Recordings, StreamingModel, Values
-from lightning_esp.streaming.recordings import check_recordings
-from lightning_esp.streaming.threads import single_thread
-from lightning_esp.verification.model import Proof
+from lightning_esp.conversion import (
+    OfflineClips,
+    Recordings,
+    StreamingModel,
+    Values,
+    as_tuple,
+    check_recordings,
+    single_thread,
+)
+from lightning_esp.verification.proof import Proof
 
 # Decisions that are compared, evenly spread.
 MOST = 256

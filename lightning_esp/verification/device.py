@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from lightning_esp.espdl.model import EspdlModel, Operator
-from lightning_esp.espdl.reader import read_espdl
-from lightning_esp.quantization.model import QuantizedModel
-from lightning_esp.verification.model import Proof
+from lightning_esp.espdl import EspdlModel, Operator, read_espdl
+from lightning_esp.quantization import QuantizedModel
+from lightning_esp.verification.proof import Proof
 
 _SHIFTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Mul")
 

@@ -9,15 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from lightning_esp.quantization.job import Array, Suspect
-from lightning_esp.quantization.model import QuantizedModel
-from lightning_esp.quantization.onnx_graph import graph_outputs, module_path, to_onnx
-from lightning_esp.quantization.process import Worker
-from lightning_esp.streaming.model import Recordings, StreamingModel, Values, slice_windows
-from lightning_esp.streaming.recordings import pad_recordings
-from lightning_esp.streaming.threads import single_thread
-from lightning_esp.verification.model import Proof
+from lightning_esp.conversion import Recordings, StreamingModel, Values, pad_recordings, single_thread, slice_windows
+from lightning_esp.quantization import Array, QuantizedModel, Suspect, Worker, graph_outputs, module_path, to_onnx
 from lightning_esp.verification.parity import ROUNDINGS
+from lightning_esp.verification.proof import Proof
 
 NAME = "esp-ppq's graph equals the streaming form in float32"
 LIMIT = 1e-4

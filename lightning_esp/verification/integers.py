@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lightning_esp.espdl.interpreter import EspdlInterpreter
-from lightning_esp.espdl.reader import read_espdl
-from lightning_esp.quantization.job import Array
-from lightning_esp.quantization.model import QuantizedModel, TensorInfo
-from lightning_esp.verification.model import Proof
+from lightning_esp.espdl import EspdlInterpreter, read_espdl
+from lightning_esp.quantization import Array, QuantizedModel, TensorInfo
+from lightning_esp.verification.proof import Proof
 
 Results = Sequence[Mapping[str, Array]]
 

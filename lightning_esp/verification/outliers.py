@@ -8,9 +8,8 @@ from math import ceil
 
 import numpy as np
 
-from lightning_esp.quantization.job import Array
-from lightning_esp.streaming.model import Port, Recordings, StreamSpec
-from lightning_esp.streaming.recordings import check_recordings
+from lightning_esp.conversion import Port, Recordings, StreamSpec, check_recordings
+from lightning_esp.quantization import Array
 
 # So many times the largest value of the other frames.
 BEYOND = 50.0

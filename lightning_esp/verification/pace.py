@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lightning_esp.config import SOFT_FLOAT_TARGETS
 from lightning_esp.cost import Estimate, FrontEndLoad, front_end_us, network_us, share_of_time
-from lightning_esp.verification.model import Proof
+from lightning_esp.verification.proof import Proof
 
 # Beyond this share there is no room for what no estimate contains: the detector, the application, Wi-Fi.
 USUAL_SHARE = 0.7

@@ -11,22 +11,26 @@ from itertools import count
 import torch
 from torch import Tensor, nn
 
-from lightning_esp.errors import DataError
-from lightning_esp.streaming.copying import copy_module
-from lightning_esp.streaming.geometry import as_tuple, run
-from lightning_esp.streaming.model import (
+from lightning_esp.conversion import (
     Port,
     Recordings,
     StreamingModel,
     StreamSpec,
     Values,
+    as_tuple,
+    check_recordings,
+    copy_module,
+    cut_recordings,
+    doubled,
+    in_double,
     join_windows,
+    pad_recordings,
+    run,
+    single_thread,
     slice_windows,
 )
-from lightning_esp.streaming.precision import doubled, in_double
-from lightning_esp.streaming.recordings import check_recordings, cut_recordings, pad_recordings
-from lightning_esp.streaming.threads import single_thread
-from lightning_esp.verification.model import Proof
+from lightning_esp.errors import DataError
+from lightning_esp.verification.proof import Proof
 
 LIMITS = {torch.float32: 1e-5, torch.float64: 1e-10}
 

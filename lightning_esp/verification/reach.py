@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_esp.streaming.model import Recordings, StreamSpec, recording_frames
+from lightning_esp.conversion import Recordings, StreamSpec, recording_frames
 
 
 def compare_reach(spec: StreamSpec, recordings: Recordings) -> tuple[str, ...]:

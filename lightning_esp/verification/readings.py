@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lightning_esp.quantization.model import TensorInfo
-from lightning_esp.quantization.values import quantize_values
-from lightning_esp.verification.model import Array, Proof
+from lightning_esp.quantization import TensorInfo, quantize_values
+from lightning_esp.verification.proof import Array, Proof
 
 _NEXT_STEP = "Report the model: its readings are not normalised as in the training."
 

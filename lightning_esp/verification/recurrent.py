@@ -12,12 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from lightning_esp.espdl.interpreter import EspdlInterpreter
-from lightning_esp.espdl.model import EspdlModel
-from lightning_esp.espdl.reader import read_espdl
-from lightning_esp.integers import IntegerPipeline
-from lightning_esp.quantization.job import Array
-from lightning_esp.quantization.model import QuantizedModel
+from lightning_esp.espdl import EspdlInterpreter, EspdlModel, read_espdl
+from lightning_esp.quantization import Array, QuantizedModel
+from lightning_esp.simulation import IntegerPipeline
 
 RECURRENT = ("GRU", "LSTM")
 

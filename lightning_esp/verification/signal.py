@@ -14,17 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightning_esp.integers import join_stack
-from lightning_esp.quantization.job import Array
-from lightning_esp.quantization.model import QuantizedModel
-from lightning_esp.streaming.copying import copy_module
-from lightning_esp.streaming.geometry import run
-from lightning_esp.streaming.model import Port, Recordings, StreamingModel
-from lightning_esp.streaming.recordings import cut_recordings, pad_recordings
-from lightning_esp.streaming.threads import single_thread
-from lightning_esp.verification.model import Proof
+from lightning_esp.conversion import (
+    Port,
+    Recordings,
+    StreamingModel,
+    copy_module,
+    cut_recordings,
+    pad_recordings,
+    run,
+    single_thread,
+)
+from lightning_esp.quantization import Array, QuantizedModel
+from lightning_esp.simulation import join_stack
 from lightning_esp.verification.outliers import Outlier, find_outliers, find_scarcity, unreached
 from lightning_esp.verification.parity import comparable
+from lightning_esp.verification.proof import Proof
 
 # Decibels below which the proof fails, and below which it is amber. Of 14 usual architectures with random weights, int8
 # gave 13 dB or more and int16 29 dB or more: what is far below has a cause. At 6 dB noise has half of the signal's
@@ -224,5 +228,5 @@ def _advise(quantized: QuantizedModel, offline: Offline) -> str:
     wider = "Quantization(precision='int16') or 'auto', " if quantized.precision == "int8" else ""
     return (
         f"{outliers}Try {wider}another Quantization(method=...), 'minmax' where the recordings are few or full of peaks, since it clips none; or calibrate with more recordings; look at the noise of the "
-        "layers with `lightning_esp.analysis.analyze`; or allow more noise, Quantization(min_snr_db=...)."
+        "layers with `lightning_esp.precision.analyze`; or allow more noise, Quantization(min_snr_db=...)."
     )

@@ -11,27 +11,28 @@ import numpy as np
 from torch import nn
 
 from lightning_esp.config import Quantization
+from lightning_esp.conversion import (
+    Recordings,
+    StreamingModel,
+    as_offline,
+    check_kinds,
+    copy_module,
+    keep,
+    keeps,
+    pad_recordings,
+)
 from lightning_esp.errors import EspdlOperatorError, ProofError
-from lightning_esp.integers import IntegerPipeline, integer_windows, interpret
 from lightning_esp.options import check_arguments
-from lightning_esp.quantization.executor import ExecutorStream
-from lightning_esp.quantization.job import Array
-from lightning_esp.quantization.model import QuantizedModel
-from lightning_esp.quantization.process import Worker
-from lightning_esp.quantization.quantizer import with_modules
-from lightning_esp.streaming.clip_offline import as_offline
-from lightning_esp.streaming.copying import copy_module
-from lightning_esp.streaming.model import Recordings, StreamingModel
-from lightning_esp.streaming.recordings import check_kinds, pad_recordings
-from lightning_esp.streaming.structure import keep, keeps
+from lightning_esp.quantization import Array, ExecutorStream, QuantizedModel, Worker, with_modules
+from lightning_esp.simulation import IntegerPipeline, integer_windows, interpret
 from lightning_esp.verification.accumulators import accumulators
 from lightning_esp.verification.clips import clips_in_stream
 from lightning_esp.verification.device import int16_steps, mac_shifts
 from lightning_esp.verification.graph import graph_parity
 from lightning_esp.verification.integers import Results, boundaries, integer_parity
-from lightning_esp.verification.memory import memory
-from lightning_esp.verification.model import Golden, Proof, Verification
+from lightning_esp.verification.memory_plan import memory
 from lightning_esp.verification.parity import float_parity
+from lightning_esp.verification.proof import Golden, Proof, Verification
 from lightning_esp.verification.reach import compare_reach
 from lightning_esp.verification.recurrent import measure_tolerances
 from lightning_esp.verification.signal import Offline, follow_float, run_offline

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from lightning_esp.conversion.spec import Cache, Port, Stage, StreamSpec
 from lightning_esp.frontend import Normalize
-from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
-from lightning_esp.streaming.model import Cache, Port, Stage, StreamSpec
-from lightning_esp.verification.model import Array, Golden, Proof, Verification
+from lightning_esp.quantization.quantized_model import CacheInfo, QuantizedModel, StageFile, TensorInfo
+from lightning_esp.verification.proof import Array, Golden, Proof, Verification
 
 NWC = (0, 2, 1)
 NCW = (0, 1, 2)

@@ -14,10 +14,10 @@ import torch
 from lightning_esp.bundle import read_bundle, write_bundle
 from lightning_esp.bundle.audio import read_detector
 from lightning_esp.config import Deployment, Detector
+from lightning_esp.detection import compute_scores, detect
 from lightning_esp.errors import ConfigurationError
-from lightning_esp.evaluation import compute_scores, detect
 from lightning_esp.frontend import LogMel, Mfcc, Spectrogram
-from lightning_esp.verification.model import GoldenAudio
+from lightning_esp.verification.proof import GoldenAudio
 from tests.bundle import handmade
 
 HEADER = "components/lesp_model/esp32s3/model_config.hpp"

@@ -14,8 +14,8 @@ from lightning_esp.bundle import pack_image, read_bundle, read_image, read_model
 from lightning_esp.bundle.image import FIRST_FILE, HEADER_BYTES
 from lightning_esp.bundle.tensors import input_tensors, output_tensors
 from lightning_esp.config import Deployment, Detector
+from lightning_esp.detection.detector import DetectorSettings
 from lightning_esp.errors import BundleError
-from lightning_esp.evaluation.detector import DetectorSettings
 from tests.bundle import handmade
 from tests.bundle.test_audio import listening_bundle
 

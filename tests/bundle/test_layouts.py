@@ -14,7 +14,7 @@ import torch
 from lightning_esp.bundle import Bundle, write_bundle
 from lightning_esp.quantization import Worker
 from lightning_esp.quantization.job import Array
-from lightning_esp.verification.model import Verification
+from lightning_esp.verification.proof import Verification
 from lightning_esp.verification.verify import prove_integers
 from tests.models.built import Built
 

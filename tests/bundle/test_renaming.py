@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from lightning_esp.audit import verify_bundle
 from lightning_esp.bundle import read_bundle, write_bundle
+from lightning_esp.bundle.bundle import COMPONENT, SCHEMA
 from lightning_esp.bundle.directory import check_output_dir, recover_directory, replace_directory
 from lightning_esp.bundle.disk import write_files
 from lightning_esp.bundle.manifest import hash_files, to_json
-from lightning_esp.bundle.model import COMPONENT, SCHEMA
 from lightning_esp.bundle.renaming import find_component, former_folders, rename
 from lightning_esp.errors import BundleError
+from lightning_esp.inspection import verify_bundle
 from tests.bundle import handmade
 from tests.bundle.test_replacement import STEPS, _unsynced, kills, project  # noqa: F401
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from lightning_esp.bundle import disk, read_both, write_bundle
+from lightning_esp.bundle.bundle import SCHEMA
 from lightning_esp.bundle.directory import check_output_dir, recover_directory, replace_directory
 from lightning_esp.bundle.manifest import hash_files, to_json
-from lightning_esp.bundle.model import SCHEMA
 from lightning_esp.bundle.reader import unless_replaced
 from lightning_esp.errors import BundleError, OutputDirectoryError
 from tests.bundle import handmade

@@ -14,9 +14,9 @@ import pytest
 from lightning_esp.bundle import pack_image, read_bundle, read_model, write_bundle
 from lightning_esp.bundle.writer import _is_shared, read_project
 from lightning_esp.config import Deployment
+from lightning_esp.conversion.spec import WindowChoice, WindowOption
 from lightning_esp.errors import BundleError, ConfigurationError, ProofError
-from lightning_esp.streaming.model import WindowChoice, WindowOption
-from lightning_esp.verification.model import Proof
+from lightning_esp.verification.proof import Proof
 from tests.bundle import handmade
 
 PROJECT = Path(__file__).parents[2] / "idf_project"

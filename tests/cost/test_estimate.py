@@ -15,7 +15,7 @@ from lightning_esp.config import Budget
 from lightning_esp.cost import Estimate, Work, cut_by_count, traffic_of, work_of
 from lightning_esp.errors import BudgetError, ConfigurationError, EspdlFormatError
 from lightning_esp.espdl import EspdlModel, Operator, read_espdl
-from lightning_esp.espdl.model import Tensor
+from lightning_esp.espdl.espdl_model import Tensor
 from tests.bundle import handmade
 from tests.models.built import Built
 

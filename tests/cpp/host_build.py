@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_esp.bundle import Bundle, read_bundle, read_model
-from lightning_esp.verification.model import Golden
+from lightning_esp.verification.proof import Golden
 from tests.cpp import object_cache
 from tests.cpp.script import read_golden, write_script
 

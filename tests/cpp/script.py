@@ -19,8 +19,8 @@ import numpy as np
 from lightning_esp.bundle import Bundle, read_model
 from lightning_esp.bundle.golden import HEADER_BYTES, MAGIC_WITH_STATES, result_names
 from lightning_esp.bundle.tensors import input_tensors, tensor_bytes
-from lightning_esp.quantization.model import CacheInfo, QuantizedModel, StageFile, TensorInfo
-from lightning_esp.verification.model import Array, Golden
+from lightning_esp.quantization.quantized_model import CacheInfo, QuantizedModel, StageFile, TensorInfo
+from lightning_esp.verification.proof import Array, Golden
 
 DL_TYPES = {"float32": 1, "int8": 3, "int16": 5}
 

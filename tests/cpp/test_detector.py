@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightning_esp.evaluation import DetectorSettings, detect
+from lightning_esp.detection import DetectorSettings, detect
 from tests.cpp.compile import compile_program, needs_compiler, run_program
-from tests.evaluation.detector_table import TABLE, Case, read_cases, write_cases
+from tests.detection.detector_table import TABLE, Case, read_cases, write_cases
 
 pytestmark = needs_compiler
 

@@ -17,8 +17,8 @@ from lightning_esp.config import Detector
 from tests.cpp.host_build import build, copy_with_scripts, run
 from tests.cpp.script import read_golden
 from tests.cpp.test_host_build import needs_compiler
+from tests.detection.test_stream_evaluation import LABELS, make_front_end, make_waveforms, read_audio
 from tests.models.spotter import Net
-from tests.test_listening import LABELS, make_front_end, make_waveforms, read_audio
 
 pytestmark = needs_compiler
 

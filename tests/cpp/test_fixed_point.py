@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lightning_esp.bundle.audio import pack_audio
 from lightning_esp.frontend import FixedPointFrontEnd, FrontEnd, LogMel, Mfcc, Spectrogram
-from lightning_esp.verification.model import Golden, GoldenAudio
+from lightning_esp.verification.proof import Golden, GoldenAudio
 from tests.cpp.compile import compile_program, needs_compiler, run_program
 from tests.cpp.test_audio import SOURCES
 from tests.frontend.sounds import make_sounds

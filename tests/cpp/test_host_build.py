@@ -14,7 +14,7 @@ import pytest
 
 from lightning_esp.bundle import Bundle, write_bundle
 from lightning_esp.config import Deployment
-from lightning_esp.verification.model import Array, Golden
+from lightning_esp.verification.proof import Array, Golden
 from tests.bundle import handmade
 from tests.cpp.host_build import build, copy_with_scripts, run
 from tests.cpp.script import forge_bytes, read_golden

@@ -21,7 +21,7 @@ from esp_ppq.api import espdl_quantize_onnx, get_target_platform
 from esp_ppq.executor import TorchExecutor
 from esp_ppq.parser.espdl.espdl_typedef import ExporterPatternInfo
 
-from lightning_esp.espdl.model import EspdlModel, Tensor
+from lightning_esp.espdl.espdl_model import EspdlModel, Tensor
 from lightning_esp.espdl.reader import read_espdl
 from tests.espdl.zoo import ZOO, Network, random_network
 from tests.espdl.zoo_more import MORE, MORE_REFUSED

@@ -6,8 +6,8 @@ from torch import nn
 
 from lightning_esp import Quantization, QuantizedModel, StreamingModel, calibrate, convert, quantize
 from lightning_esp.calibration import CalibrationSet
+from lightning_esp.conversion import Recordings
 from lightning_esp.quantization import Worker
-from lightning_esp.streaming import Recordings
 from tests.models.contracts import CASES
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_esp.bundle import Bundle
-from lightning_esp.bundle.model import SCHEMA
+from lightning_esp.bundle.bundle import SCHEMA
 from lightning_esp.verification import TaskResult
 
 

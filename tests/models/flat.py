@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from lightning_esp.espdl import EspdlInterpreter
+from lightning_esp.espdl.espdl_model import Array
 from lightning_esp.espdl.interpreter import compute, from_batched
 from lightning_esp.espdl.memory import plan_memory, program_of
-from lightning_esp.espdl.model import Array
 
 
 class FlatStream:

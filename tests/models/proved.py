@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_esp import Quantization, QuantizedModel, Streaming, calibrate, convert, quantize
-from lightning_esp.integers import QuantizedStreaming
+from lightning_esp.conversion import Recording
+from lightning_esp.conversion.axes import settle_time
+from lightning_esp.conversion.clip_offline import check_clips
+from lightning_esp.conversion.example import as_example
 from lightning_esp.quantization import Worker
-from lightning_esp.streaming import Recording
-from lightning_esp.streaming.axes import settle_time
-from lightning_esp.streaming.clip_offline import check_clips
-from lightning_esp.streaming.example import as_example
+from lightning_esp.simulation import QuantizedStreaming
 from lightning_esp.verification.verify import verify
 
 # Nothing in the tests is trained, and clipping would hide what they look for.

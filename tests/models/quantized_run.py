@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_esp.simulation import QuantizedStreaming
+from lightning_esp.inspection.simulator import QuantizedStreaming
 from tests.models.spotter import Clips, Spotter
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from lightning_esp import Quantization, Streaming, calibrate, convert, quantize
 from lightning_esp.errors import QuantizationError
-from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import Worker
+from lightning_esp.simulation import QuantizedStreaming
 from lightning_esp.verification.verify import verify
 from tests.models.built import Built
 from tests.models.tutorial_tcn import shake

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from lightning_esp import Quantization, QuantizedModel, calibrate, convert, quantize
 from lightning_esp.errors import QuantizationError
 from lightning_esp.espdl import read_espdl
-from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import Worker
+from lightning_esp.simulation import QuantizedStreaming
 
 BIAS_BITS = {
     ("esp32s3", "int8"): 20,

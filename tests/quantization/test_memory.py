@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_esp import Quantization, QuantizedModel, Streaming, calibrate, convert, quantize
+from lightning_esp.conversion.recording_checks import pad_recordings
 from lightning_esp.espdl import EspdlInterpreter, read_espdl
-from lightning_esp.integers import IntegerPipeline, integer_windows, interpret
 from lightning_esp.quantization import Worker
-from lightning_esp.streaming.recordings import pad_recordings
+from lightning_esp.simulation import IntegerPipeline, integer_windows, interpret
 from lightning_esp.verification.verify import prove_integers
 from tests.models.flat import FlatStream
 from tests.models.tutorial_tcn import shake

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from lightning_esp import Quantization, QuantizedModel, Streaming, calibrate, convert, quantize
 from lightning_esp.espdl import read_espdl
-from lightning_esp.integers import QuantizedStreaming
 from lightning_esp.quantization import Worker
+from lightning_esp.simulation import QuantizedStreaming
 from lightning_esp.verification.verify import prove_graph, prove_integers
 from tests.models.random_architectures import Function
 

@@ -13,9 +13,7 @@ import torch
 from torch import nn
 
 import lightning_esp as esp
-from lightning_esp.errors import LightningEspError
-from lightning_esp.espdl import EspdlInterpreter, read_espdl
-from lightning_esp.evaluation import (
+from lightning_esp.detection import (
     DetectorSettings,
     Keyword,
     compute_scores,
@@ -23,6 +21,8 @@ from lightning_esp.evaluation import (
     false_accepts_per_hour,
     resolve_settings,
 )
+from lightning_esp.errors import LightningEspError
+from lightning_esp.espdl import EspdlInterpreter, read_espdl
 from lightning_esp.frontend import FeatureConfig, LogMel, Mfcc, Spectrogram, hear, read_audio, restore_front_end
 from lightning_esp.quantization import Worker
 from tests.siege.small import make_net

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from lightning_esp import Bundle, read_bundle, simulate, verify_bundle
 from lightning_esp.bundle import read_both, write_bundle
+from lightning_esp.bundle.bundle import COMPONENT
 from lightning_esp.bundle.manifest import sha256
-from lightning_esp.bundle.model import COMPONENT
 from lightning_esp.bundle.signature import check_signature, sign_bundle
 from lightning_esp.errors import BundleError, LightningEspError
 from tests.bundle import handmade

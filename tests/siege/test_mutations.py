@@ -16,13 +16,13 @@ import soundfile
 import torch
 
 from lightning_esp import Bundle, simulate, verify_bundle
-from lightning_esp.audit.golden import unpack_golden
 from lightning_esp.bundle import read_both
 from lightning_esp.bundle.manifest import sha256
 from lightning_esp.cli import main
 from lightning_esp.errors import LightningEspError
 from lightning_esp.espdl import EspdlInterpreter, read_espdl
 from lightning_esp.frontend.files import read_audio
+from lightning_esp.inspection.golden import unpack_golden
 from tests.siege.mutations import mutate_bytes, mutate_json
 
 Check = Callable[[random.Random], object]

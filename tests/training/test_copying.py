@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from lightning_esp.streaming.wrappers import unwrap
+from lightning_esp.conversion.wrappers import unwrap
 from lightning_esp.training.copying import copy_module, copy_shallow, isolate_random
 
 

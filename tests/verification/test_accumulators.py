@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from lightning_esp import QuantizedModel, Streaming, calibrate, convert, quantize
 from lightning_esp.errors import ProofError
-from lightning_esp.integers import interpret
 from lightning_esp.quantization import Worker
+from lightning_esp.simulation import interpret
 from lightning_esp.verification.accumulators import accumulators, bound_layers
 from lightning_esp.verification.verify import prove_integers
 from tests.models.built import Built

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from lightning_esp import Quantization, QuantizedModel, Streaming, calibrate, convert, quantize
 from lightning_esp.errors import ProofError
 from lightning_esp.espdl import read_espdl
-from lightning_esp.integers import IntegerPipeline, integer_windows, interpret
 from lightning_esp.quantization import StageFile, TensorInfo, Worker
 from lightning_esp.quantization.executor import ExecutorStream
+from lightning_esp.simulation import IntegerPipeline, integer_windows, interpret
 from lightning_esp.verification.integers import integer_parity
 from lightning_esp.verification.verify import prove_float, prove_integers
 from tests.models.built import Built

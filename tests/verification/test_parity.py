@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_esp import Streaming, convert
+from lightning_esp.conversion import StreamingModel
 from lightning_esp.errors import DataError
-from lightning_esp.streaming import StreamingModel
 from lightning_esp.verification.integers import integer_parity
 from lightning_esp.verification.parity import LIMITS, comparable, float_parity
 from tests.models.contracts import CASES, Skip, Strided, Valid

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from lightning_esp import Deployment, verify_bundle, write_bundle
+from lightning_esp.conversion.recording_checks import pad_recordings
 from lightning_esp.espdl.arithmetic import ChipRules
-from lightning_esp.espdl.model import Array
-from lightning_esp.integers import integer_windows, interpret
+from lightning_esp.espdl.espdl_model import Array
 from lightning_esp.quantization import Worker
-from lightning_esp.streaming.recordings import pad_recordings
+from lightning_esp.simulation import integer_windows, interpret
 from lightning_esp.verification.recurrent import TIE_MARGIN, measure_tolerances
 from lightning_esp.verification.verify import prove_integers
 from tests.models.built import Built

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_esp import Quantization, Streaming, calibrate, convert, quantize, verify
+from lightning_esp.conversion.recording_checks import pad_recordings
 from lightning_esp.errors import ConfigurationError, ProofError
-from lightning_esp.integers import integer_windows, interpret
 from lightning_esp.quantization import Worker
-from lightning_esp.streaming.recordings import pad_recordings
+from lightning_esp.simulation import integer_windows, interpret
 from lightning_esp.verification import Proof
 from lightning_esp.verification.outliers import find_outliers, find_scarcity, unreached
 from lightning_esp.verification.signal import FLOORS, follow_float, run_offline

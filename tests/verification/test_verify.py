@@ -9,9 +9,9 @@ import torch
 
 from lightning_esp import Quantization, QuantizedModel, Streaming, calibrate, convert, quantize, verify
 from lightning_esp.errors import DataError, EspdlOperatorError
-from lightning_esp.integers import IntegerPipeline, integer_windows, interpret
 from lightning_esp.quantization import Worker
 from lightning_esp.quantization.executor import ExecutorStream
+from lightning_esp.simulation import IntegerPipeline, integer_windows, interpret
 from lightning_esp.verification import Golden
 from lightning_esp.verification.verify import GOLDEN_WINDOWS
 from tests.models.built import Built

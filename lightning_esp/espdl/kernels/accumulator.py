@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from lightning_esp.espdl.espdl_model import Array
 from lightning_esp.espdl.kernels.convolution import list_columns, list_products, unpack_second
 from lightning_esp.espdl.kernels.node import Node, same_rank
-from lightning_esp.espdl.model import Array
 
 # Products of a piece, and rows of the first one: where the largest sums come first, few pieces have to be followed.
 _PIECE, _FIRST = 4_000_000, 64

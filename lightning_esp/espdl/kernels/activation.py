@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lightning_esp.espdl.arithmetic import saturate
+from lightning_esp.espdl.espdl_model import Array
 from lightning_esp.espdl.kernels.node import (
     Kernel,
     KernelBuilder,
@@ -21,7 +22,6 @@ from lightning_esp.espdl.kernels.node import (
     require_same_exponent,
     tabulated,
 )
-from lightning_esp.espdl.model import Array
 
 _Function = Callable[[Array, Node], Array]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from lightning_esp.espdl.arithmetic import saturate
+from lightning_esp.espdl.espdl_model import Array
 from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, Values, same_rank
-from lightning_esp.espdl.model import Array
 
 
 def _require_integers(node: Node) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_esp.espdl.espdl_model import Array
 from lightning_esp.espdl.kernels.node import Node, positive_axis
-from lightning_esp.espdl.model import Array
 
 
 @dataclass(frozen=True)

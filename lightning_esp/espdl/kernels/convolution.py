@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from lightning_esp.espdl.arithmetic import saturate
+from lightning_esp.espdl.espdl_model import Array
 from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, Values, attribute_ints, same_rank
-from lightning_esp.espdl.model import Array
 from lightning_esp.espdl.weights import unpack_matrix
 
 _FLOAT32_EXACT, _FLOAT64_EXACT = 1 << 24, 1 << 53

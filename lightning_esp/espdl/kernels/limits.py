@@ -11,8 +11,8 @@ from itertools import groupby
 
 import numpy as np
 
+from lightning_esp.espdl.espdl_model import Tensor
 from lightning_esp.espdl.kernels.node import Node, attribute_ints
-from lightning_esp.espdl.model import Tensor
 
 Limit = Callable[[Node], str | None]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lightning_esp.espdl.espdl_model import Array
 from lightning_esp.espdl.kernels.node import (
     Kernel,
     KernelTable,
@@ -17,7 +18,6 @@ from lightning_esp.espdl.kernels.node import (
     positive_axis,
     require_same_exponent,
 )
-from lightning_esp.espdl.model import Array
 
 
 def build_concat(node: Node) -> Kernel:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_esp.errors import EspdlOperatorError
 from lightning_esp.espdl.arithmetic import ChipRules, power_of_two
-from lightning_esp.espdl.model import Array, EspdlModel, Operator, Tensor
+from lightning_esp.espdl.espdl_model import Array, EspdlModel, Operator, Tensor
 
 Values = Sequence[Array]
 """Input arrays of a kernel, each with a leading batch axis in front of the file's shape; parameters have batch 1."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from lightning_esp.espdl.espdl_model import Array
 from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, Values, attribute_ints
-from lightning_esp.espdl.model import Array
 
 
 def _read_pads(node: Node, kernel: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, int], ...]:

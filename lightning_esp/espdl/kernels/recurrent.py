@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_esp.espdl.arithmetic import power_of_two
+from lightning_esp.espdl.espdl_model import Array
 from lightning_esp.espdl.kernels.activation import sigmoid, tanh
 from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, Values
-from lightning_esp.espdl.model import Array
 
 _INT16 = np.dtype(np.int16)
 _ONE = np.float32(1)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from lightning_esp.espdl.arithmetic import saturate
+from lightning_esp.espdl.espdl_model import Array
 from lightning_esp.espdl.kernels.activation import exp
 from lightning_esp.espdl.kernels.limits import reduced_axes
 from lightning_esp.espdl.kernels.node import Kernel, KernelTable, Node, Values, positive_axis
-from lightning_esp.espdl.model import Array
 
 _NEWTON_TOLERANCE = np.float32(0.00001)
 

@@ -8,7 +8,7 @@ from enum import Enum
 from math import prod
 
 from lightning_esp.errors import EspdlFormatError
-from lightning_esp.espdl.model import EspdlModel
+from lightning_esp.espdl.espdl_model import EspdlModel
 
 
 class Placing(Enum):

@@ -1,4 +1,4 @@
-// Runs the table of detector cases named on the command line (tests/evaluation/detector_cases.txt says its format) and
+// Runs the table of detector cases named on the command line (tests/detection/detector_cases.txt says its format) and
 // prints how many events it held.
 #include <algorithm>
 #include <cstdio>

@@ -37,7 +37,7 @@ struct Event {
 // Turns the outputs of one frame into scores, in place.
 void compute_scores(std::span<float> values, Activation activation);
 
-// Scores per frame become events, exactly as `lightning_esp.evaluation.detector` does it on the host.
+// Scores per frame become events, exactly as `lightning_esp.detection.detector` does it on the host.
 //
 // A class fires when the mean of its scores over the last `average` frames (zeros before the start) has reached its
 // threshold for `minimum` frames in a row; of several the one with the highest mean, of equal ones the first. Then

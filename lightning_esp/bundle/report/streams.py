@@ -1,0 +1,127 @@
+"""What the networks heard in validation streams: a table and two pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_esp.bundle.report.curves import draw_det, draw_stretch
+from lightning_esp.bundle.report.markup import Markup, figure, join, number, table, tag
+
+NAMES = {"float_offline": "float, offline", "float_streamed": "float, streamed", "integer": "integers"}
+
+MINUS = "\u2212"
+
+
+def render_listening(listening: Mapping[str, Any] | None) -> Markup:
+    """Return the section about `listening` of a target in `report.json`; nothing where it has none."""
+    if not listening:
+        return Markup("")
+    networks = {name: listening["networks"][name] for name in NAMES if name in listening["networks"]}
+    parts: list[object] = [tag("h3", "What it hears"), tag("p", _introduce(listening)), _rates(networks, listening)]
+    if listening["accuracy"]:
+        parts.append(_accuracy(listening["accuracy"]))
+    curves = {NAMES[name]: found["det"] for name, found in networks.items() if found["det"]}
+    if curves:
+        chosen = {NAMES[n]: (f["false_accepts"]["per_hour"], f["false_rejects"]) for n, f in networks.items()}
+        parts.append(figure(draw_det(curves, chosen), _tell_curve(networks)))
+    parts.append(figure(draw_stretch(listening["excerpt"], listening["labels"]), _tell_stretch(listening)))
+    return join(parts)
+
+
+def list_tiles(listening: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    """Return name, figure and note of what the verdict tells of it."""
+    if not listening:
+        return []
+    networks = listening["networks"]
+    found, floating = networks["integer"], networks["float_offline"]
+    accepts = found["false_accepts"]
+    hours = f"{accepts['count']} in {number(accepts['hours'], 3)} h, 95 % bound {number(accepts['bound'], 3)}"
+    tiles = [("false accepts per hour", number(accepts["per_hour"], 3), hours)]
+    if found["false_rejects"] is not None:
+        share = f"{100 * found['false_rejects']:.1f} %"
+        tiles.append(
+            ("keywords missed", share, f"of {found['keywords']}; float {100 * floating['false_rejects']:.1f} %")
+        )
+    return tiles
+
+
+def _introduce(listening: Mapping[str, Any]) -> str:
+    found, detector = listening["networks"]["integer"], listening["detector"]
+    hours, count, period = found["false_accepts"]["hours"], listening["streams"], listening["frame_period"]
+    again = listening["repeated"]
+    repeated = f" {100 * again:.0f} % of their speech repeats." if again else ""
+    frames = [f"mean of {detector['average']} frames ({detector['average'] * period * 1000:g} ms)"]
+    frames.append(f"{detector['minimum']} in a row over the threshold")
+    frames.append(f"{detector['refractory']} at rest after an event ({detector['refractory'] * period * 1000:g} ms)")
+    late = listening["stream_delay"]
+    delay = f" On the chip a frame's scores come up to {late * 1000:g} ms after it." if late else ""
+    return (
+        f"The same {count} validation stream{'s' if count != 1 else ''}, {number(hours, 3)} hours with {found['keywords']} "
+        f"keywords, through all networks and one detector: {', '.join(frames)}.{repeated}{delay}"
+    )
+
+
+def _rates(networks: Mapping[str, Any], listening: Mapping[str, Any]) -> Markup:
+    rows = []
+    for name, found in networks.items():
+        accepts, latency = found["false_accepts"], found["latency"]
+        missed = "–" if found["false_rejects"] is None else f"{found['missed']} ({100 * found['false_rejects']:.1f} %)"
+        rows.append(
+            [
+                tag("span", NAMES[name], class_="whole"),
+                f"{number(accepts['per_hour'], 3)} ({accepts['count']})",
+                number(accepts["bound"], 3),
+                missed,
+                "–" if found["false_rejects"] is None else str(found["confused"]),
+                f"{_milliseconds(latency['median'])} / {_milliseconds(latency['p95'])} ms" if latency else "–",
+                number(found["det_area"], 3),
+                "–" if found["recall"] is None else f"{100 * found['recall']:.1f} %",
+            ]
+        )
+    rate = number(listening["max_false_accepts_per_hour"])
+    header = [
+        "network",
+        "false accepts per hour",
+        "95 % bound",
+        "missed",
+        "taken for another",
+        "latency, 50\u00a0/\u00a095\u00a0%",
+        "DET area",
+    ]
+    caption = "A false accept answers no keyword at all. Latency counts from the end of a word to its event. DET area: mean share of misses up to 10 false accepts per hour."
+    if listening["chosen"]:
+        caption += " Thresholds were chosen with the integers on these streams, so these figures flatter them; the curves do not."
+    return table(caption, [*header, f"found at {rate} per hour"], rows, (1, 2, 3, 4, 5, 6, 7))
+
+
+def _accuracy(accuracy: Mapping[str, Any]) -> Markup:
+    rows = [
+        [NAMES[name], f"{100 * found['carried']:.1f} %", f"{100 * found['reset']:.1f} %"]
+        for name, found in accuracy.items()
+    ]
+    words = next(iter(accuracy.values()))["words"]
+    caption = f"Accuracy on {words} words of the streams, each decided by the mean of its last 250 ms"
+    return table(caption, ["network", "state carried over from before", "state reset before each word"], rows, (1, 2))
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}".replace("-", MINUS)
+
+
+def _tell_curve(networks: Mapping[str, Any]) -> str:
+    hours = networks["integer"]["false_accepts"]["hours"]
+    return (
+        "Detection error trade-off, all classes at one threshold that goes from 0.01 to 0.99; rings: the detector of the "
+        f"bundle, with a threshold for each class. One false accept in {number(hours, 3)} hours is "
+        f"{number(1 / hours, 3)} per hour, so left of that the curve knows nothing."
+    )
+
+
+def _tell_stretch(listening: Mapping[str, Any]) -> str:
+    stretch = listening["excerpt"]
+    return (
+        f"Stream {stretch['stream'] + 1} from {stretch['start']:.0f} s on: scores as the detector compares them with its "
+        "thresholds (dashed). Grey area: float; line: integers; shaded: the word is said. Triangles: events, open in float "
+        "and filled in integers."
+    )

@@ -1,0 +1,371 @@
+"""What a model hears in validation streams: float offline, float streamed and integers, and thresholds chosen for them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_esp.config import Deployment, Detector, Streaming
+from lightning_esp.conversion import (
+    Recording,
+    StreamingModel,
+    Values,
+    as_tuple,
+    check_recordings,
+    convert,
+    count_frames,
+)
+from lightning_esp.detection.accuracy import decide
+from lightning_esp.detection.detector import NEVER, DetectorSettings, plan_detector, resolve_settings
+from lightning_esp.detection.stream_figures import excerpt, judge
+from lightning_esp.detection.streams import Stream
+from lightning_esp.detection.thresholds import Choice, choose_thresholds
+from lightning_esp.detection.validation_streams import Item, read_item
+from lightning_esp.errors import ConfigurationError, DataError, LightningEspError
+from lightning_esp.frontend import FrontEnd, Normalize, as_on_chip, hear
+
+Progress = Callable[[str, int, int], None]
+
+# Windows of about so many frames make a float stream of hours fast; its figures are the same.
+LONG_WINDOW = 512
+_SAME = 1e-4
+
+
+# A word is decided by the mean of its last outputs; of so many words at most.
+DECISION_SECONDS, MOST_WORDS = 0.25, 64
+
+
+@dataclass(frozen=True)
+class Word:
+    """A keyword in input frames.
+
+    Args:
+        stream: which recording.
+        start: its first frame.
+        end: one behind its last.
+        label: index of its class.
+    """
+
+    stream: int
+    start: int
+    end: int
+    label: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of validation streams.
+
+    Args:
+        deployment: with the thresholds that were chosen.
+        report: figures for `report.json`.
+        notes: facts worth reading.
+    """
+
+    deployment: Deployment
+    report: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def check_detector(deployment: Deployment, has_streams: bool) -> None:
+    """Check that thresholds can be chosen, where they are to be chosen.
+
+    Raises:
+        ConfigurationError: there are no streams to choose them on.
+    """
+    if deployment.detector is not None and deployment.detector.threshold == "auto" and not has_streams:
+        raise ConfigurationError(
+            "Detector(threshold='auto') chooses thresholds on validation streams, and there are none: give the datamodule "
+            "or the LightningModule a validation_streams() (see lightning_esp.detection.ValidationStreams), or call "
+            "export(streams=...), or set thresholds by hand."
+        )
+
+
+class Listener:
+    """Runs the networks of an export over the same validation streams.
+
+    What the float networks make of them is computed once, for all targets.
+
+    Args:
+        module: the float module.
+        model: its streaming form.
+        streams: what `validation_streams()` returns.
+        deployment: with detector and labels.
+        front_end: makes features of waveforms or raw readings; None where streams hold what the module takes.
+        streaming: the options that `model` was converted with.
+
+    Raises:
+        ConfigurationError: there is no period of frames, or there are no labels.
+        DataError: there are no streams, or one does not fit the model.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        model: StreamingModel,
+        streams: Iterable[Item],
+        deployment: Deployment,
+        *,
+        front_end: FrontEnd | Normalize | None = None,
+        streaming: Streaming | None = None,
+    ) -> None:
+        self._model = model
+        self._labels, self._period = _check(model, deployment)
+        self._front_end = None if front_end is None else copy.deepcopy(front_end).float().cpu()
+        self._samples: list[Tensor] = []
+        self._values, self._keywords, self._repeated = self._read(streams)
+        self._words = self._find_words()
+        long = lengthen(module, model, streaming or Streaming(), self._values[0])
+        networks: dict[str, Callable[..., Any]] = {
+            "float_offline": module,
+            "float_streamed": lambda **values: long.run(values),
+        }
+        self._outputs = {name: [self._run(each, values) for values in self._values] for name, each in networks.items()}
+        self._accuracy = {
+            name: self._decide(each, self._outputs[name], self._values) for name, each in networks.items()
+        }
+
+    def judge(self, stream: nn.Module, deployment: Deployment, notify: Progress, target: str | None = None) -> Judged:
+        """Run the integer stream of one target, and choose thresholds with it where they are not chosen yet.
+
+        Args:
+            stream: takes what the module takes, with a batch dimension, and returns its output.
+            deployment: as given, or with the thresholds that the target before this one led to.
+            notify: called with `"listen"`, the recordings done and the recordings in all.
+            target: the chip, whose front end the stream hears; None: that of the float networks.
+        """
+        integer, heard = [], self._hear_as(target)
+        for index, values in enumerate(heard):
+            notify("listen", index, len(heard))
+            integer.append(self._run(stream, values))
+        notify("listen", len(heard), len(heard))
+        outputs = {**self._outputs, "integer": integer}
+        accuracy = {**self._accuracy, "integer": self._decide(stream, integer, heard)}
+        detector, choice = deployment.detector, None
+        assert detector is not None
+        if detector.threshold == "auto":
+            choice = self._choose(integer, detector)
+            settings = choice.settings
+            deployment = replace(deployment, detector=_set(detector, settings, self._labels))
+        else:
+            settings = resolve_settings(detector, self._labels, len(integer[0]))
+        found = {"accuracy": accuracy if self._words else None, "chosen": choice is not None}
+        report = {**self._report(outputs, settings, deployment), **found}
+        return Judged(deployment, report, self._notes(choice, deployment))
+
+    def _find_words(self) -> list[Word]:
+        """Some keywords, evenly spread, that are long enough to be decided."""
+        period = self._model.spec.frame_period
+        assert period is not None
+        words = []
+        for stream, (values, keywords) in enumerate(zip(self._values, self._keywords, strict=True)):
+            seconds = count_frames(self._model.spec, values) * period
+            for k in keywords:
+                # In a dry run most lie behind the end.
+                if k.label in self._labels and min(k.end, seconds) - k.start >= DECISION_SECONDS:
+                    word = round(k.start / period), round(min(k.end, seconds) / period), self._labels.index(k.label)
+                    words.append(Word(stream, *word))
+        return words[:: -(-len(words) // MOST_WORDS)] if words else []
+
+    def _hear_as(self, target: str | None) -> list[Values]:
+        """What a chip makes of the streams; what the float networks see where it computes features in float32, too."""
+        ear = None if target is None or self._front_end is None else as_on_chip(self._front_end, target)
+        if ear is None or ear is self._front_end:
+            return self._values
+        features = [each.features for each in hear(ear, self._samples)]
+        return [values for values, _ in check_recordings(self._model.spec, features)]
+
+    def _decide(
+        self, network: Callable[..., Any], outputs: Sequence[Tensor], heard: Sequence[Values]
+    ) -> dict[str, Any]:
+        """Share of words whose class scores highest at their end, with the state of the stream and with a fresh one."""
+        frames, stride = max(1, round(DECISION_SECONDS / self._period)), self._model.spec.stride
+        carried, reset = 0, 0
+        for word in self._words:
+            so_far = outputs[word.stream][:, : max(frames, word.end // stride)]
+            values = cut_frames(self._model, heard[word.stream], word.start, word.end)
+            alone = self._run(network, values)
+            carried += decide(so_far, frames) == word.label
+            reset += decide(alone, min(frames, alone.shape[1])) == word.label
+        count = max(1, len(self._words))
+        return {"carried": round(carried / count, 6), "reset": round(reset / count, 6), "words": len(self._words)}
+
+    def _choose(self, outputs: Sequence[Tensor], detector: Detector) -> Choice:
+        planned = resolve_settings(plan_detector(detector, self._period), self._labels, len(outputs[0]))
+        recordings = list(zip(outputs, self._keywords, strict=True))
+        rate = detector.max_false_accepts_per_hour
+        return choose_thresholds(lambda output: output, recordings, planned, self._labels, self._period, rate)
+
+    def _report(
+        self, outputs: dict[str, list[Tensor]], settings: DetectorSettings, deployment: Deployment
+    ) -> dict[str, Any]:
+        assert deployment.detector is not None
+        rate, expected = deployment.detector.max_false_accepts_per_hour, self._expected(settings)
+        shown = {name: outputs[name] for name in ("float_streamed", "integer")}
+        spec = self._model.spec
+        assert spec.frame_period is not None
+        late = spec.window - spec.stride + len(spec.stages) - 1 + spec.delay * spec.stride
+        return {
+            "networks": {
+                name: judge(found, self._keywords, settings, self._labels, self._period, rate, expected)
+                for name, found in outputs.items()
+            },
+            "detector": {**asdict(settings), "thresholds": [None if t == NEVER else t for t in settings.thresholds]},
+            "labels": list(self._labels),
+            "max_false_accepts_per_hour": rate,
+            "streams": len(self._values),
+            "repeated": self._repeated,
+            "frame_period": self._period,
+            "stream_delay": round(late * spec.frame_period, 6),
+            "excerpt": excerpt(shown, self._keywords, settings, self._labels, self._period),
+        }
+
+    def _expected(self, settings: DetectorSettings) -> set[str]:
+        """Labels to be found: also those that no threshold keeps quiet enough, whose keywords are all missed."""
+        pairs = zip(self._labels, settings.thresholds, strict=True)
+        return {label for label, threshold in pairs if threshold != NEVER or not label.startswith("_")}
+
+    def _notes(self, choice: Choice | None, deployment: Deployment) -> tuple[str, ...]:
+        if choice is None:
+            return ()
+        assert deployment.detector is not None
+        rate = deployment.detector.max_false_accepts_per_hour
+        notes = [f"Thresholds were chosen on the validation streams: false accepts {choice.false_accepts}."]
+        silent = sorted(
+            label
+            for label, threshold in zip(self._labels, choice.settings.thresholds, strict=True)
+            if threshold == NEVER and not label.startswith("_")
+        )
+        if silent:
+            notes.append(
+                f"No threshold keeps {', '.join(silent)} below {rate:g} false accepts per hour on the validation streams, so "
+                "they never fire: train longer or with more speech and noise that is no keyword, or allow more, "
+                "Detector(max_false_accepts_per_hour=...)."
+            )
+        return tuple(notes)
+
+    def _read(self, streams: Iterable[Item]) -> tuple[list[Values], list[tuple[Any, ...]], float | None]:
+        values, keywords, repeated = list[Values](), list[tuple[Any, ...]](), list[float]()
+        for index, item in enumerate(streams):
+            recording, spoken = read_item(item, index)
+            values.append(self._prepare(recording, index))
+            keywords.append(spoken)
+            repeated += [item.repeated] if isinstance(item, Stream) else []
+        if not values:
+            raise DataError("validation_streams() gave no recording; return at least one of the validation split.")
+        return values, keywords, round(sum(repeated) / len(repeated), 4) if repeated else None
+
+    def _prepare(self, recording: Recording, index: int) -> Values:
+        if self._front_end is not None:
+            if not isinstance(recording, Tensor):
+                raise DataError(
+                    f"item {index} of validation_streams() must be a waveform [samples], since the model listens, or a tensor of "
+                    "readings, where it takes raw ones."
+                )
+            (heard,) = hear(self._front_end, [recording])
+            self._samples.append(heard.samples)
+            recording = heard.features
+        plain = recording.float() if isinstance(recording, Tensor) else {n: v.float() for n, v in recording.items()}
+        try:
+            ((values, _),) = check_recordings(self._model.spec, [plain])
+        except DataError as error:
+            raise DataError(
+                f"item {index} of validation_streams() does not fit the module, which "
+                f"{'sees features of a front end' if self._front_end else 'is exported without a front end'}. {error}"
+            ) from None
+        return values
+
+    @torch.no_grad()
+    def _run(self, network: Callable[..., Any], values: Values) -> Tensor:
+        """Outputs `[classes, frames]` of one recording."""
+        port = self._model.spec.outputs[0]
+        assert port.time_axis is not None
+        first = as_tuple(network(**values))[0].movedim(port.time_axis, -1)[0]
+        return first.reshape(-1, first.shape[-1])
+
+
+def make_listener(
+    module: nn.Module,
+    model: StreamingModel,
+    streams: Iterable[Item],
+    deployment: Deployment,
+    front_end: FrontEnd | Normalize | None,
+    streaming: Streaming | None,
+) -> Listener | None:
+    """Return a `Listener`; None where there is no detector to judge by."""
+    if deployment.detector is None:
+        return None
+    return Listener(module, model, streams, deployment, front_end=front_end, streaming=streaming)
+
+
+def lengthen(module: nn.Module, model: StreamingModel, streaming: Streaming, values: Values) -> StreamingModel:
+    """Return the same streaming form with a longer window, if it is the same on a piece of a recording; else the model.
+
+    Args:
+        module: the float module.
+        model: its streaming form.
+        streaming: the options that it was converted with.
+        values: a recording with its batch dimension.
+    """
+    if model.spec.clip is not None:
+        # Its window is the hop from one decision to the next.
+        return model
+    window = model.window * max(1, LONG_WINDOW // model.window)
+    stages = streaming.stages if isinstance(streaming.stages, list | tuple) else None
+    piece = cut_frames(model, values, 0, window + model.window)
+    try:
+        long = convert(module, piece, replace(streaming, window=window, latency=None, stages=stages))
+        with torch.no_grad():
+            pairs = zip(as_tuple(model.run(piece)), as_tuple(long.run(piece)), strict=True)
+            same = all(float((a - b).abs().max()) <= _SAME * max(1.0, float(a.abs().max())) for a, b in pairs)
+    except (LightningEspError, RuntimeError):
+        # A hand-written streaming form may know one window only.
+        return model
+    return long if same else model
+
+
+def cut_frames(model: StreamingModel, values: Values, start: int, end: int) -> Values:
+    """Cut frames out of a recording; inputs that are held for all of it stay as they are.
+
+    Args:
+        model: for the axes of time.
+        values: a recording with its batch dimension.
+        start: first input frame.
+        end: one behind the last; cut where the recording ends.
+    """
+    axes = {port.name: port.time_axis for port in model.spec.inputs}
+    return {
+        name: value if (axis := axes[name]) is None else value.narrow(axis, start, min(end, value.shape[axis]) - start)
+        for name, value in values.items()
+    }
+
+
+def _set(detector: Detector, settings: DetectorSettings, labels: Sequence[str]) -> Detector:
+    thresholds = dict(zip(labels, settings.thresholds, strict=True))
+    return replace(
+        detector,
+        threshold=thresholds,
+        average=settings.average,
+        minimum=settings.minimum,
+        refractory=settings.refractory,
+    )
+
+
+def _check(model: StreamingModel, deployment: Deployment) -> tuple[tuple[str, ...], float]:
+    spec = model.spec
+    if spec.frame_period is None:
+        raise ConfigurationError(
+            "validation_streams() has keywords at seconds, and the seconds of a frame are not known: give "
+            "Streaming(frame_period=...), or the datamodule or the front end a frame_period."
+        )
+    if not deployment.labels:
+        raise ConfigurationError(
+            "validation_streams() has keywords by label, and the labels of the outputs are not known: give "
+            "Deployment(labels=...), or the datamodule a list `labels`."
+        )
+    return tuple(deployment.labels), spec.frame_period * spec.stride

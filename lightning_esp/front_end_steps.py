@@ -1,0 +1,228 @@
+"""What stands before a network: a front end, recordings as each chip makes features of them, and what is proved of that."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+from torch import Tensor, nn
+
+from lightning_esp.config import Deployment, choose_arithmetic
+from lightning_esp.conversion import Recording, Recordings, StreamSpec, argument_names, call
+from lightning_esp.cost import FrontEndLoad
+from lightning_esp.errors import ConfigurationError, ConversionError, DataError
+from lightning_esp.frontend import (
+    DIFFERENCE_LIMITS,
+    FrontEnd,
+    Heard,
+    Listening,
+    Normalize,
+    as_on_chip,
+    compare_with_float,
+    find_constants,
+    find_inside,
+    hear,
+    split_front_end,
+)
+from lightning_esp.quantization import QuantizedModel
+from lightning_esp.verification import (
+    MAX_RECORDINGS,
+    Array,
+    Golden,
+    GoldenAudio,
+    Proof,
+    TaskResult,
+    Verification,
+    gives_integers,
+    hears_alike,
+    keeps_up,
+    require,
+    to_frames,
+)
+
+_log = logging.getLogger(__name__)
+
+# What golden samples and features may take of the flash, and golden readings.
+AUDIO_BYTES = 400_000
+
+Evaluate = Callable[[nn.Module], TaskResult]
+AnyFrontEnd = FrontEnd | Normalize
+
+
+def take_front_end(module: nn.Module, recordings: Recordings) -> AnyFrontEnd | None:
+    """Take the front end out of a module that starts with one; None where it does not.
+
+    A `Normalize` that is not the first that readings meet stays where it is, and is computed in integers as the rest.
+    """
+    path = find_inside(module)
+    if path is None:
+        _suggest(module, recordings[0])
+        return None
+    if not isinstance(module.get_submodule(path), Normalize):
+        return split_front_end(module, path, [_tensor_of(recording) for recording in recordings])
+    try:
+        return split_front_end(module, path, [_tensor_of(recording) for recording in recordings])
+    except (ConversionError, DataError) as error:
+        _log.warning(
+            "lightning_esp: Normalize %r stays inside the network, where integers compute it, and the firmware takes what the "
+            "network takes. %s",
+            path,
+            error,
+        )
+        return None
+
+
+def _suggest(module: nn.Module, recording: Recording) -> None:
+    """Log the `Normalize` that would take the place of plain arithmetic at the front of a network."""
+    names = argument_names(module)
+    if not isinstance(recording, Tensor) or not recording.is_floating_point() or not names:
+        return
+    found = find_constants(lambda batch: call(module, {names[0]: batch}), recording.detach().float().cpu())
+    if found is not None:
+        _log.warning(
+            "lightning_esp: %s begins with (x - mean) / scale of %d channels, which integers compute with one exponent for all of "
+            "them, and may fail to. In its place lightning_esp.frontend.%r lets the firmware take raw readings and normalise them in "
+            "float32.",
+            type(module).__name__,
+            found.channels,
+            found,
+        )
+
+
+def listen(
+    front_end: AnyFrontEnd | None, recordings: Recordings, deployment: Deployment, targets: Sequence[str]
+) -> tuple[dict[str, list[Heard]], Deployment]:
+    """Compute the features of recordings as each of the chips does, and add the front end, if any, to the deployment."""
+    if front_end is None:
+        return {}, deployment
+    front_end = copy.deepcopy(front_end).float().cpu()
+    given = [_tensor_of(recording) for recording in recordings]
+    ears = {chip: as_on_chip(front_end, chip) for chip in targets}
+    found = {type(ear): hear(ear, given) for ear in ears.values()}
+    heard = {chip: found[type(ear)] for chip, ear in ears.items()}
+    return heard, replace(deployment, frontend=front_end.describe())
+
+
+def check_frames(front_end: AnyFrontEnd | None, spec: StreamSpec) -> None:
+    """Check that a frame of the network is one reading of each channel.
+
+    Raises:
+        ConfigurationError: it holds more, or channels lie on the axis of time.
+    """
+    if not isinstance(front_end, Normalize):
+        return
+    port = spec.inputs[0]
+    axis = front_end.channel_axis % len(port.shape)
+    values = int(np.prod([size for place, size in enumerate(port.shape) if place != port.time_axis]))
+    if axis == port.time_axis:
+        raise ConfigurationError(
+            f"Normalize(channel_axis={front_end.channel_axis}) is the axis of time of the network's input {port.name!r}; give the "
+            "axis of its channels, or Streaming(time_axis=...)."
+        )
+    if values != front_end.channels:
+        raise ConfigurationError(
+            f"Normalize has {front_end.channels} channels, and a frame of the network's input {port.name!r} holds {values} values "
+            f"(shape {list(port.shape)}, time on axis {port.time_axis}); give one mean and scale for each value of a frame."
+        )
+
+
+def behind(front_end: AnyFrontEnd, evaluate: Evaluate) -> Evaluate:
+    """Let the user's metrics give samples to an integer stream, as to the network that held the front end."""
+
+    def heard(stream: nn.Module) -> TaskResult:
+        quantized: QuantizedModel = stream.quantized  # type: ignore[assignment]
+        return evaluate(Listening(as_on_chip(front_end, quantized.target), stream))
+
+    return heard
+
+
+def features_on(heard: Mapping[str, Sequence[Heard]], chip: str) -> list[Recording]:
+    """Return what the network sees on one chip; nothing where there is no front end."""
+    return [each.features for each in heard.get(chip, ())]
+
+
+def add_front_end(
+    verification: Verification, quantized: QuantizedModel, heard: Sequence[Heard], front_end: AnyFrontEnd | None
+) -> Verification:
+    """Add golden recordings as they are before the front end, and what is proved of it; nothing without one.
+
+    Raises:
+        ProofError: raw readings do not give the network's integers.
+    """
+    if isinstance(front_end, Normalize):
+        return _add_readings(verification, quantized, heard, front_end)
+    if front_end is None or quantized.estimate is None:
+        return verification
+    config, chip = front_end.config, quantized.target
+    arithmetic = choose_arithmetic(asdict(config), chip)
+    load = FrontEndLoad(config.fft_size, front_end.logarithms, arithmetic)
+    proofs = [keeps_up(quantized.estimate, quantized.spec.window, config.frame_period * 1e6, load)]
+    if arithmetic == "fixed_point":
+        differences = compare_with_float(front_end, [each.samples for each in heard])
+        proofs.append(hears_alike(differences, DIFFERENCE_LIMITS[front_end.kind]))
+    return _add(verification, replace(verification.golden, audio=_golden_audio(verification.golden, heard)), proofs)
+
+
+def _add(verification: Verification, golden: Golden, proofs: Sequence[Proof]) -> Verification:
+    notes = [f"{proof.name}: {proof.doubt}" for proof in proofs if proof.doubt]
+    return replace(
+        verification,
+        golden=golden,
+        proofs=(*verification.proofs, *proofs),
+        notes=(*verification.notes, *notes),
+    )
+
+
+def _golden_audio(golden: Golden, heard: Sequence[Heard]) -> tuple[GoldenAudio, ...]:
+    """Samples and features of the first golden recordings, whole recordings up to `AUDIO_BYTES`."""
+    audio: list[GoldenAudio] = []
+    size = 0
+    for each in heard[: len(golden.resets)]:
+        size += each.samples.nbytes + each.features.nbytes
+        if audio and size > AUDIO_BYTES:
+            break
+        audio.append(GoldenAudio(each.samples.numpy(), each.features.T.numpy()))
+    return tuple(audio)
+
+
+def _add_readings(
+    verification: Verification, quantized: QuantizedModel, heard: Sequence[Heard], front_end: Normalize
+) -> Verification:
+    front_end = copy.deepcopy(front_end).float().cpu()
+    golden, name = verification.golden, quantized.spec.inputs[0].name
+    readings = _golden_readings(quantized, golden, heard, front_end)
+    tensor = next(each for stage in quantized.stages for each in stage.inputs if each.name == name)
+    moments = front_end.mean.tolist(), front_end.factor.tolist()
+    proof = gives_integers(readings, moments, tensor, golden.inputs[name], quantized.target)
+    return _add(verification, replace(golden, readings=readings), require([proof]))
+
+
+def _golden_readings(quantized: QuantizedModel, golden: Golden, heard: Sequence[Heard], front_end: Normalize) -> Array:
+    """Readings of the first golden windows, `[windows, frames, channels]`, as many as `AUDIO_BYTES` hold.
+
+    Behind the end of a recording stand the means, of which zeros come, as the firmware writes them there.
+    """
+    port, window = quantized.spec.inputs[0], quantized.spec.window
+    assert port.time_axis is not None
+    mean = front_end.mean.numpy()
+    most = max(1, AUDIO_BYTES // (window * mean.nbytes))
+    found: list[Array] = []
+    used = heard[:MAX_RECORDINGS]
+    ends = (*golden.resets[1:], golden.windows)
+    for index, (start, end) in enumerate(zip(golden.resets, ends, strict=True)):
+        if start >= most:
+            break
+        frames = to_frames(used[index % len(used)].samples.numpy(), port.time_axis - 1)
+        whole = np.tile(mean, ((end - start) * window, 1))
+        whole[: len(frames)] = frames[: len(whole)]
+        found.append(whole.reshape(end - start, window, -1))
+    return np.concatenate(found)[:most]
+
+
+def _tensor_of(recording: Recording) -> Tensor:
+    if isinstance(recording, Tensor):
+        return recording
+    raise DataError("a front end takes recordings of samples or readings, one tensor each, not a mapping of inputs.")

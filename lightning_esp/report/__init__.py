@@ -1,5 +1,0 @@
-"""The page that decides: one HTML file made of a manifest and its report."""
-
-from lightning_esp.report.page import render_report
-
-__all__ = ["render_report"]
