@@ -294,7 +294,7 @@ class Detector:
     Args:
         threshold: for every class, or for each by its label; a class without one, or with an infinite one, never fires.
             Labels that start with an underscore (`_silence_`, `_unknown_`) fire only if they have a threshold of their
-            own. `"auto"`: chosen for each class with the integer stream on the run's `validation_streams()`.
+            own. `"auto"`: chosen for each class and chip with its integer stream on the run's `validation_streams()`.
         average: output frames of the moving average; frames before the start of a recording count as 0. None: 0.3
             seconds where thresholds are chosen, else 1 frame.
         minimum: output frames in a row over the threshold. None: 0.05 seconds where thresholds are chosen, else 1 frame.

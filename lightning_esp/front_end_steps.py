@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from torch import Tensor, nn
 
 from lightning_esp.config import Deployment, choose_arithmetic
-from lightning_esp.conversion import Recording, Recordings, StreamSpec, argument_names, call
+from lightning_esp.conversion import Recording, Recordings, StreamSpec, argument_names, call, check_takes_floats
 from lightning_esp.cost import FrontEndLoad
 from lightning_esp.errors import ConfigurationError, ConversionError, DataError
 from lightning_esp.frontend import (
@@ -35,7 +35,6 @@ from lightning_esp.verification import (
     GoldenAudio,
     Proof,
     TaskResult,
-    Verification,
     gives_integers,
     hears_alike,
     keeps_up,
@@ -50,6 +49,24 @@ AUDIO_BYTES = 400_000
 
 Evaluate = Callable[[nn.Module], TaskResult]
 AnyFrontEnd = FrontEnd | Normalize
+
+
+@dataclass(frozen=True)
+class FrontEndProofs:
+    """What is proved of a front end on one chip.
+
+    Args:
+        golden: golden windows, with the recordings as they are before the front end.
+        proofs: each passed.
+    """
+
+    golden: Golden
+    proofs: tuple[Proof, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Their doubts."""
+        return tuple(f"{proof.name}: {proof.doubt}" for proof in self.proofs if proof.doubt)
 
 
 def take_front_end(module: nn.Module, recordings: Recordings) -> AnyFrontEnd | None:
@@ -106,6 +123,34 @@ def listen(
     return heard, replace(deployment, frontend=front_end.describe())
 
 
+def see(
+    module: nn.Module, recordings: Recordings, heard: Mapping[str, Sequence[Heard]], targets: Sequence[str]
+) -> dict[str, list[Recording]]:
+    """Return what the network sees on each chip; chips that see the same share one list.
+
+    Args:
+        module: the network.
+        recordings: what it sees where there is no front end.
+        heard: recordings as the front end of each chip hears them; empty where there is none.
+        targets: the chips.
+    """
+    if not heard:
+        return dict.fromkeys(targets, as_plain(module, recordings))
+    kinds = {id(each): each for each in heard.values()}
+    features = {kind: as_plain(module, [one.features for one in each]) for kind, each in kinds.items()}
+    return {chip: features[id(heard[chip])] for chip in targets}
+
+
+def as_plain(module: nn.Module, recordings: Recordings) -> list[Recording]:
+    """Return recordings in float32 on the CPU, whatever training computed them in.
+
+    Raises:
+        ConversionError: the module takes no such recordings.
+    """
+    check_takes_floats(module, recordings[0])
+    return [_plain(recording) for recording in recordings]
+
+
 def check_frames(front_end: AnyFrontEnd | None, spec: StreamSpec) -> None:
     """Check that a frame of the network is one reading of each channel.
 
@@ -139,23 +184,18 @@ def behind(front_end: AnyFrontEnd, evaluate: Evaluate) -> Evaluate:
     return heard
 
 
-def features_on(heard: Mapping[str, Sequence[Heard]], chip: str) -> list[Recording]:
-    """Return what the network sees on one chip; nothing where there is no front end."""
-    return [each.features for each in heard.get(chip, ())]
-
-
-def add_front_end(
-    verification: Verification, quantized: QuantizedModel, heard: Sequence[Heard], front_end: AnyFrontEnd | None
-) -> Verification:
-    """Add golden recordings as they are before the front end, and what is proved of it; nothing without one.
+def prove_front_end(
+    golden: Golden, quantized: QuantizedModel, heard: Sequence[Heard], front_end: AnyFrontEnd | None
+) -> FrontEndProofs:
+    """Prove what is told of a front end, and add the recordings before it to the golden windows; nothing without one.
 
     Raises:
         ProofError: raw readings do not give the network's integers.
     """
     if isinstance(front_end, Normalize):
-        return _add_readings(verification, quantized, heard, front_end)
+        return _prove_readings(golden, quantized, heard, front_end)
     if front_end is None or quantized.estimate is None:
-        return verification
+        return FrontEndProofs(golden)
     config, chip = front_end.config, quantized.target
     arithmetic = choose_arithmetic(asdict(config), chip)
     load = FrontEndLoad(config.fft_size, front_end.logarithms, arithmetic)
@@ -163,17 +203,7 @@ def add_front_end(
     if arithmetic == "fixed_point":
         differences = compare_with_float(front_end, [each.samples for each in heard])
         proofs.append(hears_alike(differences, DIFFERENCE_LIMITS[front_end.kind]))
-    return _add(verification, replace(verification.golden, audio=_golden_audio(verification.golden, heard)), proofs)
-
-
-def _add(verification: Verification, golden: Golden, proofs: Sequence[Proof]) -> Verification:
-    notes = [f"{proof.name}: {proof.doubt}" for proof in proofs if proof.doubt]
-    return replace(
-        verification,
-        golden=golden,
-        proofs=(*verification.proofs, *proofs),
-        notes=(*verification.notes, *notes),
-    )
+    return FrontEndProofs(replace(golden, audio=_golden_audio(golden, heard)), tuple(proofs))
 
 
 def _golden_audio(golden: Golden, heard: Sequence[Heard]) -> tuple[GoldenAudio, ...]:
@@ -188,16 +218,16 @@ def _golden_audio(golden: Golden, heard: Sequence[Heard]) -> tuple[GoldenAudio, 
     return tuple(audio)
 
 
-def _add_readings(
-    verification: Verification, quantized: QuantizedModel, heard: Sequence[Heard], front_end: Normalize
-) -> Verification:
+def _prove_readings(
+    golden: Golden, quantized: QuantizedModel, heard: Sequence[Heard], front_end: Normalize
+) -> FrontEndProofs:
     front_end = copy.deepcopy(front_end).float().cpu()
-    golden, name = verification.golden, quantized.spec.inputs[0].name
+    name = quantized.spec.inputs[0].name
     readings = _golden_readings(quantized, golden, heard, front_end)
     tensor = next(each for stage in quantized.stages for each in stage.inputs if each.name == name)
     moments = front_end.mean.tolist(), front_end.factor.tolist()
     proof = gives_integers(readings, moments, tensor, golden.inputs[name], quantized.target)
-    return _add(verification, replace(golden, readings=readings), require([proof]))
+    return FrontEndProofs(replace(golden, readings=readings), tuple(require([proof])))
 
 
 def _golden_readings(quantized: QuantizedModel, golden: Golden, heard: Sequence[Heard], front_end: Normalize) -> Array:
@@ -226,3 +256,10 @@ def _tensor_of(recording: Recording) -> Tensor:
     if isinstance(recording, Tensor):
         return recording
     raise DataError("a front end takes recordings of samples or readings, one tensor each, not a mapping of inputs.")
+
+
+def _plain(recording: Recording) -> Recording:
+    # Training may run in half precision, in double, or on a GPU; the export is float32 on the CPU.
+    if isinstance(recording, Tensor):
+        return recording.detach().float().cpu()
+    return {name: value.detach().float().cpu() for name, value in recording.items()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_esp import Deployment, EspStreamingExport, Quantization, Streaming, export
+from lightning_esp.bundle import pack_image, read_image
 from lightning_esp.config import Detector
 from lightning_esp.conversion import convert
 from lightning_esp.detection import Keyword, StreamDataset, ValidationStreams, resolve_settings
@@ -21,6 +24,7 @@ from lightning_esp.detection.stream_figures import judge
 from lightning_esp.detection.validation_streams import read_item
 from lightning_esp.errors import ConfigurationError, DataError
 from lightning_esp.frontend import FixedPointFrontEnd, LogMel
+from lightning_esp.inspection import verify_bundle
 from lightning_esp.inspection.simulator import Simulation
 from tests.models.runs import fit, same
 from tests.models.spotter import BANDS, Spotter, SpotterData
@@ -81,7 +85,7 @@ def test_thresholds_are_chosen_with_the_integer_stream(tmp_path: Path) -> None:
     streams = [make_stream(7), make_stream(8), (make_noise(500), ())]
     detector = Detector("auto", average=5, minimum=3, max_false_accepts_per_hour=50)
     bundle = run(tmp_path, detector, iter(streams))
-    chosen = bundle.manifest["detector"]
+    chosen = bundle.manifest["targets"]["esp32s3"]["detector"]
     assert (chosen["average"], chosen["minimum"], chosen["refractory"]) == (5, 3, 35)
     assert chosen["thresholds"][2] is None, "a label with an underscore makes no event"
     assert all(0.1 <= threshold < 1 for threshold in chosen["thresholds"][:2])
@@ -122,7 +126,7 @@ def test_thresholds_are_chosen_with_the_integer_stream(tmp_path: Path) -> None:
 
 def test_thresholds_set_by_hand_are_kept_and_judged(tmp_path: Path) -> None:
     bundle = run(tmp_path, Detector(0.6, average=3), [make_stream(7)])
-    assert bundle.manifest["detector"]["thresholds"] == [0.6, 0.6, None]
+    assert bundle.manifest["targets"]["esp32s3"]["detector"]["thresholds"] == [0.6, 0.6, None]
     listening = bundle.report["targets"]["esp32s3"]["listening"]
     excerpt = listening["excerpt"]
     assert excerpt["keywords"][0] == [1.0, 1.5, "left"], "the stretch starts a second before the first keyword"
@@ -138,19 +142,77 @@ def test_a_class_that_is_never_quiet_enough_is_told(tmp_path: Path) -> None:
     keywords = [Keyword(0.2, 0.4, "left")]  # everything else that sounds like a word is a false accept
     detector = Detector("auto", average=1, minimum=1, max_false_accepts_per_hour=0)
     bundle = run(tmp_path, detector, [(features, keywords)], scale=3.0, quantization=Quantization(method="minmax"))
-    assert bundle.manifest["detector"]["thresholds"][0] is None
+    assert bundle.manifest["targets"]["esp32s3"]["detector"]["thresholds"][0] is None
     report = bundle.report["targets"]["esp32s3"]
     assert any("No threshold keeps left, right below 0 false accepts" in note for note in report["notes"])
     assert report["listening"]["networks"]["integer"]["false_rejects"] == 1.0, "a word that never fires is missed"
 
 
-def test_two_chips_share_the_thresholds_of_the_first(tmp_path: Path) -> None:
-    bundle = run(
-        tmp_path, Detector("auto", max_false_accepts_per_hour=50), [make_stream(7)], target=["esp32p4", "esp32"]
+def read_all(bundle: Any) -> dict[str, bytes]:
+    files = (path for path in sorted(bundle.path.rglob("*")) if path.is_file())
+    return {str(path.relative_to(bundle.path)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def both_orders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """Bundles of two chips whose integers differ by so much that their thresholds do."""
+    detector = Detector("auto", max_false_accepts_per_hour=50)
+    streams = [make_stream(7), make_stream(8)]
+    first, second = (
+        run(
+            tmp_path_factory.mktemp("order"),
+            detector,
+            streams,
+            target=order,
+            quantization=Quantization(method="minmax"),
+        )
+        for order in (["esp32p4", "esp32s3"], ["esp32s3", "esp32p4"])
     )
-    found = [bundle.report["targets"][chip]["listening"] for chip in ("esp32p4", "esp32")]
-    assert found[0]["detector"] == found[1]["detector"]
-    assert found[0]["networks"]["float_offline"] == found[1]["networks"]["float_offline"]
+    return first, second
+
+
+def test_the_order_of_the_chips_changes_no_byte(both_orders: tuple[Any, Any]) -> None:
+    first, second = map(read_all, both_orders)
+    names = [f"components/lesp_model/{chip}/model_config.hpp" for chip in ("esp32s3", "esp32p4")]
+    assert {*names, "manifest.json", "report.json"} < first.keys()
+    assert sum(name.endswith(".espdl") for name in first) == 2
+    assert first == second
+    assert json.dumps(both_orders[0].manifest) == json.dumps(both_orders[1].manifest), "keys come in one order, too"
+
+
+def test_each_chip_has_the_thresholds_that_hold_the_rate_on_it(both_orders: tuple[Any, Any]) -> None:
+    bundle, _ = both_orders
+    found = [bundle.report["targets"][chip]["listening"] for chip in bundle.targets]
+    assert found[0]["networks"]["float_offline"]["keywords"] == found[1]["networks"]["float_offline"]["keywords"]
+    assert verify_bundle(bundle).keys() == {"esp32s3", "esp32p4"}
+    thresholds = [listening["detector"]["thresholds"] for listening in found]
+    assert thresholds[0] != thresholds[1]
+    for chip, expected in zip(bundle.targets, thresholds, strict=True):
+        assert bundle.manifest["targets"][chip]["detector"]["thresholds"] == expected
+        packed = read_image(pack_image(bundle, chip)).detector
+        assert packed is not None
+        assert packed.thresholds == pytest.approx([math.inf if value is None else value for value in expected])
+        header = (bundle.path / f"components/lesp_model/{chip}/model_config.hpp").read_text()
+        written = ", ".join(f"{torch.tensor(value).item():.9g}f" for value in expected[:2])
+        assert f"kThresholds[] = {{{written}, streaming::kNever}}" in header
+
+
+def test_a_chip_gets_what_it_would_get_alone(tmp_path: Path) -> None:
+    """The ESP32-C3 computes features in fixed point, which must not calibrate the network of the ESP32-S3."""
+    front_end = LogMel(num_mel_bins=BANDS, frame_shift=20)
+    random = torch.Generator().manual_seed(0)
+    waveforms = [0.1 * torch.randn(16000, generator=random) for _ in range(4)]
+    bundles = {
+        targets: export(Loudness(), waveforms, tmp_path / "-".join(targets), targets, front_end=front_end)
+        for targets in (("esp32c3", "esp32s3"), ("esp32s3", "esp32c3"), ("esp32s3",), ("esp32c3",))
+    }
+    found = {targets: read_all(bundle) for targets, bundle in bundles.items()}
+    both, reverse, *alone = found.values()
+    assert both == reverse
+    for files in alone:
+        own = {name: data for name, data in files.items() if name.endswith((".espdl", ".bin", "model_config.hpp"))}
+        assert len(own) >= 4
+        assert own.items() <= both.items()
 
 
 class Witness(Loudness):
@@ -178,7 +240,7 @@ def test_an_integer_stream_hears_as_its_chip_does() -> None:
     assert 0 < (floating - fixed).abs().max() < 1e-2
     for target, expected in ((None, floating), ("esp32s3", floating), ("esp32c3", fixed)):
         witness = Witness()
-        judged = listener.judge(witness, deployment, lambda phase, done, total: None, target)
+        judged = listener.judge(witness, lambda phase, done, total: None, target)
         assert torch.equal(witness.heard[0][0], expected)
         (alone,) = witness.heard[1:]
         assert torch.equal(alone[0], expected[:, 25:60])
@@ -238,7 +300,9 @@ def test_the_callback_takes_the_streams_of_the_datamodule_and_training_never_not
     listening = callback.bundle.report["targets"]["esp32s3"]["listening"]
     assert listening["streams"] == 2
     assert listening["labels"] == ["left", "right", "other"]
-    assert callback.bundle.manifest["detector"]["thresholds"] == listening["detector"]["thresholds"]
+    assert (
+        callback.bundle.manifest["targets"]["esp32s3"]["detector"]["thresholds"] == listening["detector"]["thresholds"]
+    )
 
 
 def test_the_dry_run_hears_the_start_of_one_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

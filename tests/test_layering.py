@@ -34,7 +34,9 @@ def breach(module: str, imported: str) -> str:
         other = room_of(imported)
         if other not in known:
             return f"{module}: {room} may not know {other}; it may know {sorted(known)}"
-        return f"{module}: import from the facade {PACKAGE}.{other}, not {imported}" if is_deep(module, imported) else ""
+        return (
+            f"{module}: import from the facade {PACKAGE}.{other}, not {imported}" if is_deep(module, imported) else ""
+        )
     if first in sys.stdlib_module_names or first in ROOMS[room].may_use:
         return ""
     return f"{module}: {room} may not use {first}; it may use {sorted(ROOMS[room].may_use)}"

@@ -1,7 +1,7 @@
 """Bundles: `idf_project/` with generated models, written atomically and read back."""
 
 from lightning_esp.bundle.audio import read_detector
-from lightning_esp.bundle.bundle import MANIFEST, PAGE, REPORT, Bundle, Edit
+from lightning_esp.bundle.bundle import MANIFEST, PAGE, REPORT, Bundle, Edit, TargetResult
 from lightning_esp.bundle.directory import check_output_dir, probe_output_dir
 from lightning_esp.bundle.failure import write_failure_note
 from lightning_esp.bundle.golden import HEADER_BYTES, MAGIC, MAGIC_WITH_STATES, result_names
@@ -31,6 +31,7 @@ __all__ = [
     "Edit",
     "GoldenBytes",
     "ModelImage",
+    "TargetResult",
     "audio_path",
     "check_output_dir",
     "check_signature",

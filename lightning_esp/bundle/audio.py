@@ -91,17 +91,21 @@ def check_front_end(quantized: QuantizedModel, deployment: Deployment) -> None:
         )
 
 
-def describe_audio(quantized: QuantizedModel, deployment: Deployment) -> dict[str, Any]:
-    """Return the manifest's `frontend` and `detector`; a threshold of null never fires."""
-    detector = find_detector(quantized, deployment)
-    return {
-        "frontend": deployment.frontend,
-        "detector": None if detector is None else {**asdict(detector), "thresholds": _finite(detector.thresholds)},
-    }
+def describe_detector(detector: DetectorSettings | None) -> dict[str, Any] | None:
+    """Return the manifest's `targets.<chip>.detector`; a threshold of null never fires."""
+    if detector is None:
+        return None
+    return {**asdict(detector), "thresholds": _finite(detector.thresholds)}
 
 
-def read_detector(values: Mapping[str, Any] | None) -> DetectorSettings | None:
-    """Return the detector of a manifest; None where it has none."""
+def read_detector(manifest: Mapping[str, Any], target: str) -> DetectorSettings | None:
+    """Return the detector that a manifest has for a chip; None where it has none.
+
+    Args:
+        manifest: of the bundle. One that was written when all chips shared a detector has it beside its targets.
+        target: which chip.
+    """
+    values = manifest["targets"][target].get("detector", manifest.get("detector"))
     if values is None:
         return None
     thresholds = tuple(NEVER if value is None else float(value) for value in values["thresholds"])
@@ -115,11 +119,8 @@ def pack_audio(golden: Golden) -> bytes:
     return MAGIC + struct.pack("<I", len(golden.audio)) + b"".join(_pack_recordings(golden))
 
 
-def find_events(quantized: QuantizedModel, golden: Golden, deployment: Deployment) -> list[list[int]]:
-    """Return what the detector makes of the golden outputs: recording, output frame in it, label; none without both."""
-    detector = find_detector(quantized, deployment)
-    if detector is None or not deployment.golden:
-        return []
+def find_events(quantized: QuantizedModel, golden: Golden, detector: DetectorSettings) -> list[list[int]]:
+    """Return what the detector makes of the golden outputs: recording, output frame in it, label."""
     output = output_tensors(quantized)[0]
     scores = compute_scores(_frames(output, golden.outputs[output.name]), detector.activation)
     per_window = len(scores) // golden.windows
@@ -152,7 +153,7 @@ def render_audio(manifest: Mapping[str, Any], target: str, golden: GoldenBytes) 
         f"inline constexpr std::size_t kEstimatedRam = {estimate.get('ram', 0)};\n"
         f"inline constexpr std::size_t kEstimatedParameters = {estimate.get('psram', 0)};",
         _render_front_end(manifest.get("frontend"), target),
-        _render_detector(read_detector(manifest.get("detector"))),
+        _render_detector(read_detector(manifest, target)),
         golden.render("kGoldenAudio", "audio_bin", golden.audio),
         golden.render("kGoldenReadings", "readings_bin", golden.readings),
         f"{array}inline constexpr std::span<const streaming::GoldenEvent> kGoldenEvents = {span};",

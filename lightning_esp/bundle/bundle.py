@@ -7,16 +7,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from lightning_esp.detection import DetectorSettings
 from lightning_esp.quantization import QuantizedModel
 from lightning_esp.verification import Verification
-
-Results: TypeAlias = Mapping[str, tuple[QuantizedModel, Verification]]
 
 SCHEMA = "lightning_esp.bundle/2"
 MANIFEST = "manifest.json"
 REPORT = "report.json"
 PAGE = "report.html"
 COMPONENT = "components/lesp_model"
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """What an export found for one chip; nothing in it depends on the other chips of the bundle.
+
+    Args:
+        quantized: the model.
+        verification: its proofs, golden windows and figures.
+        detector: what makes events of its outputs. None: what `Deployment(detector=...)` says, if anything.
+    """
+
+    quantized: QuantizedModel
+    verification: Verification
+    detector: DetectorSettings | None = None
+
+
+Results: TypeAlias = Mapping[str, TargetResult]
+# A pair stands for a result without a detector of its own.
+GivenResults: TypeAlias = Mapping[str, TargetResult | tuple[QuantizedModel, Verification]]
 
 
 @dataclass(frozen=True)

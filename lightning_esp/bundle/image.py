@@ -42,6 +42,7 @@ from lightning_esp.bundle.readings import find_normalize
 from lightning_esp.bundle.schema import expecting
 from lightning_esp.bundle.tensors import ELEMENT_BYTES, input_tensors, output_tensors, tensor_bytes
 from lightning_esp.config import ARITHMETICS, choose_arithmetic
+from lightning_esp.detection import DetectorSettings
 from lightning_esp.errors import BundleError
 from lightning_esp.quantization import QuantizedModel, StageFile, TensorInfo
 
@@ -117,7 +118,7 @@ def _pack_config(manifest: Mapping[str, Any], model: QuantizedModel) -> bytes:
             *(_stage(model, name, index) for index in range(len(model.stages))),
             *(_text(label) for label in manifest["labels"]),
             _front_end(manifest.get("frontend"), model.target),
-            _detector(manifest.get("detector")),
+            _detector(read_detector(manifest, model.target)),
             _words(estimate.get("ram", 0), estimate.get("psram", 0)),
         ]
     )
@@ -172,8 +173,7 @@ def _front_end(description: Mapping[str, Any] | None, target: str) -> bytes:
     )
 
 
-def _detector(values: Mapping[str, Any] | None) -> bytes:
-    detector = read_detector(values)
+def _detector(detector: DetectorSettings | None) -> bytes:
     if detector is None:
         return _reals(()) + _words(1, 1, 0, 0, False)
     activation = ACTIVATIONS.index(detector.activation)

@@ -10,8 +10,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import lightning_esp
-from lightning_esp.bundle.audio import describe_audio, find_events
-from lightning_esp.bundle.bundle import SCHEMA, Results
+from lightning_esp.bundle.audio import describe_detector, find_events
+from lightning_esp.bundle.bundle import SCHEMA, Results, TargetResult
 from lightning_esp.bundle.header import Names
 from lightning_esp.bundle.naming import stage_path
 from lightning_esp.bundle.snippet import mark_events
@@ -20,7 +20,7 @@ from lightning_esp.config import Deployment
 from lightning_esp.conversion import Port, StreamSpec
 from lightning_esp.cost import Estimate
 from lightning_esp.quantization import CacheInfo, QuantizedModel, StageFile, TensorInfo
-from lightning_esp.verification import Proof, Verification
+from lightning_esp.verification import Proof
 
 # Pinned in idf_project/main/idf_component.yml.
 ESP_DL_VERSION = "3.3.9"
@@ -29,37 +29,33 @@ ESP_IDF_VERSION = ">=5.3"
 
 def build_manifest(results: Results, names: Mapping[str, Names], deployment: Deployment) -> dict[str, Any]:
     """Return the manifest without `files`, which is known once everything else is written."""
-    quantized, verification = next(iter(results.values()))
+    first = next(iter(results.values()))
     return {
         "schema": SCHEMA,
         "name": deployment.name,
         "versions": _versions(results),
-        "streaming": _streaming(quantized.spec),
+        "streaming": _streaming(first.quantized.spec),
         "targets": {
-            target: {
-                **_target(model, names[target]),
-                **({"climb": found.climb} if found.climb else {}),
-                "golden_events": find_events(model, found.golden, deployment),
-                **summarize_listening(found.listening),
-            }
-            for target, (model, found) in results.items()
+            target: _describe_result(found, names[target], deployment.golden) for target, found in results.items()
         },
         "metrics": {
-            "float": _figures(verification.float_metrics),
-            "quantized": {target: _figures(found.quantized_metrics) for target, (_, found) in results.items()},
+            "float": _figures(first.verification.float_metrics),
+            "quantized": {target: _figures(found.verification.quantized_metrics) for target, found in results.items()},
         },
         "proofs": [
-            {"target": target, **_proof(proof)} for target, (_, found) in results.items() for proof in found.proofs
+            {"target": target, **_proof(proof)}
+            for target, found in results.items()
+            for proof in found.verification.proofs
         ],
         "labels": list(deployment.labels or ()),
         "budget": None if deployment.budget is None else asdict(deployment.budget),
-        **describe_audio(quantized, deployment),
+        "frontend": deployment.frontend,
     }
 
 
-def build_report(results: Results, deployment: Deployment, golden_bytes: Mapping[str, int]) -> dict[str, Any]:
+def build_report(results: Results, golden_bytes: Mapping[str, int]) -> dict[str, Any]:
     """Return the figures of an export, target by target; `golden_bytes` is the size of the golden files of each."""
-    targets = {target: _report(*result, deployment, golden_bytes[target]) for target, result in results.items()}
+    targets = {target: _report(result, golden_bytes[target]) for target, result in results.items()}
     return {"schema": SCHEMA, "targets": targets}
 
 
@@ -89,8 +85,8 @@ def to_json(values: Mapping[str, Any]) -> bytes:
 
 def _versions(results: Results) -> dict[str, str]:
     found = {"esp-dl": ESP_DL_VERSION, "esp-idf": ESP_IDF_VERSION}
-    for quantized, _ in results.values():
-        found.update(quantized.versions)
+    for result in results.values():
+        found.update(result.quantized.versions)
     return {**found, "lightning-esp": lightning_esp.__version__}
 
 
@@ -116,6 +112,17 @@ def _pace(port: Port) -> dict[str, int]:
     """What an output has of its own, where several outputs differ."""
     found = {"stride": port.stride, "trim": port.trim, "delay": port.delay}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _describe_result(result: TargetResult, names: Names, with_golden: bool) -> dict[str, Any]:
+    model, found, detector = result.quantized, result.verification, result.detector
+    return {
+        **_target(model, names),
+        **({"climb": found.climb} if found.climb else {}),
+        "detector": describe_detector(detector),
+        "golden_events": [] if detector is None or not with_golden else find_events(model, found.golden, detector),
+        **summarize_listening(found.listening),
+    }
 
 
 def _target(quantized: QuantizedModel, names: Names) -> dict[str, Any]:
@@ -204,9 +211,8 @@ def _proof(proof: Proof) -> dict[str, Any]:
     }
 
 
-def _report(
-    quantized: QuantizedModel, verification: Verification, deployment: Deployment, golden_bytes: int
-) -> dict[str, Any]:
+def _report(result: TargetResult, golden_bytes: int) -> dict[str, Any]:
+    quantized, verification = result.quantized, result.verification
     return {
         "precision": quantized.precision,
         "proofs": [_proof(proof) for proof in verification.proofs],
@@ -215,7 +221,7 @@ def _report(
             "quantized": _figures(verification.quantized_metrics),
         },
         "notes": list(verification.notes),
-        "analysis": mark_events(verification.analysis, quantized, deployment),
+        "analysis": mark_events(verification.analysis, result.detector),
         **({"climb": verification.climb} if verification.climb else {}),
         **({"listening": verification.listening} if verification.listening else {}),
         **({"confusion": verification.confusion} if verification.confusion else {}),

@@ -50,6 +50,17 @@ class StageEntry(TypedDict):
     caches: list[CacheEntry]
 
 
+class DetectorEntry(TypedDict):
+    """The detector; a threshold of None never fires."""
+
+    thresholds: list[float | None]
+    average: int
+    minimum: int
+    refractory: int
+    activation: Literal["softmax", "sigmoid", "none"]
+    retrigger: bool
+
+
 class _EstimateEntry(TypedDict, total=False):
     window_us: int | None
     step_us: int | None
@@ -68,6 +79,7 @@ class TargetEntry(_Target, total=False):
 
     estimate: _EstimateEntry
     golden_events: list[list[int]]
+    detector: DetectorEntry | None
 
 
 class InputEntry(TypedDict):
@@ -152,17 +164,6 @@ class TargetProofEntry(ProofEntry):
     target: str
 
 
-class DetectorEntry(TypedDict):
-    """The detector; a threshold of None never fires."""
-
-    thresholds: list[float | None]
-    average: int
-    minimum: int
-    refractory: int
-    activation: Literal["softmax", "sigmoid", "none"]
-    retrigger: bool
-
-
 class FrontEndEntry(TypedDict):
     """What `FrontEnd.describe` returns."""
 
@@ -200,6 +201,7 @@ class Manifest(_Manifest, total=False):
     """`manifest.json`."""
 
     budget: dict[str, float | None] | None
+    # Of all chips, in a bundle that was written before each had its own.
     detector: DetectorEntry | None
     frontend: FrontEndEntry | NormalizeEntry | None
 

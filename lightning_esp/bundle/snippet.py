@@ -8,21 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from lightning_esp.bundle.audio import find_detector
-from lightning_esp.config import Deployment
 from lightning_esp.detection import DetectorSettings, compute_scores, detect
-from lightning_esp.quantization import QuantizedModel
 
 
-def mark_events(analysis: Mapping[str, Any], quantized: QuantizedModel, deployment: Deployment) -> dict[str, Any]:
+def mark_events(analysis: Mapping[str, Any], settings: DetectorSettings | None) -> dict[str, Any]:
     """Add to the excerpt of an analysis what the detector makes of it: frame and label, float and integers.
 
     Args:
         analysis: as `Analysis.to_report` returns it, or empty.
-        quantized: the model.
-        deployment: for the detector and the labels.
+        settings: the detector; None: there is none.
     """
-    excerpt, settings = analysis.get("excerpt"), find_detector(quantized, deployment)
+    excerpt = analysis.get("excerpt")
     if excerpt is None or settings is None or len(excerpt["float_values"]) != len(settings.thresholds):
         return dict(analysis)
     events = {kind: _find(excerpt[f"{kind}_values"], excerpt["starts"], settings) for kind in ("float", "integer")}

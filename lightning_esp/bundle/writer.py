@@ -6,11 +6,21 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightning_esp.bundle.audio import check_front_end, pack_audio, render_audio
-from lightning_esp.bundle.bundle import COMPONENT, MANIFEST, PAGE, REPORT, Bundle, Results
+from lightning_esp.bundle.audio import check_front_end, find_detector, pack_audio, render_audio
+from lightning_esp.bundle.bundle import (
+    COMPONENT,
+    MANIFEST,
+    PAGE,
+    REPORT,
+    Bundle,
+    GivenResults,
+    Results,
+    TargetResult,
+)
 from lightning_esp.bundle.directory import check_output_dir, replace_directory
 from lightning_esp.bundle.failure import remove_failure_note
 from lightning_esp.bundle.golden import pack_golden
@@ -55,7 +65,7 @@ _LOCK = "dependencies.lock"  # one for each chip
 
 
 def write_bundle(
-    results: Results,
+    results: GivenResults,
     output_dir: str | os.PathLike[str],
     deployment: Deployment | None = None,
     *,
@@ -69,7 +79,8 @@ def write_bundle(
     bytes.
 
     Args:
-        results: the quantized model and its verification, by target; all of one float model.
+        results: the quantized model and its verification, by target; all of one float model. A `TargetResult` has a
+            detector beside them.
         output_dir: a directory that does not exist, is empty, or holds an older bundle.
         deployment: labels, name, and whether golden windows go into the bundle.
         extra_files: further files by their path inside the bundle, which belong to the user as the templates do.
@@ -86,21 +97,17 @@ def write_bundle(
     check_arguments(write_bundle, results=results, output_dir=output_dir, deployment=deployment)
     directory = check_output_dir(output_dir)
     deployment = deployment or Deployment()
-    _check_results(results)
-    _check_budget(results, deployment)
-    for quantized, _ in results.values():
-        check_front_end(quantized, deployment)
-    results = dict(sorted(results.items()))  # the order in which targets were given must not show
-    names = {target: name_parts(quantized, deployment.name) for target, (quantized, _) in results.items()}
-    manifest = build_manifest(results, names, deployment)
+    found = _settle(results, deployment)
+    names = {target: name_parts(result.quantized, deployment.name) for target, result in found.items()}
+    manifest = build_manifest(found, names, deployment)
     files = {**read_project(), **(extra_files or {})}
     golden_bytes = {}
-    for target, (quantized, verification) in results.items():
-        golden = verification.golden if deployment.golden else None
-        made = render_target(quantized, golden, names[target], manifest)
+    for target, result in found.items():
+        golden = result.verification.golden if deployment.golden else None
+        made = render_target(result.quantized, golden, names[target], manifest)
         golden_bytes[target] = sum(len(data) for path, data in made.items() if path.endswith(".bin"))
         files.update(made)
-    report = json.loads(to_json(build_report(results, deployment, golden_bytes)))
+    report = json.loads(to_json(build_report(found, golden_bytes)))
     files |= {REPORT: to_json(report), PAGE: render_page(manifest, report)}
     files |= {
         TABLE: render_partitions(files),
@@ -181,17 +188,30 @@ def _is_shared(path: Path) -> bool:
     return not is_left and not (inside_model and path.parts[2] in TARGETS)
 
 
-def _check_budget(results: Results, deployment: Deployment) -> None:
-    for quantized, _ in results.values():
-        if deployment.budget is not None and quantized.estimate is not None:
-            check_budget(quantized.estimate, deployment.budget)
+def _settle(results: GivenResults, deployment: Deployment) -> Results:
+    """Check the results, and give each the detector of the deployment where it has none of its own."""
+    # The order in which targets were given must not show.
+    found = {
+        target: result if isinstance(result, TargetResult) else TargetResult(*result)
+        for target, result in sorted(results.items())
+    }
+    _check_results(found)
+    for result in found.values():
+        if deployment.budget is not None and result.quantized.estimate is not None:
+            check_budget(result.quantized.estimate, deployment.budget)
+        check_front_end(result.quantized, deployment)
+    return {
+        target: replace(result, detector=result.detector or find_detector(result.quantized, deployment))
+        for target, result in found.items()
+    }
 
 
 def _check_results(results: Results) -> None:
     if not results:
         raise BundleError("write_bundle was given no results; pass {target: (quantized, verification)}.")
-    first = next(iter(results.values()))[0]
-    for target, (quantized, verification) in results.items():
+    first = next(iter(results.values())).quantized
+    for target, result in results.items():
+        quantized, verification = result.quantized, result.verification
         check_target(target)
         if quantized.target != target:
             raise BundleError(

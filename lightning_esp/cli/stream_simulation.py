@@ -118,7 +118,7 @@ class Audition:
         check_files(quantized)
         self.labels = bundle.labels
         self.classes = self._run.output_values
-        settings = _settings(bundle, changes or {}, self.classes)
+        settings = _settings(bundle, quantized.target, changes or {}, self.classes)
         self._detector = None if settings is None else ContinuousDetector(settings)
         self._activation = "softmax" if settings is None else settings.activation
         port = self._run.output
@@ -200,9 +200,9 @@ def _make_ear(bundle: Bundle, quantized: QuantizedModel) -> _Samples | _Readings
     return _Readings(quantized, normalize)
 
 
-def _settings(bundle: Bundle, changes: Mapping[str, Any], classes: int) -> DetectorSettings | None:
-    """The bundle's detector with what is given in place of its own values."""
-    own = read_detector(bundle.manifest.get("detector"))
+def _settings(bundle: Bundle, target: str, changes: Mapping[str, Any], classes: int) -> DetectorSettings | None:
+    """The chip's detector with what is given in place of its own values."""
+    own = read_detector(bundle.manifest, target)
     if not changes:
         return own
     if own is None:

@@ -44,7 +44,7 @@ def convert(
             name to tensor where there are several inputs.
         streaming: window, stages and the rest; None for the defaults.
         targets: the chips that it is for, by whose costs `Streaming(stages=2)` cuts and `Streaming(window="auto")` chooses:
-            the first that public figures exist for, else the ESP32-S3.
+            the slowest that public figures exist for, else the ESP32-S3.
 
     Returns:
         The model that steps window by window.

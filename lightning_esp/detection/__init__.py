@@ -34,7 +34,7 @@ from lightning_esp.detection.mlperf import (
     make_wake_word_stream,
     mlperf_tiny_streaming,
 )
-from lightning_esp.detection.stream_evaluation import Listener, check_detector, make_listener
+from lightning_esp.detection.stream_evaluation import Judged, Listener, check_detector, make_listener
 from lightning_esp.detection.streams import Stream, StreamDataset
 from lightning_esp.detection.thresholds import Choice, choose_thresholds
 from lightning_esp.detection.validation_streams import Item, ValidationStreams, read_item
@@ -52,6 +52,7 @@ __all__ = [
     "DetectorState",
     "Event",
     "Item",
+    "Judged",
     "Keyword",
     "KeywordDetection",
     "Listener",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_esp.config import Deployment, Detector, Streaming
+from lightning_esp.config import Deployment, Streaming
 from lightning_esp.conversion import (
     Recording,
     StreamingModel,
@@ -59,15 +59,16 @@ class Word:
 
 @dataclass(frozen=True)
 class Judged:
-    """What came of validation streams.
+    """What came of validation streams for one chip.
 
     Args:
-        deployment: with the thresholds that were chosen.
+        settings: the detector of this chip, with the thresholds that were chosen on its own integer stream. None: nothing
+            was judged.
         report: figures for `report.json`.
         notes: facts worth reading.
     """
 
-    deployment: Deployment
+    settings: DetectorSettings | None
     report: dict[str, Any]
     notes: tuple[str, ...] = ()
 
@@ -114,7 +115,8 @@ class Listener:
         front_end: FrontEnd | Normalize | None = None,
         streaming: Streaming | None = None,
     ) -> None:
-        self._model = model
+        assert deployment.detector is not None
+        self._model, self._planned = model, deployment.detector
         self._labels, self._period = _check(model, deployment)
         self._front_end = None if front_end is None else copy.deepcopy(front_end).float().cpu()
         self._samples: list[Tensor] = []
@@ -130,12 +132,14 @@ class Listener:
             name: self._decide(each, self._outputs[name], self._values) for name, each in networks.items()
         }
 
-    def judge(self, stream: nn.Module, deployment: Deployment, notify: Progress, target: str | None = None) -> Judged:
-        """Run the integer stream of one target, and choose thresholds with it where they are not chosen yet.
+    def judge(self, stream: nn.Module, notify: Progress, target: str | None = None) -> Judged:
+        """Run the integer stream of one target, and choose the thresholds of this target with it where none were given.
+
+        Chips round differently, so what holds the rate on one may break it on another; and no target must depend on
+        those before it.
 
         Args:
             stream: takes what the module takes, with a batch dimension, and returns its output.
-            deployment: as given, or with the thresholds that the target before this one led to.
             notify: called with `"listen"`, the recordings done and the recordings in all.
             target: the chip, whose front end the stream hears; None: that of the float networks.
         """
@@ -146,17 +150,11 @@ class Listener:
         notify("listen", len(heard), len(heard))
         outputs = {**self._outputs, "integer": integer}
         accuracy = {**self._accuracy, "integer": self._decide(stream, integer, heard)}
-        detector, choice = deployment.detector, None
-        assert detector is not None
-        if detector.threshold == "auto":
-            choice = self._choose(integer, detector)
-            settings = choice.settings
-            deployment = replace(deployment, detector=_set(detector, settings, self._labels))
-        else:
-            settings = resolve_settings(detector, self._labels, len(integer[0]))
+        choice = self._choose(integer) if self._planned.threshold == "auto" else None
+        settings = resolve_settings(self._planned, self._labels, len(integer[0])) if choice is None else choice.settings
         found = {"accuracy": accuracy if self._words else None, "chosen": choice is not None}
-        report = {**self._report(outputs, settings, deployment), **found}
-        return Judged(deployment, report, self._notes(choice, deployment))
+        report = {**self._report(outputs, settings), **found}
+        return Judged(settings, report, () if choice is None else self._notes(choice))
 
     def _find_words(self) -> list[Word]:
         """Some keywords, evenly spread, that are long enough to be decided."""
@@ -195,17 +193,14 @@ class Listener:
         count = max(1, len(self._words))
         return {"carried": round(carried / count, 6), "reset": round(reset / count, 6), "words": len(self._words)}
 
-    def _choose(self, outputs: Sequence[Tensor], detector: Detector) -> Choice:
-        planned = resolve_settings(plan_detector(detector, self._period), self._labels, len(outputs[0]))
+    def _choose(self, outputs: Sequence[Tensor]) -> Choice:
+        planned = resolve_settings(plan_detector(self._planned, self._period), self._labels, len(outputs[0]))
         recordings = list(zip(outputs, self._keywords, strict=True))
-        rate = detector.max_false_accepts_per_hour
+        rate = self._planned.max_false_accepts_per_hour
         return choose_thresholds(lambda output: output, recordings, planned, self._labels, self._period, rate)
 
-    def _report(
-        self, outputs: dict[str, list[Tensor]], settings: DetectorSettings, deployment: Deployment
-    ) -> dict[str, Any]:
-        assert deployment.detector is not None
-        rate, expected = deployment.detector.max_false_accepts_per_hour, self._expected(settings)
+    def _report(self, outputs: dict[str, list[Tensor]], settings: DetectorSettings) -> dict[str, Any]:
+        rate, expected = self._planned.max_false_accepts_per_hour, self._expected(settings)
         shown = {name: outputs[name] for name in ("float_streamed", "integer")}
         spec = self._model.spec
         assert spec.frame_period is not None
@@ -230,11 +225,8 @@ class Listener:
         pairs = zip(self._labels, settings.thresholds, strict=True)
         return {label for label, threshold in pairs if threshold != NEVER or not label.startswith("_")}
 
-    def _notes(self, choice: Choice | None, deployment: Deployment) -> tuple[str, ...]:
-        if choice is None:
-            return ()
-        assert deployment.detector is not None
-        rate = deployment.detector.max_false_accepts_per_hour
+    def _notes(self, choice: Choice) -> tuple[str, ...]:
+        rate = self._planned.max_false_accepts_per_hour
         notes = [f"Thresholds were chosen on the validation streams: false accepts {choice.false_accepts}."]
         silent = sorted(
             label
@@ -343,17 +335,6 @@ def cut_frames(model: StreamingModel, values: Values, start: int, end: int) -> V
         name: value if (axis := axes[name]) is None else value.narrow(axis, start, min(end, value.shape[axis]) - start)
         for name, value in values.items()
     }
-
-
-def _set(detector: Detector, settings: DetectorSettings, labels: Sequence[str]) -> Detector:
-    thresholds = dict(zip(labels, settings.thresholds, strict=True))
-    return replace(
-        detector,
-        threshold=thresholds,
-        average=settings.average,
-        minimum=settings.minimum,
-        refractory=settings.refractory,
-    )
 
 
 def _check(model: StreamingModel, deployment: Deployment) -> tuple[tuple[str, ...], float]:

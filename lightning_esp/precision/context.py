@@ -18,7 +18,7 @@ from lightning_esp.verification import Offline, Proof, TaskResult, Verification,
 OVER_BUDGET = "over the budget"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ground:
     """What all rungs share.
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import math
 import struct
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
-from lightning_esp.bundle import read_bundle, write_bundle
+from lightning_esp.bundle import TargetResult, pack_image, read_bundle, read_image, write_bundle
 from lightning_esp.bundle.audio import read_detector
 from lightning_esp.config import Deployment, Detector
-from lightning_esp.detection import compute_scores, detect
+from lightning_esp.detection import DetectorSettings, compute_scores, detect
 from lightning_esp.errors import ConfigurationError
 from lightning_esp.frontend import LogMel, Mfcc, Spectrogram
 from lightning_esp.verification.proof import GoldenAudio
@@ -110,7 +110,7 @@ def test_private_recordings_stay_private(tmp_path):
 
 def test_a_model_that_does_not_listen_says_so(tmp_path):
     bundle = write_bundle({"esp32s3": handmade.one_stage()}, tmp_path / "kws")
-    assert (bundle.manifest["frontend"], bundle.manifest["detector"]) == (None, None)
+    assert (bundle.manifest["frontend"], bundle.manifest["targets"]["esp32s3"]["detector"]) == (None, None)
     header = (bundle.path / HEADER).read_text()
     assert "kFrontEnd = {};" in header
     assert "kDetector = {};" in header
@@ -122,7 +122,7 @@ def test_the_detector_and_its_decisions(tmp_path):
     classes = quantized.stages[-1].outputs[0].shape[-1]
     labels = tuple("abcdefgh"[:classes])
     bundle = write_bundle({"esp32s3": (quantized, verification)}, tmp_path / "k", Deployment(labels, detector=detector))
-    settings = read_detector(read_bundle(tmp_path / "k").manifest["detector"])
+    settings = read_detector(read_bundle(tmp_path / "k").manifest, "esp32s3")
     assert settings is not None
     assert settings.thresholds == (0.5, 0.25, *[math.inf] * (classes - 2))
     header = (bundle.path / HEADER).read_text()
@@ -140,6 +140,37 @@ def test_the_detector_and_its_decisions(tmp_path):
     assert found == expected
     assert len(found) > 3
     assert header.count("{.recording = ") == len(found)
+
+
+def test_each_target_may_have_a_detector_of_its_own(tmp_path):
+    results = {}
+    for chip, threshold in (("esp32s3", 0.5), ("esp32p4", 0.25)):
+        quantized, verification = handmade.one_stage(chip)
+        classes = quantized.stages[-1].outputs[0].shape[-1]
+        results[chip] = TargetResult(quantized, verification, DetectorSettings((threshold,) * classes))
+    labels = tuple("abcdefgh"[:classes])
+    bundle = write_bundle(results, tmp_path / "k", Deployment(labels, detector=Detector(0.9)))
+    events = {}
+    for chip, result in results.items():
+        assert read_detector(read_bundle(bundle.path).manifest, chip) == result.detector
+        header = (bundle.path / HEADER.replace("esp32s3", chip)).read_text()
+        assert f"kThresholds[] = {{{result.detector.thresholds[0]}f" in header
+        assert read_image(pack_image(bundle, chip)).detector == result.detector
+        events[chip] = bundle.manifest["targets"][chip]["golden_events"]
+    assert events["esp32s3"] != events["esp32p4"]
+
+
+def test_the_shared_detector_of_an_older_bundle_is_read():
+    detector = DetectorSettings((0.5, math.inf), average=3)
+    shared = {**asdict(detector), "thresholds": [0.5, None]}
+    own = {**shared, "average": 5}
+    manifest = {
+        "detector": shared,
+        "targets": {"esp32s3": {}, "esp32p4": {"detector": own}, "esp32": {"detector": None}},
+    }
+    assert read_detector(manifest, "esp32s3") == detector
+    assert read_detector(manifest, "esp32p4") == replace(detector, average=5)
+    assert read_detector(manifest, "esp32") is None
 
 
 def test_labels_must_be_those_of_the_model(tmp_path):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lightning_esp.cost import TIMED_CHIPS, Work, chip_of, convolution
-from lightning_esp.cost.chip import Figure, fit, leave_one_out, read_figures
+from lightning_esp.cost.chip import Figure, fit, leave_one_out, read_figures, reference_chip
 
 # The published operator table, by shape.
 TABLE = {
@@ -86,3 +86,13 @@ def test_channels_that_are_not_multiples_of_16_cost_as_much_as_the_next_one() ->
     full, odd, less = (chip.microseconds(convolution(n, n, (3,), 8)) for n in (32, 17, 16))
     assert odd == pytest.approx(full, rel=0.2)
     assert odd > 1.5 * less
+
+
+def test_the_reference_chip_is_the_slowest_whatever_the_order() -> None:
+    slow, fast = (chip_of(name) for name in TIMED_CHIPS)
+    assert slow is not None
+    assert fast is not None
+    assert all(getattr(slow, name) > getattr(fast, name) for name in ("call", "dense", "depthwise", "written"))
+    for names in (TIMED_CHIPS, TIMED_CHIPS[::-1], ("esp32c3", *TIMED_CHIPS[::-1])):
+        assert reference_chip(*names) == slow
+    assert reference_chip(fast.name, "esp32c3") == fast

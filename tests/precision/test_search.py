@@ -51,7 +51,9 @@ def recordings() -> list[Tensor]:
 def stand(worker: Worker, module: nn.Module, quantization: Quantization, target: str = "esp32s3") -> Ground:
     model = convert(module, recordings()[0], Streaming(window=4))
     samples = calibrate(model, recordings(), Calibration(max_windows=40))
-    return Ground(model, samples, recordings(), worker, target, quantization)
+    return Ground(
+        model=model, samples=samples, recordings=recordings(), worker=worker, target=target, quantization=quantization
+    )
 
 
 def outcomes(found: Climb) -> dict[str, str]:

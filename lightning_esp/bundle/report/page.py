@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_esp.bundle.audio import read_detector
 from lightning_esp.bundle.report.markup import Markup, figure, join, number, size, table, tag
 from lightning_esp.bundle.report.memory import list_memory_tiles, render_memory
 from lightning_esp.bundle.report.pictures import draw_bar, draw_load, draw_matrix, draw_streams, softmax
@@ -204,7 +205,7 @@ def _target(target: str, manifest: Data, report: Data) -> Markup:
         render_listening(figures.get("listening")),
         _matrix(figures, manifest),
         # The streams of validation say more.
-        Markup("") if figures.get("listening") else _streams(figures, manifest),
+        Markup("") if figures.get("listening") else _streams(target, figures, manifest),
         _load(target, manifest),
         render_memory(manifest["targets"][target].get("estimate"), figures["bytes"]),
     ]
@@ -256,13 +257,13 @@ def _matrix(figures: Data, manifest: Data) -> Markup:
     return figure(draw_matrix(names, counts, axes, found.get("float_counts", ())), told)
 
 
-def _streams(figures: Data, manifest: Data) -> Markup:
+def _streams(target: str, figures: Data, manifest: Data) -> Markup:
     excerpt = figures.get("analysis", {}).get("excerpt")
     if not excerpt or not excerpt["float_values"] or len(excerpt["float_values"][0]) < 2:
         return Markup("")
     floating, integer = excerpt["float_values"], excerpt["integer_values"]
-    labels, detector = manifest["labels"], manifest.get("detector") or {}
-    scores = len(labels) == len(floating) and detector.get("activation", "softmax") == "softmax"
+    labels, detector = manifest["labels"], read_detector(manifest, target)
+    scores = len(labels) == len(floating) and (detector is None or detector.activation == "softmax")
     if scores:
         floating, integer = softmax(floating), softmax(integer)
     names = labels if len(labels) == len(floating) else [f"channel {i}" for i in range(len(floating))]

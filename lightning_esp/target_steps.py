@@ -1,0 +1,208 @@
+"""What an export does for one chip: quantize, prove, measure, judge. Nothing here knows of the other chips of a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from lightning_esp.bundle import TargetResult
+from lightning_esp.calibration import Progress, calibrate
+from lightning_esp.config import Budget, Calibration, Quantization
+from lightning_esp.conversion import Recording, Recordings, StreamingModel
+from lightning_esp.detection import Judged, Listener
+from lightning_esp.front_end_steps import Evaluate, FrontEndProofs, prove_front_end
+from lightning_esp.frontend import FrontEnd, Heard, Normalize
+from lightning_esp.precision import Climb, Ground, analyze, climb, compare_state_calibration, name_worst, rank_modules
+from lightning_esp.quantization import QuantizedModel, Worker, quantize
+from lightning_esp.simulation import QuantizedStreaming
+from lightning_esp.verification import MAX_RECORDINGS, TaskResult, Verification, prove_float, require, run_offline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What an export was asked for, the same for each of its chips.
+
+    Args:
+        calibration: how much of the recordings calibrates the quantizer.
+        quantization: precision and method.
+        budget: limits of the estimate.
+        evaluate: judges an integer stream by the user's own metrics.
+        progress: called with a phase, what is done of it, and what there is in all.
+        rehearsal: judge structure alone.
+    """
+
+    calibration: Calibration | None
+    quantization: Quantization
+    budget: Budget | None
+    evaluate: Evaluate | None
+    progress: Progress
+    rehearsal: bool
+
+
+def lay_grounds(
+    module: nn.Module, model: StreamingModel, worker: Worker, seen: Mapping[str, list[Recording]], request: Request
+) -> dict[str, Ground]:
+    """Prove and calibrate the float model on what each chip sees, once for all chips that see the same."""
+    grounds = dict[str, Ground]()
+    for chip, recordings in seen.items():
+        same = next((ground for ground in grounds.values() if ground.recordings is recordings), None)
+        grounds[chip] = (
+            lay_ground(module, model, worker, recordings, chip, request) if same is None else replace(same, target=chip)
+        )
+    return grounds
+
+
+def lay_ground(
+    module: nn.Module,
+    model: StreamingModel,
+    worker: Worker,
+    recordings: Recordings,
+    target: str,
+    request: Request,
+) -> Ground:
+    """Prove the float model, calibrate it, and run the float network offline.
+
+    Raises:
+        ProofError: the streaming form is not the module.
+    """
+    wanted = request.quantization
+    proofs, notes = prove_float(module, model, recordings, wanted.tolerance)
+    samples = calibrate(model, recordings, request.calibration, progress=request.progress)
+    limits = (MAX_RECORDINGS, wanted.min_snr_db)
+    return Ground(
+        model=model,
+        samples=samples,
+        recordings=recordings,
+        worker=worker,
+        target=target,
+        quantization=wanted,
+        budget=request.budget,
+        proofs=proofs,
+        notes=notes,
+        evaluate=request.evaluate,
+        offline=None if request.rehearsal else run_offline(module, model, recordings, *limits),
+        rehearsal=request.rehearsal,
+        progress=request.progress,
+    )
+
+
+def export_target(
+    ground: Ground,
+    place: tuple[int, int] = (0, 1),
+    heard: Sequence[Heard] = (),
+    front_end: FrontEnd | Normalize | None = None,
+    listener: Listener | None = None,
+) -> TargetResult:
+    """Quantize for one chip, prove it, and judge it, whatever other chips there are.
+
+    Args:
+        ground: the float model, what goes with it, and the chip.
+        place: which of how many chips it is, for the progress.
+        heard: the recordings as the front end of this chip hears them.
+        front_end: what stands before the network.
+        listener: judges the integer stream on validation streams, and chooses the thresholds of this chip.
+
+    Raises:
+        LightningEspError: it cannot be quantized, or something does not hold.
+    """
+    climbed = climb(ground) if ground.quantization.precision == "auto" else None
+    quantized, verification = (
+        quantize_once(ground, place) if climbed is None else (climbed.quantized, climbed.verification)
+    )
+    analysis = analyze_target(ground, quantized, climbed)
+    front = prove_front_end(verification.golden, quantized, heard, front_end)
+    judged, task = Judged(None, {}), TaskResult({}, {})
+    if listener is not None:
+        judged = listener.judge(QuantizedStreaming(quantized), ground.progress, ground.target)
+    if ground.evaluate is not None:
+        task = judge_task(ground, quantized, None if climbed is None else climbed.task, place)
+    return TargetResult(quantized, join_findings(verification, analysis, front, judged, task), judged.settings)
+
+
+def quantize_once(ground: Ground, place: tuple[int, int]) -> tuple[QuantizedModel, Verification]:
+    """Quantize in the precision that was asked for, and prove what comes of it.
+
+    Raises:
+        LightningEspError: it cannot be quantized, or something does not hold.
+    """
+    index, count = place
+    ground.progress("quantize", index, count)
+    quantized = quantize(ground.model, ground.samples, ground.quantization, ground.target, worker=ground.worker)
+    ground.progress("quantize", index + 1, count)
+    return quantized, ground.prove(quantized)
+
+
+def analyze_target(ground: Ground, quantized: QuantizedModel, climbed: Climb | None) -> dict[str, Any]:
+    """Measure what quantization cost, as plain data; after a climb also whether the states were calibrated well."""
+    model, recordings, worker = ground.model, ground.recordings, ground.worker
+    found = analyze(model, quantized, recordings, worker=worker).to_report()
+    if climbed is None or len(climbed.rungs) < 2 or not model.spec.caches:
+        return found
+    # Another quantization costs seconds, of which a climb takes many.
+    compared = compare_state_calibration(model, ground.samples, quantized, recordings, climbed.setting, worker=worker)
+    return {**found, "states": compared.to_report()}
+
+
+def judge_task(
+    ground: Ground, quantized: QuantizedModel, task: TaskResult | None, place: tuple[int, int]
+) -> TaskResult:
+    """Ask the user's own steps, and advise where int16 could help.
+
+    Args:
+        ground: the float model and what goes with it.
+        quantized: the model.
+        task: what the steps said already; None: they are asked.
+        place: which of how many chips it is, for the progress.
+
+    Raises:
+        ProofError: a metric fell by more than the tolerance.
+    """
+    index, count = place
+    ground.progress("evaluate", index, count)
+    if task is None:
+        assert ground.evaluate is not None
+        task = ground.evaluate(QuantizedStreaming(quantized, structured=True))
+    ground.progress("evaluate", index + 1, count)
+    if is_lossy(task, quantized):
+        effects = rank_modules(ground.model, quantized, ground.recordings, worker=ground.worker)
+        task = advise(task, name_worst(effects))
+    require(task.proofs)
+    return task
+
+
+def is_lossy(task: TaskResult, quantized: QuantizedModel) -> bool:
+    """Whether a metric fell too far, and int16 could help."""
+    return quantized.precision == "int8" and not all(proof.passed for proof in task.proofs)
+
+
+def advise(task: TaskResult, modules: Sequence[str]) -> TaskResult:
+    """Name the modules that cost most in the next step of every proof that failed."""
+    paths = "".join(f"{path!r}, " for path in modules).removesuffix(" ")
+    advice = (
+        f"Half of the noise or more comes from {', '.join(modules)}: keep that in int16, Quantization(int16=({paths}))."
+    )
+    proofs = tuple(
+        proof if proof.passed or not modules else replace(proof, next_step=f"{advice} {proof.next_step}")
+        for proof in task.proofs
+    )
+    return replace(task, proofs=proofs)
+
+
+def join_findings(
+    verification: Verification, analysis: dict[str, Any], front: FrontEndProofs, judged: Judged, task: TaskResult
+) -> Verification:
+    """Return the verification with what the later steps of an export found, in the order of the steps."""
+    return replace(
+        verification,
+        proofs=(*verification.proofs, *front.proofs, *task.proofs),
+        golden=front.golden,
+        notes=(*verification.notes, *front.notes, *judged.notes, *task.notes),
+        float_metrics=task.float_metrics,
+        quantized_metrics=task.quantized_metrics,
+        analysis=analysis,
+        listening=judged.report,
+        confusion=task.confusion,
+    )
