@@ -53,7 +53,7 @@ def quantize_network(target: str, window: int | None, worker: Worker) -> Quantiz
 
 
 def fastest(function: Callable[[], T], rounds: int) -> tuple[T, float]:
-    """What a function returns, and the seconds of its fastest run."""
+    """Return the function's result, and the seconds of its fastest run."""
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
@@ -63,7 +63,7 @@ def fastest(function: Callable[[], T], rounds: int) -> tuple[T, float]:
 
 
 def count_differences(ours: Results, theirs: Results, names: Sequence[str]) -> tuple[int, int]:
-    """How many integers of the named tensors differ, and of how many."""
+    """Count the integers of the named tensors that differ, and all of them."""
     pairs = [(a[name], b[name]) for a, b in zip(ours, theirs, strict=True) for name in names]
     return sum(int((a != b).sum()) for a, b in pairs), sum(a.size for a, _ in pairs)
 

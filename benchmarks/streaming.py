@@ -90,7 +90,7 @@ def shake(module: nn.Module) -> nn.Module:
 
 
 def continual_cases() -> Iterator[Case]:
-    """What continual-inference can express."""
+    """Yield the cases that continual-inference can express."""
 
     def start(network: Any) -> Callable[[], Step]:
         def begin() -> Step:

@@ -129,7 +129,7 @@ class EspStreamingExport(Callback, UnifiedCallback):
         self._rehearse(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on there is something to lose."""
+        """Note that training has begun: from here on there is something to lose."""
         self._training = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -301,7 +301,7 @@ class EspStreamingExport(Callback, UnifiedCallback):
         return (take_start(streams) if rehearsal and streams is not None else streams), self.deployment
 
     def _arguments(self, directory: Path) -> dict[str, Any]:
-        """What this callback and `export` are told alike, for an export in another process."""
+        """Return the options that this callback shares with `export`, for an export in another process."""
         defaults = {
             "streaming": Streaming(),
             "calibration": Calibration(),

@@ -88,7 +88,7 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class Streaming:
-    """How the model is cut into windows and stages.
+    """Division of the model into windows and stages.
 
     Args:
         window: frames that one inference consumes; a multiple of the model's stride and at least the number of
@@ -199,7 +199,7 @@ class Streaming:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Which part of the recordings calibrates the quantizer.
+    """Recordings and windows that calibrate the quantizer.
 
     Args:
         max_recordings: recordings to use, chosen at random with `seed`.
@@ -219,7 +219,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Quantization:
-    """How esp-ppq turns the model into integers.
+    """Quantization by esp-ppq.
 
     `"auto"` climbs: int8 with every calibration method, and with equalization on top of the best; int8 with the modules
     that cost most in int16, more of them step by step; int16. It stops at the first rung where the metrics of the user's
@@ -284,7 +284,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Detector:
-    """How scores per output frame become events, the same on the host and on the chip.
+    """Event detector on the scores of each output frame, the same on the host and on the chip.
 
     A class fires when the mean of its scores over the last `average` frames has reached its threshold for `minimum`
     frames in a row; of several the one with the highest mean. Then nothing fires, and no frame counts, for
@@ -352,7 +352,7 @@ class Detector:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What the bundle holds beside the model.
+    """Contents of the bundle beside the model.
 
     Args:
         labels: names of the output classes. None: taken from the datamodule, where it has them.

@@ -1,4 +1,4 @@
-"""What stands before a network: a front end, recordings as each chip makes features of them, and what is proved of that."""
+"""Front end of a network: recordings as features of each chip, and what is proved of them."""
 
 from __future__ import annotations
 

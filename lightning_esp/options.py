@@ -71,7 +71,7 @@ def _advise(value: object) -> str:
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Whether a value is of the type that an annotation gives; see `check_types`."""
+    """Tell whether a value is of the type that an annotation gives; see `check_types`."""
     kind, inner = get_origin(hint), get_args(hint)
     if hint is Any:
         return True

@@ -1,4 +1,4 @@
-"""How a keyword bundle listens: false accepts per hour and false rejects of its integer stream on long audio.
+"""Accuracy of a keyword bundle on long audio: false accepts per hour and false rejects of its integer stream.
 
     python recipes/listen.py BUNDLE --data ../shared/datasets
 
@@ -33,7 +33,7 @@ Outputs = Callable[[Tensor], Tensor]
 
 
 def make_listener(bundle: Bundle) -> Outputs:
-    """From waveform [samples] to the dequantized outputs [classes, frames] of the integer stream."""
+    """Return a function of a waveform [samples] to the dequantized outputs [classes, frames] of the integer stream."""
     simulation = Simulation(bundle)
     front_end = as_on_chip(restore_front_end(bundle.manifest["frontend"]), simulation.quantized.target)
 
@@ -62,7 +62,7 @@ def choose(listen: Outputs, root: Path, labels: Sequence[str], period: float, ra
 def judge(
     listen: Outputs, recordings: Sequence[Recording], choice: Choice, labels: Sequence[str], period: float
 ) -> KeywordDetection:
-    """What the chosen detector makes of recordings."""
+    """Evaluate the chosen detector on recordings."""
     metric = KeywordDetection(choice.settings, labels, period)
     for waveform, keywords in recordings:
         metric.update(listen(waveform), keywords)

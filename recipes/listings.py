@@ -21,7 +21,7 @@ _AUDIO = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
 
 @dataclass(frozen=True)
 class Clip:
-    """Where a recording is and what it says."""
+    """Recording on disk, and its label."""
 
     path: Path
     label: str
@@ -96,7 +96,7 @@ def _read_row(root: Path, line: int, row: dict[str, str]) -> Clip:
 
 
 def has_word_folders(root: Path) -> bool:
-    """Whether recordings lie in folders of their words, `root/yes/*.wav`."""
+    """Tell whether recordings lie in folders of their words, `root/yes/*.wav`."""
     return root.is_dir() and any(_list_audio(folder) for folder in root.iterdir() if folder.is_dir())
 
 

@@ -1,4 +1,4 @@
-"""What a motion sensor feels, told for every sample, by a causal temporal convolutional network.
+"""Recognition of motion, for every sample of a sensor, by a causal temporal convolutional network.
 
     python recipes/sensor_tcn.py fit --data.root FOLDER
     python recipes/sensor_tcn.py fit --data.root FOLDER --export.target esp32c6 --export.streaming.window 5

@@ -1,4 +1,4 @@
-"""What the keyword recipes share: training on labelled clips, and a command line that exports."""
+"""Common parts of the keyword recipes: training on labelled clips, and a command line that exports."""
 
 # ruff: noqa: D102  (Lightning documents what these methods are for)
 from __future__ import annotations

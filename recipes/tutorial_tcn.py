@@ -48,7 +48,7 @@ class Gather(nn.Module):
         return {"cache": (self.depthwise.in_channels, self.past)}
 
     def combine(self, frames: Tensor) -> Tensor:
-        """What follows from frames with their past in front."""
+        """Compute the block's output from frames with their past in front."""
         y = F.silu(self.depthwise(frames))
         return cast("Tensor", self.project(y * self.gate(y)))
 

@@ -1,4 +1,4 @@
-"""What a bundle knows of listening: front end, detector, and golden data that start at samples.
+"""Audio in a bundle: front end, detector, and golden data that start at samples.
 
 `golden/<name>_audio.bin` holds the recordings of the first golden windows as the chip would hear them. All numbers are
 little-endian. The file starts with the magic `LEA1` and the number of recordings; then, for each, the numbers of

@@ -1,4 +1,4 @@
-"""What a bundle from anywhere may name, and what is read of it: files that lie inside, and nothing that never ends."""
+"""Limits on what a bundle from anywhere may name and have read: files that lie inside, and nothing that never ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def is_inside(name: object) -> bool:
-    """Whether a manifest may name a file so: by a path inside the bundle, of names that a file system has.
+    """Tell whether a manifest may name a file so: by a path inside the bundle, of names that a file system has.
 
     Example:
         >>> is_inside("main/listen.cpp"), is_inside("../secret"), is_inside("/etc/passwd")

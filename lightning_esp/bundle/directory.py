@@ -1,4 +1,4 @@
-"""Where a bundle may be written, and putting it there without ever losing the one before, or what is the user's."""
+"""Output directory of a bundle: checked, and replaced without ever losing the one before, or what is the user's."""
 
 from __future__ import annotations
 

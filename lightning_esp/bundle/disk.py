@@ -76,7 +76,7 @@ def put_directory(made: Path, place: Path) -> None:
 
 
 def previous_of(made: Path) -> Path:
-    """Where `put_directory` leaves what was in the place, on systems that cannot exchange."""
+    """Return the path to which `put_directory` moves the replaced directory, on systems that cannot exchange."""
     return made.with_name(f"{made.name}.previous")
 
 

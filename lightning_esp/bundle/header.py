@@ -18,7 +18,7 @@ _HALF_EVEN = ("esp32p4", "esp32s31")
 
 @dataclass(frozen=True)
 class Names:
-    """What the C++ side calls the parts of one model.
+    """C++ identifiers of the parts of one model.
 
     Args:
         model: its namespace.
@@ -97,7 +97,7 @@ def render_header(
 
 
 def is_half_even(target: str) -> bool:
-    """Whether a chip rounds 2.5 to 2 when it quantizes, not to 3."""
+    """Tell whether a chip rounds 2.5 to 2 when it quantizes, not to 3."""
     return target in _HALF_EVEN
 
 

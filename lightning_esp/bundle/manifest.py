@@ -109,7 +109,7 @@ def _streaming(spec: StreamSpec) -> dict[str, Any]:
 
 
 def _pace(port: Port) -> dict[str, int]:
-    """What an output has of its own, where several outputs differ."""
+    """Return the stride, trim and delay of an output, where several outputs differ."""
     found = {"stride": port.stride, "trim": port.trim, "delay": port.delay}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -152,7 +152,7 @@ def _stage(stage: StageFile, path: str, order: Sequence[str]) -> dict[str, Any]:
 
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:
-    """What the model will cost, labelled as what it is. Times are whole microseconds: no estimate is finer."""
+    """Return the estimated cost, labelled as an estimate. Times are whole microseconds: no estimate is finer."""
     count = len(estimate.stages)
     return {
         "kind": "an estimate, not a measurement",

@@ -1,4 +1,4 @@
-"""Whose a file of a bundle is: an export's, which writes it anew, or the user's, from the day it was first written.
+"""Ownership of a bundle's files: an export's, which writes them anew, or the user's, once they were written.
 
 The model is the export's: `components/lesp_model/<chip>/`, the manifest, the report. All else is a template that becomes the
 user's. It follows newer templates until it is edited, by the hash that the manifest holds of it.
@@ -23,7 +23,7 @@ _NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 def is_generated(name: str) -> bool:
-    """Whether every export writes the file at this path inside a bundle anew."""
+    """Tell whether every export writes the file at this path inside a bundle anew."""
     inside = name.removeprefix(f"{COMPONENT}/").split("/")
     return name in (MANIFEST, REPORT, PAGE) or (
         name.startswith(f"{COMPONENT}/") and len(inside) > 1 and inside[0] in TARGETS
@@ -32,7 +32,7 @@ def is_generated(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies at a path inside a bundle.
+    """File found at a path inside a bundle.
 
     Args:
         exists: whether anything does.
@@ -45,7 +45,7 @@ class Found:
     reachable: bool = True
 
     def is_one_of(self, *hashes: str | None) -> bool:
-        """Whether the content has one of these SHA-256, also where git has written other line ends."""
+        """Tell whether the content has one of these SHA-256, also where git has written other line ends."""
         if self.data is None:
             return False
         own = {hashlib.sha256(data).hexdigest() for data in (self.data, self.data.replace(b"\r\n", b"\n"))}

@@ -1,4 +1,4 @@
-"""What an export does with every file that it finds in a bundle: replaces it, leaves it, or writes beside it."""
+"""Plan of an export for every file found in a bundle: replace it, leave it, or write beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EMBEDDED = (".espdl", ".bin")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is written, what goes, and what stays of the directory of the model, which is replaced as a whole.
+    """Files to write, to remove and to keep; the directory of the model is replaced as a whole.
 
     Args:
         writes: content by path inside the bundle.

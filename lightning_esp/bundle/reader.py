@@ -157,7 +157,7 @@ def _check_form(path: Path, values: dict[str, Any], form: Any) -> None:
 
 
 def _stamp(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Which manifest it is: a later export of the same model has another one of the same bytes."""
+    """Return the identity of the manifest file: a later export of the same model has another one of the same bytes."""
     try:
         found = (Path(path) / MANIFEST).stat()
     except OSError:

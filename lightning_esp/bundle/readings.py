@@ -1,4 +1,4 @@
-"""What a bundle knows of raw readings: how each channel is normalised, and golden readings.
+"""Raw readings in a bundle: normalisation of each channel, and golden readings.
 
 `golden/<name>_readings.bin` holds what the sensor would have given in the first golden windows. All numbers are
 little-endian: the magic `LER1`, the numbers of windows, of frames in a window and of channels, then the readings (float32,

@@ -1,4 +1,4 @@
-"""Where files of older bundles are today: their components had names that ESP-IDF's one space of names may hold twice."""
+"""Moves of files of older bundles: their components had names that ESP-IDF's one space of names may hold twice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rename(name: str) -> str:
 
 
 def is_renamed(name: str, files: Container[str]) -> bool:
-    """Whether what lay at a path belongs elsewhere today, and none of the files of a bundle goes there."""
+    """Tell whether the file at a path belongs elsewhere today, and none of the files of a bundle goes there."""
     return rename(name) != name and name not in files
 
 

@@ -77,7 +77,7 @@ def recover_directory(directory: Path) -> None:
 
 
 def is_being_replaced(directory: Path) -> bool:
-    """Whether another process is putting files in their places."""
+    """Tell whether another process is putting files in their places."""
     if not is_interrupted(directory):
         return False
     with locked(directory, patience=0) as alone:
@@ -85,7 +85,7 @@ def is_being_replaced(directory: Path) -> bool:
 
 
 def is_interrupted(directory: Path) -> bool:
-    """Whether a replacement is under way that can be finished: everything is staged, and not yet in its place."""
+    """Tell whether a replacement is under way that can be finished: everything is staged, and not yet in its place."""
     return look(directory, f"{STAGING}/{_FILES}/{MANIFEST}").data is not None
 
 

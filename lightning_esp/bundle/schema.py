@@ -98,7 +98,7 @@ class WindowEntry(TypedDict):
 
 
 class ChoiceEntry(TypedDict):
-    """How the window was chosen."""
+    """Choice of the window."""
 
     latency: float
     chip: str
@@ -127,13 +127,13 @@ class _Clip(TypedDict):
 
 
 class ClipEntry(_Clip, total=False):
-    """How a model that decides on whole clips runs on a stream."""
+    """Streaming form of a model that decides on whole clips."""
 
     lookahead: int
 
 
 class StreamEntry(_Stream, total=False):
-    """How the model is cut into windows and stages."""
+    """Division of the model into windows and stages."""
 
     choice: ChoiceEntry
     clip: ClipEntry
@@ -165,7 +165,7 @@ class TargetProofEntry(ProofEntry):
 
 
 class FrontEndEntry(TypedDict):
-    """What `FrontEnd.describe` returns."""
+    """Return value of `FrontEnd.describe`."""
 
     kind: Literal["Fbank", "MFCC", "Spectrogram"]
     config: dict[str, float | str | bool]
@@ -177,7 +177,7 @@ class FrontEndEntry(TypedDict):
 
 
 class NormalizeEntry(TypedDict):
-    """What `Normalize.describe` returns."""
+    """Return value of `Normalize.describe`."""
 
     kind: Literal["Normalize"]
     channels: int

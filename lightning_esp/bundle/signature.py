@@ -1,4 +1,4 @@
-"""Who exported a bundle: a signature of its manifest, which holds the hash of every file of the model."""
+"""Signature of a bundle's manifest, which holds the hash of every file of the model: it tells who exported it."""
 
 from __future__ import annotations
 

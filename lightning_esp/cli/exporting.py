@@ -89,7 +89,7 @@ def _ask(reason: str) -> bool:
 
 
 def _find_line(error: Exception, folder: Path) -> str | None:
-    """Where in the user's files an error was raised; None where it did not pass through them."""
+    """Return the line of the user's files that raised an error; None where it did not pass through them."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [f"{frame.filename}, line {frame.lineno}," for frame in frames if Path(frame.filename).parent == folder]
     return lines[-1] if lines else None

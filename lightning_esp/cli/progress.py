@@ -14,7 +14,7 @@ _SHORT_SECONDS = 60
 
 
 class Progress:
-    """How much of a recording has been heard.
+    """Progress through a recording.
 
     Args:
         bar: tqdm's; it may be switched off.

@@ -19,7 +19,7 @@ _BLOCK_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class Source:
-    """Where samples come from.
+    """Source of samples.
 
     Args:
         samples: how many are expected.

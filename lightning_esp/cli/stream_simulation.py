@@ -43,7 +43,7 @@ class Heard:
 
 
 class _Samples:
-    """What makes frames of samples."""
+    """Frames made of samples by the front end."""
 
     def __init__(self, front_end: FrontEnd, target: str) -> None:
         ear: Any = as_on_chip(front_end, target)
@@ -56,12 +56,12 @@ class _Samples:
         return frames, (piece[:, None] / np.float32(2**15)).astype(np.float32)
 
     def explain(self, count: int) -> str:
-        """Why there was no frame."""
+        """Explain why there was no frame."""
         return f"the recording has {count} samples, fewer than one frame of {self._least}; give a longer one."
 
 
 class _Readings:
-    """What makes frames of readings: normalised, or taken as they come."""
+    """Frames made of readings: normalised, or taken as they come."""
 
     def __init__(self, quantized: QuantizedModel, normalize: Normalize | None) -> None:
         port, period = quantized.spec.inputs[0], quantized.spec.frame_period
@@ -80,7 +80,7 @@ class _Readings:
         return frames, frames.movedim(self._axis, 1).reshape(len(piece), -1).numpy()
 
     def explain(self, count: int) -> str:
-        """Why there was no frame."""
+        """Explain why there was no frame."""
         return f"the recording has {count} frames of readings; give a longer one."
 
 
@@ -134,7 +134,7 @@ class Audition:
 
     @property
     def has_detector(self) -> bool:
-        """Whether there is one."""
+        """Tell whether there is a detector."""
         return self._detector is not None
 
     def hear(self, blocks: Iterable[Piece]) -> Iterator[Heard]:
@@ -169,7 +169,7 @@ class Audition:
         return f"event {self.name(event.label)} ({event.label}) at {at}, score {event.score:.3f}"
 
     def summary(self) -> str:
-        """What was heard, as a line."""
+        """Summarise the simulation in a line."""
         lasted = f"{self._samples / self.sample_rate:.3f} s" if self.unit == "s" else f"{self._samples} frames"
         return f"{self._events} events in {lasted}, {self._frames} output frames, {self.target}"
 

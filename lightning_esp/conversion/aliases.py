@@ -1,4 +1,4 @@
-"""Which tensors of a running `forward` share memory, and how what is written into one of them changes another."""
+"""Tensors of a running `forward` that share memory, and the effect of a write into one of them on the others."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class View:
 
 
 def version(tensor: Tensor) -> int:
-    """How often the memory of a tensor was written to; of a tensor of inference mode, which does not count, 0."""
+    """Return the number of writes to a tensor's memory; 0 for a tensor of inference mode, which does not count them."""
     return 0 if tensor.is_inference() else tensor._version
 
 
 def share(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors lie in one piece of memory."""
+    """Tell whether two tensors lie in one piece of memory."""
     if a.layout is not torch.strided or b.layout is not torch.strided:
         return False
     return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr() and a.numel() * b.numel() > 0
 
 
 def overlap(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors of one memory have an element in common."""
+    """Tell whether two tensors of one memory have an element in common."""
     return bool(torch.isin(_places(a), _places(b)).any())
 
 

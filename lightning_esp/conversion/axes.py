@@ -1,4 +1,4 @@
-"""Which axis is time, found by running a module; where nothing tells two axes apart, the user is asked."""
+"""Time axis of each input, found by running a module; where nothing tells two axes apart, the user is asked."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def _a_little_shorter(inputs: Values, axis: int, frames: int, held: set[str]) ->
 
 
 def _follows(module: nn.Module, inputs: Values, axis: int, streaming: Streaming, sizes: Sizes) -> bool | None:
-    """Whether the output has another length where the input has; None where forward takes no other length."""
+    """Tell whether the output has another length where the input has; None where forward takes no other length."""
     frames, before = _lead(inputs, streaming).shape[axis], try_run(module, inputs)
     results = [try_run(module, sized) for sized in sizes(inputs, axis, frames, _held(inputs, axis, streaming))]
     # A reshape may turn more frames into more recordings.

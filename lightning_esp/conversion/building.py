@@ -82,7 +82,7 @@ class Builder(Nodes):
         return self.emit(function, *args, **kwargs), self.rest_of(function, *args, **kwargs)
 
     def rest_of(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor | None:
-        """What `function` gives for the frames before the first one; None where that is unknown or not needed."""
+        """Apply `function` to the frames before the first one; None where the result is unknown or not needed."""
         streams = list(streams_in((args, tuple(kwargs.values()))))
         if all(s.lag >= 0 for s in streams) or any(s.rest is None for s in streams):
             return None
@@ -217,7 +217,7 @@ class Builder(Nodes):
         return whole if even else self.emit(Offset(start, f"whole {len(self.caches)}"), whole)
 
     def _start(self, stream: Stream) -> Tensor:
-        """What the frames before the first one hold, in float64."""
+        """Return the values of the frames before the first one, in float64."""
         if stream.lag >= 0:
             return torch.zeros(1, dtype=torch.float64)
         if stream.rest is None:
@@ -293,7 +293,7 @@ class Builder(Nodes):
         }
 
     def slide_rest(self, function: Callable[..., Tensor], x: Stream, extent: int) -> Tensor | None:
-        """What a sliding kernel gives where it sees only frames before the first one."""
+        """Apply a sliding kernel to frames before the first one alone."""
         if x.lag >= 0 or x.rest is None:
             return None
         shape = list(x.rest.shape)
@@ -312,7 +312,7 @@ def streams_in(value: Any) -> Iterator[Stream]:
 
 
 def same_frame(j: int) -> range:
-    """What an operation reads that treats each frame alone."""
+    """Return the frames read by an operation that treats each frame alone."""
     return range(j, j + 1)
 
 

@@ -25,7 +25,7 @@ def argument_names(module: nn.Module) -> tuple[str, ...]:
 
 
 def accepts(module: nn.Module, name: str) -> bool:
-    """Whether `forward` takes an argument of this name."""
+    """Tell whether `forward` takes an argument of this name."""
     parameters = inspect.signature(module.forward).parameters
     return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 

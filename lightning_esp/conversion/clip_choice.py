@@ -1,4 +1,4 @@
-"""Whether a model decides on whole clips, and how long these are."""
+"""Choice between streams and whole clips to decide on, and the length of these clips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model that decides on clips is offline, on recordings of any length."""
+"""Offline form of a model that decides on clips, for recordings of any length."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def _choose_hop(recorded: Trace, streaming: Streaming, flow: _ClipFlow) -> int:
 
 
 def is_sliding(build: ClipBuilder) -> bool:
-    """Whether the whole network runs on each clip: nothing but frames of the input is held, and no layer stands in front."""
+    """Tell whether the whole network runs on each clip: only input frames are held, and no layer stands in front."""
     return all(not _runs_layers(held.stream.node) for held in build.held)
 
 

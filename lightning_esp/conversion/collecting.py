@@ -22,7 +22,7 @@ UNKNOWN = Unknown()
 
 
 def reads_unknown(call: Call, values: Mapping[int, Any]) -> bool:
-    """Whether a call reads what a refused one would have made, so that nothing can be said of it."""
+    """Tell whether a call reads what a refused one would have made, so that nothing can be said of it."""
     return any(values[ref.index] is UNKNOWN for ref in references(call))
 
 

@@ -72,7 +72,7 @@ def _totals(spec: StreamSpec, layers: Sequence[Layer]) -> list[str]:
 
 
 def _decided(clip: Clip, told: Callable[[int], str]) -> list[str]:
-    """How it decides on clips."""
+    """Describe the clips on which the model decides."""
     ahead = f" with look-ahead of {told(clip.lookahead)}" if clip.lookahead else ""
     form = {
         "incremental": f"incremental{ahead}: layers run frame by frame, and the last frames are held for {', '.join(clip.held)}",

@@ -1,4 +1,4 @@
-"""What `forward` computes from its parameters, in float64: rounded once, to the type of the model, and proved unrounded.
+"""Weights that `forward` computes, in float64: rounded once, to the type of the model, and proved unrounded.
 
 A weight norm in float32 differs from one in float64 by more than the float64 proof allows, and by rounding alone.
 """

@@ -1,4 +1,4 @@
-"""What can be seen of a module from outside: its inputs and its stride, found by running it."""
+"""Inputs and stride of a module, found from outside by running it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning_esp.errors import ConversionError
 
 @dataclass(frozen=True)
 class Geometry:
-    """How output frames follow from input frames: `ceil((frames - trim) / stride) * up`.
+    """Relation of output frames to input frames: `ceil((frames - trim) / stride) * up`.
 
     `axis` is the axis of time in the first output; None where `forward` takes recordings of one length only.
     """

@@ -17,7 +17,7 @@ from lightning_esp.errors import ContractError
 
 
 def has_contract(module: nn.Module) -> bool:
-    """Whether the module brings its own streaming form."""
+    """Tell whether the module brings its own streaming form."""
     return callable(getattr(module, "streaming_forward", None))
 
 

@@ -94,7 +94,7 @@ class ClipBuilder(Builder):
         return constant.value if self.whole and constant.fits_clip else super().fixed(constant)
 
     def is_clip(self, value: Any) -> bool:
-        """Whether a value is made of a whole clip."""
+        """Tell whether a value is made of a whole clip."""
         return isinstance(value, Stream) and id(value) in self._clips
 
     def as_clip(self, stream: Stream) -> Stream:

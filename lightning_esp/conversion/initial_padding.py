@@ -1,4 +1,4 @@
-"""What a stream holds before its first frame, in float64: a float32 value would show in the float64 proof."""
+"""Initial padding of a stream, in float64: a float32 value would show in the float64 proof."""
 
 from __future__ import annotations
 

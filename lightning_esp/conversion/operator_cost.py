@@ -65,7 +65,7 @@ def _is_fused(node: fx.Node, module: nn.Module | None) -> bool:
 
 
 def _is_new_cache(node: fx.Node) -> bool:
-    """Whether a slice is what the next window remembers: the operator that holds the cache keeps it by itself."""
+    """Tell whether a slice is a cache's new value: the operator that holds the cache keeps it by itself."""
     return name_of(node) == "narrow" and all(user.op == "output" for user in node.users)
 
 

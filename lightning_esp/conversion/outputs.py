@@ -1,4 +1,4 @@
-"""What `forward` returns beside its outputs per frame: caches of its own, which the stream keeps itself."""
+"""Outputs of `forward` beside those per frame: caches of its own, which the stream keeps itself."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _follows_time(recorded: Trace, value: int) -> bool:
 
 
 def _is_taken(recorded: Trace, output: int) -> bool:
-    """Whether what an output is made from takes frames out of the recording."""
+    """Tell whether the value that an output is made from takes frames out of the recording."""
     leaving = [
         call
         for call in needed(recorded.calls, [output])

@@ -153,7 +153,7 @@ def _fused(graph: _Graph) -> list[list[fx.Node]]:
 
 
 def _around_caches(graph: _Graph) -> list[list[fx.Node]]:
-    """What lies between a cache and its new value, and the only reader of what it is joined to."""
+    """Return the nodes between each cache and its new value, and the only reader of the joined frames."""
     results = dict(graph.results)
     bonds = []
     caches = {cache.name: cache for cache in graph.model.spec.stages[0].caches}

@@ -19,7 +19,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Tensor:
-    """What one part gives to others.
+    """Tensor that one part gives to others.
 
     Args:
         producer: the part that makes it.

@@ -122,7 +122,7 @@ class Recorder(TorchFunctionMode):
         self._views.update((id(view.view), view) for view in views_of(name, args, kwargs, results))
 
     def _frozen_bases(self, view: Tensor) -> tuple[tuple[View, Any], ...]:
-        """What a view was taken from, what that was taken from, and so on; each as it is now, None if not known."""
+        """Return the chain of bases that a view was taken from; each as it is now, None if not known."""
         chain = []
         while (found := self._views.get(id(view))) is not None:
             view = found.base

@@ -53,7 +53,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Cache:
-    """What a layer remembers between windows.
+    """State of a layer between windows.
 
     Args:
         name: `<module path>.<name>`.
@@ -112,7 +112,7 @@ class WindowOption:
 
 @dataclass(frozen=True)
 class WindowChoice:
-    """How `Streaming(window="auto")` came to its window.
+    """Choice of a window by `Streaming(window="auto")`.
 
     Args:
         latency: seconds that were allowed.
@@ -127,7 +127,7 @@ class WindowChoice:
 
 @dataclass(frozen=True)
 class Clip:
-    """How a model that decides on whole clips runs on a stream: each output frame is a decision on the last frames.
+    """Streaming form of a model that decides on whole clips: each output frame is a decision on the last frames.
 
     Args:
         frames: input frames of a clip.

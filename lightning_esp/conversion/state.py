@@ -1,4 +1,4 @@
-"""What a module holds beside its parameters, so that one run of `forward` leaves nothing behind for the next."""
+"""State of a module beside its parameters, kept so that one run of `forward` leaves nothing behind for the next."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class State:
         self._tensors = {id(t): (t, version(t), t.detach().clone()) for v in values for t in _tensors_in(v)}
 
     def written(self) -> list[Written]:
-        """What differs from when this state was taken."""
+        """Return what was written since this state was taken."""
         return [
             Written(path, module, name, kind, before.get(name))
             for path, module, kind, place, before in self._places

@@ -1,4 +1,4 @@
-"""What a stream knows of one tensor of the model: its time axis, its pace, and how it stands to the offline tensor.
+"""Tensor of the model as a stream: its time axis, its pace, and its place beside the offline tensor.
 
 Stream frame `j` of a tensor is offline frame `j - lag`. Left padding costs nothing: it makes the lag negative, and the
 frames before the first one then hold `rest`, which is what a cache starts with. A layer without padding, or one that
@@ -63,12 +63,12 @@ class Stream:
 
     @property
     def folded(self) -> bool:
-        """Whether batch and time are one axis, `[batch * time, ...]`: every frame is a recording of its own."""
+        """Tell whether batch and time are one axis, `[batch * time, ...]`: every frame is a recording of its own."""
         return self.time_axis is not None and self.time_axis == self.batch_axis
 
     @property
     def moving(self) -> bool:
-        """Whether it must stand at the same lag as its partners."""
+        """Tell whether it must stand at the same lag as its partners."""
         return self.time_axis is not None and not self.steady
 
 
@@ -160,7 +160,7 @@ def _sources(outputs: list[Stream], streams: list[Stream]) -> Iterator[Stream]:
 
 
 def _is_even(stream: Stream) -> bool:
-    """Whether all its frames read some, and later ones later ones: not behind a transposed kernel with holes."""
+    """Tell whether all its frames read some, and later ones later ones: not behind a transposed kernel with holes."""
     for source, reads in stream.reads or ():
         found = [reads(j) for j in range(ceil(source.pace / stream.pace) + 1)]
         if not all(found) or any(a[0] > b[0] or a[-1] > b[-1] for a, b in pairwise(found)):

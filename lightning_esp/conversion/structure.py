@@ -1,4 +1,4 @@
-"""What `forward` returns around its tensors: dicts, lists, named tuples and dataclasses, and which of the tensors are kept."""
+"""Structure of `forward`'s outputs: dicts, lists, named tuples and dataclasses, and the tensors that are kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Slot:
 
 
 class NotKept:
-    """What stands in the place of a tensor that the chip does not compute; any use of it is an error that names it.
+    """Placeholder for a tensor that the chip does not compute; any use of it is an error that names it.
 
     Args:
         path: its path in what `forward` returns.
@@ -61,7 +61,7 @@ class NotKept:
 
 @dataclass(frozen=True)
 class Structure:
-    """What `forward` returns, with the tensors taken out.
+    """Return value of `forward`, with the tensors taken out.
 
     Args:
         names: paths of the tensors that are kept, in the order of the model's outputs.
@@ -154,7 +154,7 @@ def kept(module: nn.Module, outputs: str | Sequence[str] | None) -> Iterator[nn.
 
 
 def keeps(module: nn.Module) -> bool:
-    """Whether the module was told what to keep."""
+    """Tell whether the module was told what to keep."""
     return any(isinstance(hook, Keep) for hook in module._forward_hooks.values())
 
 
@@ -196,7 +196,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _items(value: Any) -> list[tuple[str, Any]] | None:
-    """What a container holds, by name; None for what is no container."""
+    """Return the items of a container by name; None for what is no container."""
     if isinstance(value, Mapping):
         return [(str(key), item) for key, item in value.items()]
     if isinstance(value, tuple) and hasattr(value, "_fields"):

@@ -1,4 +1,4 @@
-"""What an output remembers along an axis: nothing, what came before, or what comes later as well."""
+"""Time dependence of an output along an axis: on nothing, on what came before, or on what comes later as well."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SMALL = 1e-6
 
 
 class Memory(Enum):
-    """How `forward` goes along an axis; the value ends the sentence "along the axis, it ..."."""
+    """Dependence of `forward` along an axis; the value ends the sentence "along the axis, it ..."."""
 
     ALONE = "takes each position alone"
     PAST = "remembers what came before, and pads in front"
@@ -68,7 +68,7 @@ def look_ahead(module: nn.Module, inputs: Values, streaming: Streaming, geometry
 
 
 def takes_for_time(module: nn.Module, inputs: Values, longer: Values) -> bool:
-    """Whether the layers of a module take the axis in which two examples differ for time, as torch lays its inputs out.
+    """Tell whether a module's layers take the axis in which two examples differ for time, as torch lays inputs out.
 
     Convolutions of one axis run along it, `[batch, channels, time]`; a norm goes over features, so over another.
     """

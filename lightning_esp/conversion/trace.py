@@ -52,7 +52,7 @@ class Varying:
 
     @property
     def with_time(self) -> bool:
-        """Whether it depends on the number of frames (the last run differs in its batch alone)."""
+        """Tell whether it depends on the number of frames (the last run differs in its batch alone)."""
         return len(set(self.values[:-1])) > 1
 
 
@@ -86,7 +86,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Trace:
-    """What `forward` does.
+    """Calls of one `forward`, recorded in several runs.
 
     Args:
         calls: functions in the order of execution; only those that an output depends on.

@@ -152,7 +152,7 @@ def _merge(runs: Sequence[_Run], frames: tuple[int, ...], clip: bool) -> Trace:
 
 
 def _shared(runs: Sequence[Sequence[Call]]) -> int:
-    """How many calls, from the first on, are the same in every run."""
+    """Count the calls, from the first on, that are the same in every run."""
     for i, calls in enumerate(zip(*runs, strict=False)):
         if len({(call.name, call.path, call.results) for call in calls}) > 1 or not _agree(calls):
             return i

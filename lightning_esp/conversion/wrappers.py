@@ -1,4 +1,4 @@
-"""What stands around a module and computes nothing of its own: compilers, parallel runs, averages of weights."""
+"""Wrappers around a module that compute nothing of their own: compilers, parallel runs, averages of weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model will cost on a chip, estimated before it is flashed: a small model of time, fitted to public figures."""
+"""Cost of a model on a chip, estimated before it is flashed: a small model of time, fitted to public figures."""
 
 from lightning_esp.cost.chip import MEGAHERTZ, TIMED_CHIPS, Chip, FitError, chip_of, reference_chip
 from lightning_esp.cost.estimate import (

@@ -115,7 +115,7 @@ class Chip:
     error: FitError
 
     def microseconds(self, work: Work) -> float:
-        """How long the work takes."""
+        """Estimate the time of the work."""
         return (
             self.call * work.calls
             + self.dense * work.dense

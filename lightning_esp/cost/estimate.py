@@ -63,7 +63,7 @@ class StageEstimate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a model will cost on a chip: an estimate, not a measurement.
+    """Cost of a model on a chip: an estimate, not a measurement.
 
     Args:
         target: the chip.

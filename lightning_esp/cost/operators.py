@@ -19,7 +19,7 @@ _RECURRENT = ("GRU", "LSTM")
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a model does in one window, and what it keeps.
+    """Work of a model in one window, and the memory that it keeps.
 
     Args:
         operators: operators by type.

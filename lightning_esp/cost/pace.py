@@ -15,7 +15,7 @@ POINTS = 512
 
 @dataclass(frozen=True)
 class FrontEndLoad:
-    """What a front end computes for one frame.
+    """Work of a front end for one frame.
 
     Args:
         points: of the Fourier transform.

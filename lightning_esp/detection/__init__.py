@@ -1,4 +1,4 @@
-"""From outputs per frame to decisions, and how good these are."""
+"""Decisions made of outputs per frame, and their quality."""
 
 from typing import TYPE_CHECKING
 

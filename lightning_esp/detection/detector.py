@@ -50,7 +50,7 @@ class DetectorSettings:
 
 @dataclass(frozen=True)
 class DetectorState:
-    """What the detector remembers from frame to frame.
+    """State of the detector between frames.
 
     Args:
         recent: scores of the last frames, the oldest first, `[average, classes]`; zeros at the start.

@@ -1,4 +1,4 @@
-"""What a device that listens all day is judged by, as functions of counts."""
+"""Figures of a device that listens all day, as functions of counts."""
 
 from __future__ import annotations
 

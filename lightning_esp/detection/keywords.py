@@ -1,4 +1,4 @@
-"""Where the keywords of a long recording are, and which events found them."""
+"""Keywords of a long recording, and the events that found them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Keyword:
 
 @dataclass(frozen=True)
 class Matching:
-    """Which events found which keywords.
+    """Match of events with keywords.
 
     Args:
         hits: the event that found each keyword, by the position of the keyword.

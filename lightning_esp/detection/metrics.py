@@ -19,7 +19,7 @@ from lightning_esp.errors import ConfigurationError, DataError
 
 
 class KeywordDetection(Metric):
-    """What a detector finds in long recordings: false accepts per hour, false rejects, latency, and the DET curve.
+    """Quality of a detector on long recordings: false accepts per hour, false rejects, latency, and the DET curve.
 
     Every state is a sum over recordings, so processes that listened to different recordings add up to the same figures
     as one that heard them all.

@@ -36,7 +36,7 @@ class WakeWordStream:
 
 @dataclass(frozen=True)
 class WakeWordResult:
-    """How a detector does by the rule.
+    """Result of a detector by the rule.
 
     Args:
         false_positives: events that no wake word explains; at most 8.
@@ -56,7 +56,7 @@ class WakeWordResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the rule holds."""
+        """Tell whether the rule holds."""
         return self.false_positives <= MOST_FALSE_POSITIVES and self.false_negatives <= MOST_FALSE_NEGATIVES
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a model hears in validation streams: float offline, float streamed and integers, and thresholds chosen for them."""
+"""Evaluation on validation streams: float offline, float streamed and integers, and thresholds chosen for them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Judged:
-    """What came of validation streams for one chip.
+    """Result of the validation streams for one chip.
 
     Args:
         settings: the detector of this chip, with the thresholds that were chosen on its own integer stream. None: nothing
@@ -171,7 +171,7 @@ class Listener:
         return words[:: -(-len(words) // MOST_WORDS)] if words else []
 
     def _hear_as(self, target: str | None) -> list[Values]:
-        """What a chip makes of the streams; what the float networks see where it computes features in float32, too."""
+        """Return the streams' features on a chip; the float networks' where it computes them in float32, too."""
         ear = None if target is None or self._front_end is None else as_on_chip(self._front_end, target)
         if ear is None or ear is self._front_end:
             return self._values

@@ -1,4 +1,4 @@
-"""What several networks make of the same recordings, as plain figures for a report."""
+"""Figures of several networks on the same recordings, plain, for a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a datamodule gives to an export that chooses thresholds: long recordings with known keywords."""
+"""Validation streams of a datamodule, for an export that chooses thresholds: long recordings with known keywords."""
 
 from __future__ import annotations
 

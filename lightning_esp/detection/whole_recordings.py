@@ -58,7 +58,7 @@ def scan(settings: DetectorSettings, means: Scores) -> list[Event]:
 
 
 class _Class:
-    """Where one class can fire.
+    """Frames in which one class can fire.
 
     Args:
         streaks: frames in a row over the threshold, `[frames]`.

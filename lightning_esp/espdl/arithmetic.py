@@ -19,7 +19,7 @@ _NARROW_ACCUMULATORS = {"esp32s3": {1: 20, 2: 40}}
 
 @dataclass(frozen=True)
 class ChipRules:
-    """What differs between the families of chips.
+    """Differences between the families of chips.
 
     Attributes:
         target: The chip.

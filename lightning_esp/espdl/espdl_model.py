@@ -1,4 +1,4 @@
-"""What an `.espdl` file holds, as plain frozen data."""
+"""Contents of an `.espdl` file, as plain frozen data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Tensor:
 
     @property
     def is_parameter(self) -> bool:
-        """Whether the file holds values for this tensor."""
+        """Tell whether the file holds values for this tensor."""
         return self.data is not None
 
     def dequantize(self, values: Array | None = None) -> Array:

@@ -281,7 +281,7 @@ def _probe(item: Instruction) -> dict[str, tuple[int, ...]]:
 
 
 def model_keeps(model: EspdlModel, name: str) -> bool:
-    """Whether a tensor outlives the run: a parameter or a graph output."""
+    """Tell whether a tensor outlives the run: a parameter or a graph output."""
     return name in model.outputs or (name in model.tensors and model.tensors[name].data is not None)
 
 

@@ -1,4 +1,4 @@
-"""Which integers a tensor can hold at all: what is known of a model's inputs, carried through its operators.
+"""Integers that a tensor can hold at all: what is known of a model's inputs, carried through its operators.
 
 Every operator that is handled here is monotone in each of its inputs, or a function of one value, so its own kernel, run
 at the ends of the ranges or on each value, gives the ends of its output. Of any other the whole type is taken.

@@ -25,7 +25,7 @@ _BLOCK_WINDOWS, _BLOCK_VALUES = 2048, 1 << 24
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """What a model makes of whole recordings.
+    """Outputs and final state of a model on whole recordings.
 
     Attributes:
         outputs: Every graph output that is not a cache, shape (batch, windows, ...).

@@ -44,7 +44,7 @@ class Register:
 
 @dataclass(frozen=True, eq=False)
 class Unrolling:
-    """How a model runs over many windows at once.
+    """Run of a model over many windows at once.
 
     Attributes:
         registers: The explicit caches.

@@ -28,7 +28,7 @@ def seal(data: bytes) -> bytes:
 
 
 def is_sealed(data: bytes) -> bool:
-    """Whether a file holds a digest, and every byte is as it was when that was written.
+    """Tell whether a file holds a digest, and every byte is as it was when that was written.
 
     Args:
         data: an `.espdl` file.

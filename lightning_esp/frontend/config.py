@@ -16,7 +16,7 @@ _LARGEST_FFT = 16384
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """How audio becomes features; field names, units and meaning are those of ESP-DL's `SpeechFeatureConfig`.
+    """Audio features; field names, units and meaning are those of ESP-DL's `SpeechFeatureConfig`.
 
     The defaults are ESP-DL's, with one exception: `high_freq` is 7600 Hz instead of the Nyquist frequency, where
     rounding can make ESP-DL lose the upper edge of the last mel band. ESP-DL declares a field `use_int16_fft` too,

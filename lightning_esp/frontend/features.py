@@ -26,7 +26,7 @@ _LEAST_DEVIATION = 1e-5
 
 
 class FrontEnd(nn.Module):
-    """What the audio front ends have in common: framing, window, normalisation and streaming.
+    """Base of the audio front ends: framing, window, normalisation and streaming.
 
     The numbers agree with ESP-DL's as far as ESP-DL agrees with itself. Its float32 Fourier transform (`dl_fft`: radix 4,
     or 2, over half as many complex points, then split) rounds otherwise than torch's, which is also torchaudio's; and

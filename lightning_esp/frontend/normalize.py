@@ -93,7 +93,7 @@ class Normalize(nn.Module):
 
     @property
     def factor(self) -> Tensor:
-        """What is multiplied by, `[channels]`: 1 / scale."""
+        """Factor of each channel, `[channels]`: 1 / scale."""
         return self.scale.reciprocal()
 
     def forward(self, readings: Tensor) -> Tensor:

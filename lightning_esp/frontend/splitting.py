@@ -101,7 +101,7 @@ class Listening(nn.Module):
 
     @property
     def quantized(self) -> Any:
-        """What the stream runs, where it is an integer stream."""
+        """Quantized model of the stream, where it is an integer stream."""
         return getattr(self.stream, "quantized", None)
 
     @torch.no_grad()

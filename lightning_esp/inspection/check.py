@@ -100,7 +100,7 @@ def _verify_target(bundle: Bundle, target: str) -> Verification:
 
 
 def _readings(bundle: Bundle, quantized: QuantizedModel, stored: StoredGolden) -> tuple[Proof, ...]:
-    """Whether golden readings give the golden inputs; nothing where the model takes no raw readings."""
+    """Compare golden readings with the golden inputs; nothing where the model takes no raw readings."""
     normalize = read_normalize(bundle.manifest, quantized)
     path = bundle.path / readings_path(quantized.target, bundle.name)
     if normalize is None:

@@ -17,7 +17,7 @@ from lightning_esp.verification import Array
 
 @dataclass(frozen=True)
 class StoredGolden:
-    """What a file of golden windows holds.
+    """Contents of a file of golden windows.
 
     Args:
         resets: windows before which the state is reset.

@@ -1,4 +1,4 @@
-"""What a bundle lists: a hash of every file, and the same figures in manifest, report and page."""
+"""Lists in a bundle: a hash of every file, and the same figures in manifest, report and page."""
 
 from __future__ import annotations
 
@@ -78,5 +78,5 @@ def _agree(manifest: Mapping[str, Any], report: Mapping[str, Any], target: str) 
 
 
 def is_own(bundle: Bundle) -> bool:
-    """Whether this version of the package has written the bundle."""
+    """Tell whether this version of the package has written the bundle."""
     return bool(bundle.manifest["versions"].get("lightning-esp") == lightning_esp.__version__)

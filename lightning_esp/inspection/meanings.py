@@ -1,4 +1,4 @@
-"""What each check of `verify_bundle` means, for people who were not there when it was written."""
+"""Meaning of each check of `verify_bundle`, for people who were not there when it was written."""
 
 from __future__ import annotations
 

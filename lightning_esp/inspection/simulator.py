@@ -1,4 +1,4 @@
-"""What the chip computes, from the files of a bundle: `simulate`, and `Simulation`, which can be stepped."""
+"""Computation of the chip, from the files of a bundle: `simulate`, and `Simulation`, which can be stepped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which precision a model needs: what quantization costs, layer by layer, and the search of `Quantization(precision="auto")`."""
+"""Precision that a model needs: noise of quantization by layer, and the search of `Quantization(precision="auto")`."""
 
 from lightning_esp.precision.analysis import analyze, name_worst, rank_modules
 from lightning_esp.precision.candidate import Climb, Rung

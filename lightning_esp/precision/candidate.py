@@ -47,7 +47,7 @@ class Rung:
 
     @property
     def name(self) -> str:
-        """What it is, in words."""
+        """Name of the setting, in words."""
         return describe(self.precision, self.method, self.equalization, self.int16)
 
     @property
@@ -88,7 +88,7 @@ def describe(precision: str, method: str, equalization: bool, int16: tuple[str, 
 
 @dataclass(frozen=True)
 class Climb:
-    """Where a climb ended.
+    """Result of a climb.
 
     Args:
         setting: what was chosen.

@@ -1,4 +1,4 @@
-"""What all rungs of a climb stand on, and a rung as it is quantized."""
+"""Common ground of all rungs of a climb, and a rung as it is quantized."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OVER_BUDGET = "over the budget"
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """What all rungs share.
+    """Common ground of all rungs.
 
     Args:
         model: the float model.
@@ -110,7 +110,7 @@ class Attempt:
 
 
 def over_budget(estimate: Estimate | None, budget: Budget | None) -> str:
-    """What an estimate exceeds; empty where the budget holds.
+    """Return the limits that an estimate exceeds; empty where the budget holds.
 
     Raises:
         BudgetError: there is a limit of time, and nobody has published figures for the chip.

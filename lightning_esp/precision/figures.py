@@ -29,7 +29,7 @@ class LayerNoise:
 
 @dataclass(frozen=True)
 class TensorRange:
-    """How a tensor uses its integers.
+    """Use of its integers by a tensor.
 
     Args:
         name: its name in the graph.
@@ -97,7 +97,7 @@ class ModuleEffect:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What quantization costs.
+    """Noise of quantization, by layer and tensor.
 
     Args:
         layers: operators in the order of computation.

@@ -212,7 +212,7 @@ def _behind(attempt: Attempt, best: Attempt) -> float:
 
 
 def _compare(attempt: Attempt, better: Attempt) -> str:
-    """Why an attempt is passed over for a better one."""
+    """Tell why an attempt is passed over for a better one."""
     if attempt.files == better.files:
         return f"the same files as {_describe(better.setting)}"
     behind, name = _behind(attempt, better), _describe(better.setting)

@@ -1,4 +1,4 @@
-"""Whether a graph of esp-ppq can be run on a batch."""
+"""Check that a graph of esp-ppq can be run on a batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from esp_ppq.executor import TorchExecutor
 
 
 def takes_batches(executor: TorchExecutor, sample: Mapping[str, torch.Tensor]) -> bool:
-    """Whether the graph computes a batch of two as it computes each alone (a constant Reshape, say, does not)."""
+    """Tell whether the graph computes a batch of two as it computes each alone (a constant Reshape, say, does not)."""
     two = {name: value[:2] for name, value in sample.items()}
     if any(len(value) < 2 for value in two.values()):
         return False

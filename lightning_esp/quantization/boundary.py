@@ -1,4 +1,4 @@
-"""What torch sees between two stages while it writes a model as ONNX: an operator that it cannot look through.
+"""Boundary between two stages in a model that torch writes as ONNX: an operator that it cannot look through.
 
 Without it, torch joins operators of two stages, two transposes say, into one that reads a tensor before the cut.
 """

@@ -1,4 +1,4 @@
-"""What runs inside the worker: calls into esp-ppq, and nothing else.
+"""Body of the worker: calls into esp-ppq, and nothing else.
 
 Arguments and results are plain Python, numpy and bytes, since they cross a pipe.
 """
@@ -133,7 +133,7 @@ def _load(job: Job) -> BaseGraph:
 
 
 def _together(job: Job) -> int:
-    """How many windows a percentile is taken of: esp-ppq averages it over such batches, and asks for 8 of them."""
+    """Return the windows in each percentile: esp-ppq averages it over such batches, and asks for 8 of them."""
     return max(1, min(BATCH, len(next(iter(job.samples.values()))) // 8))
 
 

@@ -94,7 +94,7 @@ class _SafePass(LayerwiseEqualizationPass):  # type: ignore[misc]
 
 
 def _between(layer: Operation, layers: Collection[Operation]) -> Iterator[Variable]:
-    """What lies between a layer and the next of `layers`."""
+    """Yield the variables between a layer and the next of `layers`."""
     for variable in layer.outputs:
         yield variable
         for reader in variable.dest_ops:

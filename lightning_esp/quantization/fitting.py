@@ -76,7 +76,7 @@ def _missing(integers: Tensor, limit: int) -> Tensor:
 
 
 def _spare(weights: Tensor, config: TensorQuantizationConfig) -> Tensor:
-    """How many binary places the weights of each scale may lose still: half of their bits, any number where all are zero."""
+    """Count binary places that weights of each scale may still lose: half of their bits, any number if all are 0."""
     scale = config.scale.double()
     rows = weights.movedim(config.channel_axis, 0).flatten(1) if scale.numel() > 1 else weights.reshape(1, -1)
     peaks = rows.abs().amax(dim=1).double().reshape(scale.shape)

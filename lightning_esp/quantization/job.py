@@ -1,4 +1,4 @@
-"""What is sent to the worker and comes back; importing it costs nothing."""
+"""Messages to the worker and back; importing them costs nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Layout = tuple[int, ...]
 
 @dataclass(frozen=True)
 class StageNames:
-    """What enters and leaves a stage, caches included, and which of these are caches: `(name, name of the new value)`."""
+    """Inputs and outputs of a stage, caches included, and the caches among them: `(name, name of the new value)`."""
 
     name: str
     inputs: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Which axis order a tensor has in the file, chosen before esp-ppq chooses it.
+"""Axis order of each tensor in the file, chosen before esp-ppq chooses it.
 
 esp-ppq runs convolutions channels-last and leaves an input that a Concat reads as it is, so that a cached convolution
 gets two Transposes around its cache. Told the layout of the cache beforehand, it needs none.
@@ -43,7 +43,7 @@ def preferred(graph: BaseGraph, name: str) -> Layout:
 
 
 def _nearest_will(start: Variable, both_ways: bool) -> bool | None:
-    """Whether the nearest operator that cares wants channels last; None where none cares."""
+    """Tell whether the nearest operator that cares wants channels last; None where none cares."""
     seen, pending = set[str](), [*start.dest_ops]
     while pending:
         operation = pending.pop(0)

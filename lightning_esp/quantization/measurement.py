@@ -137,7 +137,7 @@ class _Meter:
         self._configs = dict(_grids(self.graph, self._order))
 
     def takes_batches(self, sample: Mapping[str, Tensor]) -> bool:
-        """Whether both graphs compute a batch as they compute its rows."""
+        """Tell whether both graphs compute a batch as they compute its rows."""
         return takes_batches(self._floating, sample) and takes_batches(self._quantized, sample)
 
     def stream(self, steps: Sequence[Mapping[str, Tensor]], feedback: Mapping[str, str], join: bool = True) -> None:
@@ -161,7 +161,7 @@ class _Meter:
         self._use({**rounded, **{name: value for tap in taps.values() for name, value in tap.raw.items()}})
 
     def figures(self) -> NoiseFigures:
-        """What was found so far."""
+        """Return the figures so far."""
         operators = tuple(
             OperatorNoise(op.name, op.type, op.output_quant_config[0].num_of_bits, *self._sums[op.name])
             for op in self._order

@@ -66,7 +66,7 @@ def _names(variables: Sequence[Variable]) -> tuple[str, ...]:
 
 
 def _rename_outputs(graph: BaseGraph, steps: Iterable[Step]) -> None:
-    """Where a graph output is made anew at the end, give what it was the name that it has in the program."""
+    """Restore the program's name of each graph output that is made anew at the end."""
     for step in steps:
         operation = graph.operations[step.name]
         made = [variable for variable in operation.outputs if variable.name]

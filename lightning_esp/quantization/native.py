@@ -48,7 +48,7 @@ def lower(
 
 
 def _obstacle(graph: BaseGraph, cache: str, new: str) -> str | None:
-    """Why a cache cannot be lowered, or None."""
+    """Tell why a cache cannot be lowered, or None."""
     readers = graph.variables[cache].dest_ops
     if len(readers) != 1 or readers[0].type != "Concat" or len(readers[0].inputs) != 2:
         return "it is not read by exactly one Concat of two tensors"

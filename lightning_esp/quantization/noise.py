@@ -1,4 +1,4 @@
-"""What quantization does to each operator and tensor of a graph, as numbers; importing it costs nothing."""
+"""Noise of quantization at each operator and tensor of a graph, as numbers; importing it costs nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class OperatorNoise:
 
 @dataclass(frozen=True)
 class TensorUse:
-    """How a tensor uses its integers.
+    """Use of its integers by a tensor.
 
     Args:
         name: its name in the graph.

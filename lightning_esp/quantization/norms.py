@@ -41,7 +41,7 @@ def _ordered(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _holds_integers(operation: Operation) -> bool:
-    """Whether quantization is on: what is calibrated, or compared in float, is no integer yet."""
+    """Tell whether quantization is on: what is calibrated, or compared in float, is no integer yet."""
     return isinstance(operation, QuantableOperation) and any(
         QuantizationStates.is_activated(config.state)
         for config in (*operation.input_quant_config, *operation.output_quant_config)

@@ -84,5 +84,5 @@ def _advice(operation: Operation, graph: BaseGraph) -> str:
 
 
 def _is_table(operation: Operation, moving: Sequence[object]) -> bool:
-    """Whether int8 would hold it as a table: a function of one value, which stands here since its module is int16."""
+    """Tell whether int8 would hold it as a table: a function of one value, here since its module is int16."""
     return operation.type in FUNCTIONS and operation.type not in PROVED and len(moving) == 1

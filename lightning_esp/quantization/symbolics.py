@@ -1,4 +1,4 @@
-"""What torch's exporter has no ONNX for, written in operators that it has."""
+"""Operators that torch's exporter has no ONNX for, written in operators that it has."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def _row(operation: Operation, kinds: Collection[str]) -> Iterator[Operation]:
 
 
 def _loses_output(row: Sequence[Operation], graph: BaseGraph) -> bool:
-    """Whether an output is read further down the row, or would be no more than another name for what the row reads."""
+    """Tell whether an output is read further down the row, or would only be another name for what the row reads."""
     written = [operation.outputs[0] for operation in row]
     if any(variable.name in graph.outputs and variable.dest_ops for variable in written):
         return True

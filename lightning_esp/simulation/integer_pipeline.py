@@ -71,7 +71,7 @@ class IntegerPipeline:
     def stage_arguments(
         self, index: int, values: Mapping[str, Array], state: Mapping[str, Array]
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """What one stage is stepped with: its inputs and explicit caches, and what it remembers itself."""
+        """Return the arguments of one stage: its inputs and explicit caches, and its own state."""
         file = self.files[index]
         prefix = f"{file.name}:"
         own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -17,7 +17,7 @@ from lightning_esp.simulation.recorder import IntegerRecorder
 
 
 class Runner(Protocol):
-    """Whatever computes consecutive windows, for a batch of recordings, from their initial state."""
+    """Runner of consecutive windows, for a batch of recordings, from their initial state."""
 
     def run(self, windows: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
         """Map the inputs of each window, integers in the layout of the files, to its outputs by name."""

@@ -1,4 +1,4 @@
-"""When the stages run: one of them a frame step, as in the firmware."""
+"""Schedule of the stages: one of them a frame step, as in the firmware."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class StageSchedule:
 
     @property
     def is_pending(self) -> bool:
-        """Whether stages of the last window have yet to run."""
+        """Tell whether stages of the last window have yet to run."""
         return self._next < len(self.pipeline.files)
 
     def step(self, window: Mapping[str, Array] | None = None) -> dict[str, Array] | None:

@@ -1,4 +1,4 @@
-"""What the network really sees: inputs of a module, captured while the user's own step runs."""
+"""Inputs of a module, captured while the user's own step runs: what the network really sees."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def tell_time(module: nn.Module, calls: Sequence[Call], streaming: Streaming) ->
 
 
 def is_told(module: nn.Module, calls: Sequence[Call], streaming: Streaming) -> bool:
-    """Whether the batches, or the module, tell the axis of time."""
+    """Tell whether the batches, or the module, tell the axis of time."""
     options = tell_time(module, calls, streaming)
     try:
         with kept(module, streaming.outputs):

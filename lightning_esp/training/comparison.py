@@ -1,4 +1,4 @@
-"""How far the integer stream is from the float network while the user's step runs on it."""
+"""Difference between the integer stream and the float network while the user's step runs on the stream."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ LAYOUTS = tuple(Layout(turned, extra) for extra in (None, 1, 3, 2) for turned in
 
 @dataclass(frozen=True)
 class Match:
-    """What lies before a network.
+    """Front end before a network, and the waveforms that it takes.
 
     Args:
         waveforms: `[samples]` behind each recording, or raw readings in the order of axes that the network sees.
@@ -100,7 +100,7 @@ class Rearranged(nn.Module):
 
     @property
     def quantized(self) -> Any:
-        """What the stream runs, where it is an integer stream."""
+        """Quantized model of the stream, where it is an integer stream."""
         return getattr(self.stream, "quantized", None)
 
     def forward(self, *args: Tensor, **kwargs: Tensor) -> Any:

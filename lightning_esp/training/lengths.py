@@ -1,4 +1,4 @@
-"""How much of each padded recording in a batch is real."""
+"""Length of each padded recording in a batch."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ PLAIN_SAMPLERS = (RandomSampler, SequentialSampler, DistributedSampler)
 
 @dataclass(frozen=True)
 class PrivateLoaders:
-    """What stands in for the user's loaders.
+    """Substitutes for the user's loaders.
 
     Args:
         loaders: of the same structure: one iterable, or a list or mapping of them.

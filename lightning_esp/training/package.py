@@ -23,7 +23,7 @@ _PACKAGES = ("pytorch_lightning.", "lightning.pytorch.", "lightning_fabric.", "l
 
 
 def is_lightning(module: str) -> bool:
-    """Whether a module, given by its dotted name, is one of Lightning's, of either package."""
+    """Tell whether a module, given by its dotted name, is one of Lightning's, of either package."""
     return f"{module}.".startswith(_PACKAGES)
 
 

@@ -15,7 +15,7 @@ TITLES = {"calibrate": "Calibrating", "quantize": "Quantizing", "evaluate": "Eva
 
 
 def shows_progress(trainer: Trainer) -> bool:
-    """Whether the trainer has a progress bar that is switched on."""
+    """Tell whether the trainer has a progress bar that is switched on."""
     bar = trainer.progress_bar_callback
     return bar is not None and bool(getattr(bar, "is_enabled", True))
 

@@ -30,7 +30,7 @@ from lightning_esp.training.subject import Subject
 
 @dataclass(frozen=True)
 class Captured:
-    """What the module to export was called with.
+    """Inputs of the module to export, as it was called.
 
     Args:
         recordings: without batch dimension, padding cut off.

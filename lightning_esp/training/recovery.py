@@ -1,4 +1,4 @@
-"""What keeps a run whose export failed: its weights on disk, and code that exports again."""
+"""Recovery of a run whose export failed: its weights on disk, and code that exports again."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _required(cls: type) -> set[str]:
 
 
 def _builds(instance: Any) -> bool:
-    """Whether the class can be imported, and built from the hyperparameters in its checkpoint."""
+    """Tell whether the class can be imported, and built from the hyperparameters in its checkpoint."""
     cls = type(instance)
     found: Any = sys.modules.get(cls.__module__)
     for name in cls.__qualname__.split("."):

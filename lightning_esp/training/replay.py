@@ -125,7 +125,7 @@ def _finite(trainer: Any) -> dict[str, float]:
 
 
 def _explain(module: LightningModule, step: str, error: Exception) -> str:
-    """What failed where, and how to keep it out of such runs."""
+    """Explain which hook failed, and how to keep it out of such runs."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     of_user = [f for f in frames if f.f_locals.get("self") is module and not is_lightning(f.f_globals["__name__"])]
     hook = of_user[0].f_code.co_name if of_user else step

@@ -23,7 +23,7 @@ Trust = Callable[[str], bool]
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What an export needs of a run.
+    """Parts of a finished run that an export needs.
 
     Args:
         module: with the weights of the checkpoint.

@@ -20,7 +20,7 @@ from lightning_esp.training.package import package_of
 
 @dataclass(frozen=True)
 class FitCall:
-    """What a script gave to `Trainer.fit`.
+    """Arguments that a script gave to `Trainer.fit`.
 
     Args:
         module: the LightningModule.

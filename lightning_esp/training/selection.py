@@ -1,4 +1,4 @@
-"""Which submodule of a LightningModule is exported."""
+"""Selection of the submodule of a LightningModule that is exported."""
 
 from __future__ import annotations
 

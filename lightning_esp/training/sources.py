@@ -1,4 +1,4 @@
-"""Which data of a training run an export may use."""
+"""Data of a training run that an export may use."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def find_source(name: str, trainer: Trainer, module: LightningModule, datamodule
 
 
 def is_user_defined(instance: Any, name: str) -> bool:
-    """Whether `instance` has a method of that name that is not just inherited from Lightning, of either package."""
+    """Tell whether `instance` has a method of that name that is not just inherited from Lightning's packages."""
     if name in getattr(instance, "__dict__", {}):
         return True
     for cls in type(instance).__mro__:

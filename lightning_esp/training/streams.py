@@ -22,7 +22,7 @@ SAMPLES, FRAMES = 32_000, 1_000
 
 
 def has_streams(trainer: Trainer, module: LightningModule, datamodule: Any = None) -> bool:
-    """Whether the datamodule or the LightningModule of a run has a `validation_streams()`."""
+    """Tell whether the datamodule or the LightningModule of a run has a `validation_streams()`."""
     held = datamodule if datamodule is not None else getattr(trainer, "datamodule", None)
     return is_user_defined(held, HOOK) or is_user_defined(module, HOOK)
 

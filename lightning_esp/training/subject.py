@@ -16,7 +16,7 @@ from lightning_esp.training.selection import find_module
 
 @dataclass(frozen=True)
 class Subject:
-    """What is exported, apart from the user's own objects.
+    """Subject of an export, apart from the user's own objects.
 
     Args:
         trainer: the user's trainer.

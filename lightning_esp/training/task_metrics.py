@@ -26,7 +26,7 @@ LESS = {"error", "err", "wer", "cer", "eer", "frr", "far"}
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of a step gave.
+    """Results of one run of a step.
 
     Args:
         metrics: what the step logged.

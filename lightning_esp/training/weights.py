@@ -1,4 +1,4 @@
-"""Which weights are exported."""
+"""Choice of the weights that are exported."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def _carry(quantized: QuantizedModel, pipeline: IntegerPipeline, held: Mapping[s
 
 
 def _after(cache: CacheInfo, ranges: list[dict[str, Range]]) -> Range:
-    """What a cache holds after a window."""
+    """Return the range of a cache after a window."""
     return next(found[cache.next] for found in ranges if cache.next in found)
 
 

@@ -22,7 +22,7 @@ WINDOWS = 16
 
 @dataclass(frozen=True)
 class _Window:
-    """What a window meets, and what comes out, by name, in float32; and how far that is from float64."""
+    """Inputs and outputs of a window by name, in float32, and the distance of the outputs from float64."""
 
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]

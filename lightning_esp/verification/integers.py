@@ -63,7 +63,7 @@ def _file_mismatches(quantized: QuantizedModel) -> list[str]:
 
 
 def _note_mismatches(quantized: QuantizedModel) -> list[str]:
-    """What the exporter noted in the metadata of each file, since the format has no place for it."""
+    """Compare the exporter's notes in the metadata of each file, since the format has no place for them."""
     wrong = []
     for stage in quantized.stages:
         notes = read_espdl(stage.data).metadata

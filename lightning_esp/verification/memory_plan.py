@@ -9,7 +9,7 @@ from lightning_esp.verification.proof import Proof
 
 
 def memory(files: IntegerPipeline) -> Proof:
-    """How many reads find bytes that others have overwritten, in the memory that ESP-DL plans for each file.
+    """Prove that no read finds bytes that others have overwritten, in the memory that ESP-DL plans for each file.
 
     Args:
         files: the stages, interpreted.

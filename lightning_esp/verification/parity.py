@@ -142,7 +142,7 @@ def _allow(proof: Proof, noise: float) -> Proof:
 @single_thread()
 @torch.inference_mode()
 def _rounding(module: nn.Module, wide: nn.Module, model: StreamingModel, recordings: Recordings) -> float:
-    """How far the offline network in float32 is from itself in float64, relative to `max(1, max |output|)`."""
+    """Return the distance of the offline network in float32 from float64, relative to `max(1, max |output|)`."""
     named = [inputs for inputs, _ in check_recordings(model.spec, recordings)]
     single = [run(module, {name: value.float() for name, value in inputs.items()}) for inputs in named]
     with doubled():

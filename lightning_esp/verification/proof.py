@@ -1,4 +1,4 @@
-"""What was proved about a quantized model before anything was written."""
+"""Proofs of a quantized model, made before anything is written."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class GoldenAudio:
-    """What a microphone would have heard of a golden recording.
+    """Samples of a golden recording, as from a microphone, and their features.
 
     Args:
         samples: int16 samples, `[samples]`.
@@ -114,7 +114,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What the user's own validation and test steps say about the integer stream (proof 5).
+    """Results of the user's own validation and test steps on the integer stream (proof 5).
 
     Args:
         float_metrics: metrics of the float offline model, by the name that the step logs.

@@ -1,4 +1,4 @@
-"""How far an output frame looks back, beside the recordings that the network was trained on."""
+"""Receptive field beside the recordings that the network was trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a chip may be from the golden windows behind a GRU or LSTM.
+"""Tolerance of a chip against the golden windows behind a GRU or LSTM.
 
 Gates are float32. ESP-DL is compiled with `-ffast-math`, and chips with a fused multiply-add round a sum of products once
 where others round twice: its last bit differs, and next to a tie the state then ends one step off. In a convolution such

@@ -40,7 +40,7 @@ CONSTANT = 1e-10
 
 @dataclass(frozen=True)
 class Offline:
-    """What the float network makes of whole recordings.
+    """Outputs of the float network on whole recordings.
 
     Args:
         outputs: of each recording by output name, in torch's layout with a batch of 1.

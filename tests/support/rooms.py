@@ -77,7 +77,7 @@ def find_imports(source: str) -> Iterator[tuple[str, str]]:
 
 
 def is_deep(module: str, imported: str) -> bool:
-    """Whether a module imports from inside another room, past its facade."""
+    """Tell whether a module imports from inside another room, past its facade."""
     return room_of(imported) not in {room_of(module), "__init__"} and imported.count(".") > 1
 
 

@@ -78,7 +78,7 @@ class _RateAxis:
         self._high = max(self._low + 1, math.ceil(math.log10(max(rates)))) if rates else 1
 
     def place(self, rate: float) -> float:
-        """Where a rate stands."""
+        """Return the horizontal position of a rate."""
         if rate <= 0:
             return LEFT
         start, end = LEFT + GAP, WIDTH - RIGHT

@@ -1,4 +1,4 @@
-"""What a model takes of a chip's memory, and what the firmware asks for when it starts."""
+"""Memory that a model takes on a chip, and that the firmware asks for when it starts."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def _signed(value: float) -> str:
 
 
 def _clip(streaming: Data, period: float | None) -> list[str]:
-    """How a model that decides on clips runs."""
+    """Describe the clips on which a model decides."""
     clip = streaming.get("clip")
     if clip is None:
         return []
@@ -117,7 +117,7 @@ def _clip(streaming: Data, period: float | None) -> list[str]:
 
 
 def _choice(streaming: Data) -> list[str]:
-    """How a window was chosen by its latency, and from what."""
+    """Describe the choice of a window by its latency, and the options compared."""
     choice = streaming.get("choice")
     if choice is None:
         return []
@@ -153,7 +153,7 @@ def _model(manifest: Data, report: Data) -> Markup:
 
 
 def _front_end(front_end: Data | None) -> list[str]:
-    """What comes before the model's frames."""
+    """Describe the front end that makes the model's frames."""
     if front_end is None:
         return []
     if front_end["kind"] == "Normalize":
@@ -351,7 +351,7 @@ def _proofs(manifest: Data) -> Markup:
 
 
 def _state(proof: Data) -> str:
-    """What a proof says; those of older manifests have no doubts."""
+    """Return the verdict of a proof; those of older manifests have no doubts."""
     return str(proof.get("state", "green")) if proof["passed"] else "failed"
 
 

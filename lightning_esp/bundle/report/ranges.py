@@ -1,4 +1,4 @@
-"""What the analysis says of tensors and caches, the worst first, and of calibration with and without their states."""
+"""Analysis of tensors and caches, the worst first, and of calibration with and without their states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the networks heard in validation streams: a table and two pictures."""
+"""Results of the networks on validation streams: a table and two pictures."""
 
 from __future__ import annotations
 

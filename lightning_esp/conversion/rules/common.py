@@ -1,4 +1,4 @@
-"""What several rules need."""
+"""Helpers that several rules share."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def spatial(value: Any, count: int) -> tuple[int, ...]:
 
 
 def touches(x: Stream, axes: Iterable[int]) -> bool:
-    """Whether time is among the axes."""
+    """Tell whether time is among the axes."""
     return x.time_axis is not None and x.time_axis in set(axes)
 
 

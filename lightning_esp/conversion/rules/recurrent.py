@@ -78,7 +78,7 @@ def lstm(build: Builder, input: Stream, hx: Any, weights: Any, *options: Any) ->
 def _recurrent(
     build: Builder, x: Stream, states: Any, weights: Any, options: Any, kind: type[Any], labels: tuple[str, ...]
 ) -> tuple[Stream, ...]:
-    """What each layer puts out."""
+    """Add the recurrent layers, and return the output of each."""
     if not isinstance(weights, tuple):
         build.refuse("reads packed sequences", "give it the padded tensor; every recording streams for itself")
     biases, layers, _, _, bidirectional, batch_first = options

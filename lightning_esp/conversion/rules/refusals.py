@@ -1,4 +1,4 @@
-"""What has no streaming form, each with what to use instead."""
+"""Operators without a streaming form, each with what to use instead."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def reshape(build: Builder, x: Stream | Pending, *_: Any, **__: Any) -> Stream:
 
 
 def _folds(x: Stream, shape: tuple[int, ...], batch: int | None, time: int | None) -> bool:
-    """Whether `[batch, time, ...]` becomes `[batch * time, ...]`, or comes out of it again."""
+    """Tell whether `[batch, time, ...]` becomes `[batch * time, ...]`, or comes out of it again."""
     if batch != 0 or x.batch_axis != 0 or not x.moving:
         return False
     if x.folded:

@@ -50,7 +50,7 @@ def apply_whole(build: ClipBuilder, call: Call, values: Mapping[int, Any]) -> tu
 
 
 def _settle(build: ClipBuilder, value: Any) -> Any:
-    """What stands for an argument."""
+    """Replace an argument by its value on the held clip."""
     if isinstance(value, LastState):
         return _last_state(build, value)
     if isinstance(value, Pending) and value.stream is not None:
@@ -121,7 +121,7 @@ def _convert(build: ClipBuilder, call: Call, args: tuple[Any, ...], kwargs: dict
 
 
 def _is_per_batch(part: Any) -> bool:
-    """Whether a constant was made for the batch, such as a class token that is repeated for each recording."""
+    """Tell whether a constant was made for the batch, such as a class token that is repeated for each recording."""
     return isinstance(part, Constant) and 0 in part.follows
 
 

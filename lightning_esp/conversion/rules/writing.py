@@ -1,4 +1,4 @@
-"""What forward writes in place: `x[...] = y`, `copy_`, `fill_`. A written tensor is a new one, joined of old and new parts."""
+"""Writes in place: `x[...] = y`, `copy_`, `fill_`. A written tensor is a new one, joined of old and new parts."""
 
 from __future__ import annotations
 

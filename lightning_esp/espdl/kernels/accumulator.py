@@ -1,4 +1,4 @@
-"""How far the accumulator of a Conv, Gemm or MatMul gets.
+"""Bounds on the accumulator of a Conv, Gemm or MatMul.
 
 A peak is the largest value that an accumulator passes through, or the smallest one's distance from -1, whichever is
 larger: of b bits a register holds every peak up to 2^(b-1) - 1, since -2^(b-1) fits and 2^(b-1) does not.
@@ -85,7 +85,7 @@ def _pieces(count: int, size: int) -> Iterator[slice]:
 
 
 def _bound_rows(rows: Array, taps: Array, bias: Array) -> Array:
-    """What no order of the products of each row exceeds; in doubles, which hold all of these sums."""
+    """Bound the products of each row, summed in any order; in doubles, which hold all of these sums."""
     positive, negative = (np.maximum(sign * rows.astype(np.float64), 0) for sign in (1, -1))
     up, down = (np.maximum(sign * taps.astype(np.float64), 0) for sign in (1, -1))
     high = _sum(positive, up) + _sum(negative, down) + np.maximum(bias, 0)

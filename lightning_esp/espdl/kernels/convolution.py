@@ -25,7 +25,7 @@ ProductSum = Callable[[Array], Array]
 
 @dataclass(frozen=True, eq=False)
 class _Tail:
-    """What follows the product sum: bias, shift and the output type."""
+    """Steps after the product sum: bias, shift and the output type."""
 
     node: Node
     bias: Array
@@ -210,7 +210,7 @@ def unpack_second(node: Node, second: Array) -> Array:
 
 
 def _packed_order(node: Node) -> Array:
-    """Where in the memory of the second operand, matrix by matrix, ESP-DL looks for each of its elements."""
+    """Return the position in memory at which ESP-DL looks for each element of the second operand, matrix by matrix."""
     inputs, outputs = node.input(1).shape[-2:]
     indices = np.arange(inputs * outputs).reshape(inputs, outputs)
     return unpack_matrix(indices, node.rules.packing(node.input(1).dtype))

@@ -1,4 +1,4 @@
-"""What ESP-DL 3.3.9 asserts, or leaves uncomputed without a word: arity, ranks, shapes and attributes of every operator.
+"""Limits that ESP-DL 3.3.9 asserts, or passes without a word: arity, ranks, shapes and attributes of every operator.
 
 A limit takes an operator with the shapes that ESP-DL computes, and returns why the chip can't run it, or None.
 """
@@ -78,7 +78,7 @@ def _bias_type(node: Node) -> str | None:
 
 
 def _padding(node: Node) -> str | None:
-    """Where a whole kernel lies on padding, ESP-DL's filters get no or negative lengths."""
+    """Tell why padding that holds a whole kernel is refused: ESP-DL's filters get no or negative lengths there."""
     kernel = node.input(1).shape[2:]
     pads = attribute_ints(node.attribute("pads", ()))
     steps = attribute_ints(node.attribute("dilations", (1,) * len(kernel)))

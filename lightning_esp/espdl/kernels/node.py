@@ -151,7 +151,7 @@ def positive_axis(axis: int, rank: int) -> int:
 
 
 def is_parameter(tensor: Tensor | None) -> bool:
-    """Whether the file holds this tensor's values."""
+    """Tell whether the file holds this tensor's values."""
     return tensor is not None and tensor.data is not None
 
 

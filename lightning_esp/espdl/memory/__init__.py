@@ -1,4 +1,4 @@
-"""Where ESP-DL 3.3.9 puts every tensor of a model, what it overwrites too early, and how to keep it from that."""
+"""Memory plan of ESP-DL 3.3.9: the place of every tensor, what is overwritten too early, and how to prevent that."""
 
 from lightning_esp.espdl.memory.hazards import Hazard, check_memory, find_hazards
 from lightning_esp.espdl.memory.mending import VIEW, mend

@@ -53,7 +53,7 @@ def find_hazards(program: Program, plan: Plan, *, latent: bool = False) -> tuple
 
 
 class _Memory:
-    """Which tensors were written, and which of them were overwritten by whom."""
+    """Tensors that were written, and those of them that another has overwritten."""
 
     def __init__(self, program: Program, plan: Plan, latent: bool) -> None:
         self._places, self._lives = plan.places, plan.lifetimes

@@ -1,4 +1,4 @@
-"""From when to when each tensor needs its bytes, and whose bytes it shares, as ESP-DL 3.3.9 reckons it.
+"""Lifetimes of tensors, and the buffers that they share, as ESP-DL 3.3.9 reckons them.
 
 The reckoning is reproduced with what it overlooks: it parts an operator that overwrites its input from that input only
 where the input itself is read again, not where a view of the same bytes is; and a graph output that is a view lives for

@@ -25,13 +25,13 @@ class Place:
     end: int
 
     def overlaps(self, other: Place) -> bool:
-        """Whether the two have bytes in common."""
+        """Tell whether the two have bytes in common."""
         return self.arena == other.arena and self.begin < other.end and other.begin < self.end
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where every tensor lies.
+    """Place of every tensor.
 
     Args:
         places: bytes of each tensor, in the order in which ESP-DL numbers them.

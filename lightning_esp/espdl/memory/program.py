@@ -12,7 +12,7 @@ from lightning_esp.espdl.espdl_model import EspdlModel
 
 
 class Placing(Enum):
-    """Where an operator of ESP-DL 3.3.9 puts its output."""
+    """Place of an operator's output in ESP-DL 3.3.9."""
 
     SEPARATE = "a buffer of its own"
     VIEW = "the input's buffer, whose bytes stay"
@@ -69,7 +69,7 @@ class Step:
 
     @property
     def placing(self) -> Placing:
-        """Where its output goes if the tensor that it would share a buffer with allows it."""
+        """Place of its output if the tensor that it would share a buffer with allows it."""
         return PLACINGS.get(self.type, Placing.SEPARATE) if len(self.outputs) == 1 else Placing.SEPARATE
 
 

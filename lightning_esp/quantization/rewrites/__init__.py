@@ -1,4 +1,4 @@
-"""What esp-ppq reads as something else, or ESP-DL lacks, written in operators that both read as ONNX means them."""
+"""Rewrites of what esp-ppq misreads, or ESP-DL lacks, into operators that both read as ONNX means them."""
 
 from lightning_esp.quantization.rewrites.outputs import keep_outputs
 from lightning_esp.quantization.rewrites.passes import rewrite

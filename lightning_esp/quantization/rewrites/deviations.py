@@ -61,7 +61,7 @@ def _find(graph: Graph, node: NodeProto) -> _Norm | None:
 
 
 def _quotients(graph: Graph, node: NodeProto) -> list[tuple[str, str]]:
-    """What a node divides by what: `a / b`, or `a * (1 / b)`."""
+    """Return dividend and divisor of a node: `a / b`, or `a * (1 / b)`."""
     if node.op_type == "Div":
         return [(node.input[0], node.input[1])]
     if node.op_type != "Mul":
@@ -110,7 +110,7 @@ def _scalar(graph: Graph, node: NodeProto, index: int) -> float | None:
 
 
 def _reduction(graph: Graph, node: NodeProto) -> tuple[str, tuple[int, ...], float] | None:
-    """What a mean or a sum that keeps its axes is of, these, and how many times the mean it is."""
+    """Return operand and axes of a mean or sum that keeps its axes, and its multiple of the mean."""
     if node.op_type not in ("ReduceMean", "ReduceSum") or not attributes(node).get("keepdims", 1):
         return None
     stored = graph.constant(node.input[1]) if len(node.input) > 1 and node.input[1] else None
@@ -128,7 +128,7 @@ def _is_square(graph: Graph, node: NodeProto) -> bool:
 
 
 def _centred(graph: Graph, tensor: str) -> tuple[str, tuple[int, ...]] | None:
-    """What a tensor is without its mean, and over which axes."""
+    """Return the tensor from which this one was centred, and the axes of the mean."""
     node = graph.source(tensor)
     source = graph.source(node.input[1]) if node is not None and node.op_type == "Sub" else None
     mean = None if source is None else _reduction(graph, source)

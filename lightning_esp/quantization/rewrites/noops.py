@@ -81,7 +81,7 @@ def _without_neutral(graph: Graph, node: NodeProto) -> str | None:
 
 
 def _before_views(graph: Graph, node: NodeProto) -> str | None:
-    """What a chain of views began with, where it ends with the shape that it began with."""
+    """Return the start of a chain of views, where it ends with the shape that it began with."""
     found: NodeProto | None = node
     while found is not None and found.op_type in _VIEWS:
         if graph.shape(found.input[0]) == graph.shape(node.output[0]):
@@ -91,7 +91,7 @@ def _before_views(graph: Graph, node: NodeProto) -> str | None:
 
 
 def _before_transposes(graph: Graph, node: NodeProto) -> str | None:
-    """What a chain of permutations began with, where together they move nothing."""
+    """Return the start of a chain of permutations, where together they move nothing."""
     order: tuple[int, ...] = tuple(range(len(graph.shape(node.output[0]))))
     found: NodeProto | None = node
     while found is not None and found.op_type == "Transpose":
@@ -124,7 +124,7 @@ def _keeps_type(graph: Graph, node: NodeProto) -> bool:
 
 
 def _spans_one(graph: Graph, node: NodeProto) -> bool:
-    """Whether a pool looks at one element only."""
+    """Tell whether a pool looks at one element only."""
     options = attributes(node)
     lengths = cast(Sequence[int], options["kernel_shape"])
     return all(size == 1 for size in lengths) and not any(cast(Sequence[int], options.get("pads", ())))
