@@ -1,4 +1,4 @@
-"""Limits on what a bundle from anywhere may name and have read: files that lie inside, and nothing that never ends."""
+"""Limits on a bundle from anywhere: files that it names lie inside, and what is read of it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ownership of a bundle's files: an export's, which writes them anew, or the user's, once they were written.
+"""Ownership of a bundle's files: an export's, written anew each time, or the user's, once first written.
 
 The model is the export's: `components/lesp_model/<chip>/`, the manifest, the report. All else is a template that becomes the
 user's. It follows newer templates until it is edited, by the hash that the manifest holds of it.

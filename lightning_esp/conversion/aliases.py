@@ -1,4 +1,4 @@
-"""Tensors of a running `forward` that share memory, and the effect of a write into one of them on the others."""
+"""Tensors of a running `forward` that share memory, and the effect of a write into one on the others."""
 
 from __future__ import annotations
 

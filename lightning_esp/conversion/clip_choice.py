@@ -1,4 +1,4 @@
-"""Choice between streams and whole clips to decide on, and the length of these clips."""
+"""Recognition of models that decide on whole clips, and the length of these clips."""
 
 from __future__ import annotations
 

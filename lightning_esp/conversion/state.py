@@ -1,4 +1,4 @@
-"""State of a module beside its parameters, kept so that one run of `forward` leaves nothing behind for the next."""
+"""Snapshot of a module's buffers and attributes, so that one run of `forward` leaves nothing behind for the next."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Register:
 
 @dataclass(frozen=True, eq=False)
 class Unrolling:
-    """Run of a model over many windows at once.
+    """Plan to run a model over many windows at once.
 
     Attributes:
         registers: The explicit caches.

@@ -1,4 +1,4 @@
-"""Common ground of all rungs of a climb, and a rung as it is quantized."""
+"""Shared inputs of all rungs of a climb, and a rung as it is quantized."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OVER_BUDGET = "over the budget"
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """Common ground of all rungs.
+    """Shared inputs of all rungs.
 
     Args:
         model: the float model.

@@ -29,7 +29,7 @@ class LayerNoise:
 
 @dataclass(frozen=True)
 class TensorRange:
-    """Use of its integers by a tensor.
+    """Integer range of a tensor, and how much of it is used.
 
     Args:
         name: its name in the graph.

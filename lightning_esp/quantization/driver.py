@@ -133,7 +133,7 @@ def _load(job: Job) -> BaseGraph:
 
 
 def _together(job: Job) -> int:
-    """Return the windows in each percentile: esp-ppq averages it over such batches, and asks for 8 of them."""
+    """Return the batch size of a percentile: esp-ppq averages it over such batches, and asks for 8 of them."""
     return max(1, min(BATCH, len(next(iter(job.samples.values()))) // 8))
 
 

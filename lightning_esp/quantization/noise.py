@@ -28,7 +28,7 @@ class OperatorNoise:
 
 @dataclass(frozen=True)
 class TensorUse:
-    """Use of its integers by a tensor.
+    """Integer range of a tensor, and how much of it is used.
 
     Args:
         name: its name in the graph.

@@ -1,4 +1,4 @@
-"""Subject of an export, from a training run: module, inputs, weights, and a way to run the user's own steps.
+"""Parts that a training run gives to an export: module, inputs, weights, and a way to run the user's own steps.
 
 Known to `callback` and `task_metrics` only; with these the only importer of Lightning.
 """

@@ -61,7 +61,7 @@ LAYOUTS = tuple(Layout(turned, extra) for extra in (None, 1, 3, 2) for turned in
 
 @dataclass(frozen=True)
 class Match:
-    """Front end before a network, and the waveforms that it takes.
+    """Front end before a network, and its inputs.
 
     Args:
         waveforms: `[samples]` behind each recording, or raw readings in the order of axes that the network sees.

@@ -63,7 +63,7 @@ def _file_mismatches(quantized: QuantizedModel) -> list[str]:
 
 
 def _note_mismatches(quantized: QuantizedModel) -> list[str]:
-    """Compare the exporter's notes in the metadata of each file, since the format has no place for them."""
+    """List mismatches of the notes in each file's metadata, which hold what the format has no place for."""
     wrong = []
     for stage in quantized.stages:
         notes = read_espdl(stage.data).metadata

@@ -50,7 +50,7 @@ def apply_whole(build: ClipBuilder, call: Call, values: Mapping[int, Any]) -> tu
 
 
 def _settle(build: ClipBuilder, value: Any) -> Any:
-    """Replace an argument by its value on the held clip."""
+    """Return the value that stands for an argument."""
     if isinstance(value, LastState):
         return _last_state(build, value)
     if isinstance(value, Pending) and value.stream is not None:

@@ -31,7 +31,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Plan:
-    """Place of every tensor.
+    """Places and lifetimes of all tensors.
 
     Args:
         places: bytes of each tensor, in the order in which ESP-DL numbers them.

@@ -30,7 +30,7 @@ class _Axis:
 
     @property
     def cut(self) -> tuple[int, int]:
-        """Frames that a convolution can't cut by padding less, since its padding is 0 already."""
+        """Output before and after that a convolution can't cut by padding less, since its padding is 0 already."""
         return max(0, self.before - self.reach), max(0, self.after - self.reach)
 
 
