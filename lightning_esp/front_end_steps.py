@@ -17,14 +17,14 @@ from lightning_esp.errors import ConfigurationError, ConversionError, DataError
 from lightning_esp.frontend import (
     DIFFERENCE_LIMITS,
     FrontEnd,
-    Heard,
-    Listening,
+    FrontEndNetwork,
     Normalize,
+    StreamFeatures,
     as_on_chip,
     compare_with_float,
+    compute_stream_features,
     find_constants,
     find_inside,
-    hear,
     split_front_end,
 )
 from lightning_esp.quantization import QuantizedModel
@@ -36,9 +36,9 @@ from lightning_esp.verification import (
     Proof,
     TaskResult,
     gives_integers,
-    hears_alike,
     keeps_up,
     require,
+    same_features,
     to_frames,
 )
 
@@ -111,20 +111,23 @@ def _suggest(module: nn.Module, recording: Recording) -> None:
 
 def listen(
     front_end: AnyFrontEnd | None, recordings: Recordings, deployment: Deployment, targets: Sequence[str]
-) -> tuple[dict[str, list[Heard]], Deployment]:
+) -> tuple[dict[str, list[StreamFeatures]], Deployment]:
     """Compute the features of recordings as each of the chips does, and add the front end, if any, to the deployment."""
     if front_end is None:
         return {}, deployment
     front_end = copy.deepcopy(front_end).float().cpu()
     given = [_tensor_of(recording) for recording in recordings]
-    ears = {chip: as_on_chip(front_end, chip) for chip in targets}
-    found = {type(ear): hear(ear, given) for ear in ears.values()}
-    heard = {chip: found[type(ear)] for chip, ear in ears.items()}
-    return heard, replace(deployment, frontend=front_end.describe())
+    front_ends = {chip: as_on_chip(front_end, chip) for chip in targets}
+    found = {type(own): compute_stream_features(own, given) for own in front_ends.values()}
+    stream_features = {chip: found[type(own)] for chip, own in front_ends.items()}
+    return stream_features, replace(deployment, frontend=front_end.describe())
 
 
-def see(
-    module: nn.Module, recordings: Recordings, heard: Mapping[str, Sequence[Heard]], targets: Sequence[str]
+def recordings_by_chip(
+    module: nn.Module,
+    recordings: Recordings,
+    stream_features: Mapping[str, Sequence[StreamFeatures]],
+    targets: Sequence[str],
 ) -> dict[str, list[Recording]]:
     """Return what the network sees on each chip; chips that see the same share one list.
 
@@ -134,11 +137,11 @@ def see(
         heard: recordings as the front end of each chip hears them; empty where there is none.
         targets: the chips.
     """
-    if not heard:
+    if not stream_features:
         return dict.fromkeys(targets, as_plain(module, recordings))
-    kinds = {id(each): each for each in heard.values()}
+    kinds = {id(each): each for each in stream_features.values()}
     features = {kind: as_plain(module, [one.features for one in each]) for kind, each in kinds.items()}
-    return {chip: features[id(heard[chip])] for chip in targets}
+    return {chip: features[id(stream_features[chip])] for chip in targets}
 
 
 def as_plain(module: nn.Module, recordings: Recordings) -> list[Recording]:
@@ -177,15 +180,15 @@ def check_frames(front_end: AnyFrontEnd | None, spec: StreamSpec) -> None:
 def behind(front_end: AnyFrontEnd, evaluate: Evaluate) -> Evaluate:
     """Let the user's metrics give samples to an integer stream, as to the network that held the front end."""
 
-    def heard(stream: nn.Module) -> TaskResult:
+    def stream_features(stream: nn.Module) -> TaskResult:
         quantized: QuantizedModel = stream.quantized  # type: ignore[assignment]
-        return evaluate(Listening(as_on_chip(front_end, quantized.target), stream))
+        return evaluate(FrontEndNetwork(as_on_chip(front_end, quantized.target), stream))
 
-    return heard
+    return stream_features
 
 
 def prove_front_end(
-    golden: Golden, quantized: QuantizedModel, heard: Sequence[Heard], front_end: AnyFrontEnd | None
+    golden: Golden, quantized: QuantizedModel, stream_features: Sequence[StreamFeatures], front_end: AnyFrontEnd | None
 ) -> FrontEndProofs:
     """Prove what is told of a front end, and add the recordings before it to the golden windows; nothing without one.
 
@@ -193,7 +196,7 @@ def prove_front_end(
         ProofError: raw readings do not give the network's integers.
     """
     if isinstance(front_end, Normalize):
-        return _prove_readings(golden, quantized, heard, front_end)
+        return _prove_readings(golden, quantized, stream_features, front_end)
     if front_end is None or quantized.estimate is None:
         return FrontEndProofs(golden)
     config, chip = front_end.config, quantized.target
@@ -201,16 +204,16 @@ def prove_front_end(
     load = FrontEndLoad(config.fft_size, front_end.logarithms, arithmetic)
     proofs = [keeps_up(quantized.estimate, quantized.spec.window, config.frame_period * 1e6, load)]
     if arithmetic == "fixed_point":
-        differences = compare_with_float(front_end, [each.samples for each in heard])
-        proofs.append(hears_alike(differences, DIFFERENCE_LIMITS[front_end.kind]))
-    return FrontEndProofs(replace(golden, audio=_golden_audio(golden, heard)), tuple(proofs))
+        differences = compare_with_float(front_end, [each.samples for each in stream_features])
+        proofs.append(same_features(differences, DIFFERENCE_LIMITS[front_end.kind]))
+    return FrontEndProofs(replace(golden, audio=_golden_audio(golden, stream_features)), tuple(proofs))
 
 
-def _golden_audio(golden: Golden, heard: Sequence[Heard]) -> tuple[GoldenAudio, ...]:
+def _golden_audio(golden: Golden, stream_features: Sequence[StreamFeatures]) -> tuple[GoldenAudio, ...]:
     """Samples and features of the first golden recordings, whole recordings up to `AUDIO_BYTES`."""
     audio: list[GoldenAudio] = []
     size = 0
-    for each in heard[: len(golden.resets)]:
+    for each in stream_features[: len(golden.resets)]:
         size += each.samples.nbytes + each.features.nbytes
         if audio and size > AUDIO_BYTES:
             break
@@ -219,18 +222,20 @@ def _golden_audio(golden: Golden, heard: Sequence[Heard]) -> tuple[GoldenAudio, 
 
 
 def _prove_readings(
-    golden: Golden, quantized: QuantizedModel, heard: Sequence[Heard], front_end: Normalize
+    golden: Golden, quantized: QuantizedModel, stream_features: Sequence[StreamFeatures], front_end: Normalize
 ) -> FrontEndProofs:
     front_end = copy.deepcopy(front_end).float().cpu()
     name = quantized.spec.inputs[0].name
-    readings = _golden_readings(quantized, golden, heard, front_end)
+    readings = _golden_readings(quantized, golden, stream_features, front_end)
     tensor = next(each for stage in quantized.stages for each in stage.inputs if each.name == name)
     moments = front_end.mean.tolist(), front_end.factor.tolist()
     proof = gives_integers(readings, moments, tensor, golden.inputs[name], quantized.target)
     return FrontEndProofs(replace(golden, readings=readings), tuple(require([proof])))
 
 
-def _golden_readings(quantized: QuantizedModel, golden: Golden, heard: Sequence[Heard], front_end: Normalize) -> Array:
+def _golden_readings(
+    quantized: QuantizedModel, golden: Golden, stream_features: Sequence[StreamFeatures], front_end: Normalize
+) -> Array:
     """Readings of the first golden windows, `[windows, frames, channels]`, as many as `AUDIO_BYTES` hold.
 
     Behind the end of a recording stand the means, of which zeros come, as the firmware writes them there.
@@ -240,7 +245,7 @@ def _golden_readings(quantized: QuantizedModel, golden: Golden, heard: Sequence[
     mean = front_end.mean.numpy()
     most = max(1, AUDIO_BYTES // (window * mean.nbytes))
     found: list[Array] = []
-    used = heard[:MAX_RECORDINGS]
+    used = stream_features[:MAX_RECORDINGS]
     ends = (*golden.resets[1:], golden.windows)
     for index, (start, end) in enumerate(zip(golden.resets, ends, strict=True)):
         if start >= most:

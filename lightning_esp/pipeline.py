@@ -26,13 +26,13 @@ from lightning_esp.conversion import (
     keep,
     settle_time,
 )
-from lightning_esp.detection import Item, check_detector, make_listener
+from lightning_esp.detection import Item, check_detector, make_stream_evaluator
 from lightning_esp.errors import ConfigurationError, DataError, EnvironmentMismatchError
-from lightning_esp.front_end_steps import Evaluate, behind, check_frames, listen, see, take_front_end
+from lightning_esp.front_end_steps import Evaluate, behind, check_frames, listen, recordings_by_chip, take_front_end
 from lightning_esp.frontend import FrontEnd, Normalize
 from lightning_esp.options import check_arguments
 from lightning_esp.quantization import Worker, check_environment
-from lightning_esp.target_steps import Request, export_target, lay_grounds
+from lightning_esp.target_steps import Request, export_target, make_contexts
 from lightning_esp.verification import compare_reach
 
 _log = logging.getLogger(__name__)
@@ -88,8 +88,8 @@ def export(
     keep(module, streaming.outputs if streaming is not None else None)
     if front_end is None:
         front_end, streaming, evaluate = find_front_end(module, recordings, streaming, evaluate)
-    heard, deployment = listen(front_end, recordings, deployment, targets)
-    seen = see(module, recordings, heard, targets)
+    stream_features, deployment = listen(front_end, recordings, deployment, targets)
+    seen = recordings_by_chip(module, recordings, stream_features, targets)
     request = Request(
         calibration=calibration,
         quantization=quantization or Quantization(),
@@ -101,11 +101,15 @@ def export(
     # The worker imports esp-ppq while the model is converted and calibrated.
     with torch.autocast("cpu", enabled=False), Worker() as worker:
         model, module = stream(module, seen[min(targets)], streaming, targets, front_end)
-        grounds = lay_grounds(module, model, worker, seen, request)
-        listener = None if streams is None else make_listener(module, model, streams, deployment, front_end, streaming)
+        contexts = make_contexts(module, model, worker, seen, request)
+        evaluator = (
+            None if streams is None else make_stream_evaluator(module, model, streams, deployment, front_end, streaming)
+        )
         results = dict[str, TargetResult]()
-        for index, (chip, ground) in enumerate(grounds.items()):
-            results[chip] = export_target(ground, (index, len(grounds)), heard.get(chip, ()), front_end, listener)
+        for index, (chip, context) in enumerate(contexts.items()):
+            results[chip] = export_target(
+                context, (index, len(contexts)), stream_features.get(chip, ()), front_end, evaluator
+            )
     return write_bundle(results, output_dir, deployment)
 
 

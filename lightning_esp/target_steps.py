@@ -12,10 +12,18 @@ from lightning_esp.bundle import TargetResult
 from lightning_esp.calibration import Progress, calibrate
 from lightning_esp.config import Budget, Calibration, Quantization
 from lightning_esp.conversion import Recording, Recordings, StreamingModel
-from lightning_esp.detection import Judged, Listener
+from lightning_esp.detection import Evaluated, StreamEvaluator
 from lightning_esp.front_end_steps import Evaluate, FrontEndProofs, prove_front_end
-from lightning_esp.frontend import FrontEnd, Heard, Normalize
-from lightning_esp.precision import Climb, Ground, analyze, climb, compare_state_calibration, name_worst, rank_modules
+from lightning_esp.frontend import FrontEnd, Normalize, StreamFeatures
+from lightning_esp.precision import (
+    PrecisionSearch,
+    SearchContext,
+    analyze,
+    compare_state_calibration,
+    name_worst,
+    rank_modules,
+    search_precision,
+)
 from lightning_esp.quantization import QuantizedModel, Worker, quantize
 from lightning_esp.simulation import QuantizedStreaming
 from lightning_esp.verification import MAX_RECORDINGS, TaskResult, Verification, prove_float, require, run_offline
@@ -42,27 +50,29 @@ class Request:
     rehearsal: bool
 
 
-def lay_grounds(
+def make_contexts(
     module: nn.Module, model: StreamingModel, worker: Worker, seen: Mapping[str, list[Recording]], request: Request
-) -> dict[str, Ground]:
+) -> dict[str, SearchContext]:
     """Prove and calibrate the float model on what each chip sees, once for all chips that see the same."""
-    grounds = dict[str, Ground]()
+    contexts = dict[str, SearchContext]()
     for chip, recordings in seen.items():
-        same = next((ground for ground in grounds.values() if ground.recordings is recordings), None)
-        grounds[chip] = (
-            lay_ground(module, model, worker, recordings, chip, request) if same is None else replace(same, target=chip)
+        same = next((context for context in contexts.values() if context.recordings is recordings), None)
+        contexts[chip] = (
+            make_context(module, model, worker, recordings, chip, request)
+            if same is None
+            else replace(same, target=chip)
         )
-    return grounds
+    return contexts
 
 
-def lay_ground(
+def make_context(
     module: nn.Module,
     model: StreamingModel,
     worker: Worker,
     recordings: Recordings,
     target: str,
     request: Request,
-) -> Ground:
+) -> SearchContext:
     """Prove the float model, calibrate it, and run the float network offline.
 
     Raises:
@@ -72,7 +82,7 @@ def lay_ground(
     proofs, notes = prove_float(module, model, recordings, wanted.tolerance)
     samples = calibrate(model, recordings, request.calibration, progress=request.progress)
     limits = (MAX_RECORDINGS, wanted.min_snr_db)
-    return Ground(
+    return SearchContext(
         model=model,
         samples=samples,
         recordings=recordings,
@@ -90,69 +100,71 @@ def lay_ground(
 
 
 def export_target(
-    ground: Ground,
+    context: SearchContext,
     place: tuple[int, int] = (0, 1),
-    heard: Sequence[Heard] = (),
+    stream_features: Sequence[StreamFeatures] = (),
     front_end: FrontEnd | Normalize | None = None,
-    listener: Listener | None = None,
+    evaluator: StreamEvaluator | None = None,
 ) -> TargetResult:
     """Quantize for one chip, prove it, and judge it, whatever other chips there are.
 
     Args:
-        ground: the float model, what goes with it, and the chip.
+        context: the float model, what goes with it, and the chip.
         place: which of how many chips it is, for the progress.
         heard: the recordings as the front end of this chip hears them.
         front_end: what stands before the network.
-        listener: judges the integer stream on validation streams, and chooses the thresholds of this chip.
+        evaluator: judges the integer stream on validation streams, and chooses the thresholds of this chip.
 
     Raises:
         LightningEspError: it cannot be quantized, or something does not hold.
     """
-    climbed = climb(ground) if ground.quantization.precision == "auto" else None
+    searched = search_precision(context) if context.quantization.precision == "auto" else None
     quantized, verification = (
-        quantize_once(ground, place) if climbed is None else (climbed.quantized, climbed.verification)
+        quantize_once(context, place) if searched is None else (searched.quantized, searched.verification)
     )
-    analysis = analyze_target(ground, quantized, climbed)
-    front = prove_front_end(verification.golden, quantized, heard, front_end)
-    judged, task = Judged(None, {}), TaskResult({}, {})
-    if listener is not None:
-        judged = listener.judge(QuantizedStreaming(quantized), ground.progress, ground.target)
-    if ground.evaluate is not None:
-        task = judge_task(ground, quantized, None if climbed is None else climbed.task, place)
-    return TargetResult(quantized, join_findings(verification, analysis, front, judged, task), judged.settings)
+    analysis = analyze_target(context, quantized, searched)
+    front = prove_front_end(verification.golden, quantized, stream_features, front_end)
+    evaluated, task = Evaluated(None, {}), TaskResult({}, {})
+    if evaluator is not None:
+        evaluated = evaluator.evaluate(QuantizedStreaming(quantized), context.progress, context.target)
+    if context.evaluate is not None:
+        task = evaluate_task(context, quantized, None if searched is None else searched.task, place)
+    return TargetResult(quantized, join_findings(verification, analysis, front, evaluated, task), evaluated.settings)
 
 
-def quantize_once(ground: Ground, place: tuple[int, int]) -> tuple[QuantizedModel, Verification]:
+def quantize_once(context: SearchContext, place: tuple[int, int]) -> tuple[QuantizedModel, Verification]:
     """Quantize in the precision that was asked for, and prove what comes of it.
 
     Raises:
         LightningEspError: it cannot be quantized, or something does not hold.
     """
     index, count = place
-    ground.progress("quantize", index, count)
-    quantized = quantize(ground.model, ground.samples, ground.quantization, ground.target, worker=ground.worker)
-    ground.progress("quantize", index + 1, count)
-    return quantized, ground.prove(quantized)
+    context.progress("quantize", index, count)
+    quantized = quantize(context.model, context.samples, context.quantization, context.target, worker=context.worker)
+    context.progress("quantize", index + 1, count)
+    return quantized, context.prove(quantized)
 
 
-def analyze_target(ground: Ground, quantized: QuantizedModel, climbed: Climb | None) -> dict[str, Any]:
-    """Measure what quantization cost, as plain data; after a climb also whether the states were calibrated well."""
-    model, recordings, worker = ground.model, ground.recordings, ground.worker
+def analyze_target(
+    context: SearchContext, quantized: QuantizedModel, searched: PrecisionSearch | None
+) -> dict[str, Any]:
+    """Measure what quantization cost, as plain data; after a search also whether the states were calibrated well."""
+    model, recordings, worker = context.model, context.recordings, context.worker
     found = analyze(model, quantized, recordings, worker=worker).to_report()
-    if climbed is None or len(climbed.rungs) < 2 or not model.spec.caches:
+    if searched is None or len(searched.candidates) < 2 or not model.spec.caches:
         return found
-    # Another quantization costs seconds, of which a climb takes many.
-    compared = compare_state_calibration(model, ground.samples, quantized, recordings, climbed.setting, worker=worker)
+    # Another quantization costs seconds, of which a search takes many.
+    compared = compare_state_calibration(model, context.samples, quantized, recordings, searched.setting, worker=worker)
     return {**found, "states": compared.to_report()}
 
 
-def judge_task(
-    ground: Ground, quantized: QuantizedModel, task: TaskResult | None, place: tuple[int, int]
+def evaluate_task(
+    context: SearchContext, quantized: QuantizedModel, task: TaskResult | None, place: tuple[int, int]
 ) -> TaskResult:
     """Ask the user's own steps, and advise where int16 could help.
 
     Args:
-        ground: the float model and what goes with it.
+        context: the float model and what goes with it.
         quantized: the model.
         task: what the steps said already; None: they are asked.
         place: which of how many chips it is, for the progress.
@@ -161,13 +173,13 @@ def judge_task(
         ProofError: a metric fell by more than the tolerance.
     """
     index, count = place
-    ground.progress("evaluate", index, count)
+    context.progress("evaluate", index, count)
     if task is None:
-        assert ground.evaluate is not None
-        task = ground.evaluate(QuantizedStreaming(quantized, structured=True))
-    ground.progress("evaluate", index + 1, count)
+        assert context.evaluate is not None
+        task = context.evaluate(QuantizedStreaming(quantized, structured=True))
+    context.progress("evaluate", index + 1, count)
     if is_lossy(task, quantized):
-        effects = rank_modules(ground.model, quantized, ground.recordings, worker=ground.worker)
+        effects = rank_modules(context.model, quantized, context.recordings, worker=context.worker)
         task = advise(task, name_worst(effects))
     require(task.proofs)
     return task
@@ -192,17 +204,17 @@ def advise(task: TaskResult, modules: Sequence[str]) -> TaskResult:
 
 
 def join_findings(
-    verification: Verification, analysis: dict[str, Any], front: FrontEndProofs, judged: Judged, task: TaskResult
+    verification: Verification, analysis: dict[str, Any], front: FrontEndProofs, evaluated: Evaluated, task: TaskResult
 ) -> Verification:
     """Return the verification with what the later steps of an export found, in the order of the steps."""
     return replace(
         verification,
         proofs=(*verification.proofs, *front.proofs, *task.proofs),
         golden=front.golden,
-        notes=(*verification.notes, *front.notes, *judged.notes, *task.notes),
+        notes=(*verification.notes, *front.notes, *evaluated.notes, *task.notes),
         float_metrics=task.float_metrics,
         quantized_metrics=task.quantized_metrics,
         analysis=analysis,
-        listening=judged.report,
+        stream_evaluation=evaluated.report,
         confusion=task.confusion,
     )

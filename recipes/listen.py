@@ -26,20 +26,20 @@ from lightning_esp.detection import (
     choose_thresholds,
 )
 from lightning_esp.detection.detector import NEVER
-from lightning_esp.frontend import as_on_chip, hear, restore_front_end
+from lightning_esp.frontend import as_on_chip, compute_stream_features, restore_front_end
 from lightning_esp.inspection.simulator import Simulation
 
 Outputs = Callable[[Tensor], Tensor]
 
 
-def make_listener(bundle: Bundle) -> Outputs:
+def make_stream_evaluator(bundle: Bundle) -> Outputs:
     """Return a function of a waveform [samples] to the dequantized outputs [classes, frames] of the integer stream."""
     simulation = Simulation(bundle)
     front_end = as_on_chip(restore_front_end(bundle.manifest["frontend"]), simulation.quantized.target)
 
     @torch.inference_mode()
     def listen(waveform: Tensor) -> Tensor:
-        output: Tensor = simulation.run(hear(front_end, [waveform])[0].features)
+        output: Tensor = simulation.run(compute_stream_features(front_end, [waveform])[0].features)
         return output
 
     return listen
@@ -82,7 +82,7 @@ def main() -> None:
 
     bundle = read_bundle(arguments.bundle)
     labels, period = list(bundle.labels), bundle.manifest["streaming"]["frame_period"]
-    listen = make_listener(bundle)
+    listen = make_stream_evaluator(bundle)
     choice = choose(listen, arguments.data, labels, period, arguments.rate, arguments.decibels)
     print("validation: false accepts", choice.false_accepts)
     print("validation: missed", choice.false_rejects)

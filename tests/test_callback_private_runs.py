@@ -147,13 +147,13 @@ class Data(pl.LightningDataModule):
         raise FileNotFoundError("no test set on this machine")
 
 
-class Judged(Module):
+class Evaluated(Module):
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.log("test_loss", self.loss(batch))
 
 
 def test_test_data_that_are_not_there_leave_a_note(tmp_path: Path) -> None:
-    bundle = fit(Judged(), tmp_path, Data()).bundle
+    bundle = fit(Evaluated(), tmp_path, Data()).bundle
     assert bundle is not None
     notes = bundle.report["targets"]["esp32s3"]["notes"]
     assert any("test data were not evaluated" in note and "FileNotFoundError: no test set" in note for note in notes)

@@ -19,8 +19,8 @@ from lightning_esp.bundle import pack_image, read_image
 from lightning_esp.config import Detector
 from lightning_esp.conversion import convert
 from lightning_esp.detection import Keyword, StreamDataset, ValidationStreams, resolve_settings
-from lightning_esp.detection.stream_evaluation import Listener
-from lightning_esp.detection.stream_figures import judge
+from lightning_esp.detection.stream_evaluation import StreamEvaluator
+from lightning_esp.detection.stream_figures import evaluate_streams
 from lightning_esp.detection.validation_streams import read_item
 from lightning_esp.errors import ConfigurationError, DataError
 from lightning_esp.frontend import FixedPointFrontEnd, LogMel
@@ -95,18 +95,18 @@ def test_thresholds_are_chosen_with_the_integer_stream(tmp_path: Path) -> None:
     settings = resolve_settings(
         Detector(dict(zip(LABELS, (*chosen["thresholds"][:2], float("inf")), strict=True)), 5, 3, 35), LABELS, 3
     )
-    listening = bundle.report["targets"]["esp32s3"]["listening"]
-    expected = judge(outputs, [keywords for _, keywords in streams], settings, LABELS, PERIOD, 50)
-    assert listening["networks"]["integer"] == expected
+    stream_evaluation = bundle.report["targets"]["esp32s3"]["stream_evaluation"]
+    expected = evaluate_streams(outputs, [keywords for _, keywords in streams], settings, LABELS, PERIOD, 50)
+    assert stream_evaluation["networks"]["integer"] == expected
     assert expected["keywords"] > 30
     assert expected["false_rejects"] < 0.2
     hours = (2 * SECONDS + 10) / 3600
     assert expected["false_accepts"]["hours"] == pytest.approx(hours, abs=1e-5)
     assert expected["false_accepts"]["count"] <= 50 * hours
     assert expected["false_accepts"]["bound"] > expected["false_accepts"]["per_hour"]
-    assert listening["networks"]["float_offline"] == listening["networks"]["float_streamed"]
+    assert stream_evaluation["networks"]["float_offline"] == stream_evaluation["networks"]["float_streamed"]
     words = [(stream, keyword) for stream in range(2) for keyword in streams[stream][1]]
-    accuracy = listening["accuracy"]["integer"]
+    accuracy = stream_evaluation["accuracy"]["integer"]
     assert accuracy["words"] == len(words) <= 64
     carried = [LABELS[outputs[n][:, : round(k.end / PERIOD)][:, -12:].mean(1).argmax()] == k.label for n, k in words]
     alone = [simulation.run(streams[n][0][:, round(k.start / PERIOD) : round(k.end / PERIOD)]) for n, k in words]
@@ -119,7 +119,7 @@ def test_thresholds_are_chosen_with_the_integer_stream(tmp_path: Path) -> None:
     assert f"kThresholds[] = {{{written}, streaming::kNever}}" in header
     assert ".average = 5" in header
     assert bundle.manifest["targets"]["esp32s3"]["golden_events"]
-    summary = bundle.manifest["targets"]["esp32s3"]["listening"]["networks"]["integer"]
+    summary = bundle.manifest["targets"]["esp32s3"]["stream_evaluation"]["networks"]["integer"]
     assert summary["false_accepts"] == expected["false_accepts"]
     assert any("chosen on the validation streams" in note for note in bundle.report["targets"]["esp32s3"]["notes"])
 
@@ -127,14 +127,14 @@ def test_thresholds_are_chosen_with_the_integer_stream(tmp_path: Path) -> None:
 def test_thresholds_set_by_hand_are_kept_and_judged(tmp_path: Path) -> None:
     bundle = run(tmp_path, Detector(0.6, average=3), [make_stream(7)])
     assert bundle.manifest["targets"]["esp32s3"]["detector"]["thresholds"] == [0.6, 0.6, None]
-    listening = bundle.report["targets"]["esp32s3"]["listening"]
-    excerpt = listening["excerpt"]
-    assert excerpt["keywords"][0] == [1.0, 1.5, "left"], "the stretch starts a second before the first keyword"
-    times = [time for time, label in excerpt["events"]["integer"] if label == "left"]
+    stream_evaluation = bundle.report["targets"]["esp32s3"]["stream_evaluation"]
+    snippet = stream_evaluation["snippet"]
+    assert snippet["keywords"][0] == [1.0, 1.5, "left"], "the stretch starts a second before the first keyword"
+    times = [time for time, label in snippet["events"]["integer"] if label == "left"]
     assert any(1.0 < time < 2.0 for time in times)
-    assert len(excerpt["scores"]["integer"]) == 3
-    assert excerpt["seconds"] == 20.0
-    assert max(excerpt["scores"]["integer"][0]) > 0.6
+    assert len(snippet["scores"]["integer"]) == 3
+    assert snippet["seconds"] == 20.0
+    assert max(snippet["scores"]["integer"][0]) > 0.6
 
 
 def test_a_class_that_is_never_quiet_enough_is_told(tmp_path: Path) -> None:
@@ -145,7 +145,9 @@ def test_a_class_that_is_never_quiet_enough_is_told(tmp_path: Path) -> None:
     assert bundle.manifest["targets"]["esp32s3"]["detector"]["thresholds"][0] is None
     report = bundle.report["targets"]["esp32s3"]
     assert any("No threshold keeps left, right below 0 false accepts" in note for note in report["notes"])
-    assert report["listening"]["networks"]["integer"]["false_rejects"] == 1.0, "a word that never fires is missed"
+    assert report["stream_evaluation"]["networks"]["integer"]["false_rejects"] == 1.0, (
+        "a word that never fires is missed"
+    )
 
 
 def read_all(bundle: Any) -> dict[str, bytes]:
@@ -182,10 +184,10 @@ def test_the_order_of_the_chips_changes_no_byte(both_orders: tuple[Any, Any]) ->
 
 def test_each_chip_has_the_thresholds_that_hold_the_rate_on_it(both_orders: tuple[Any, Any]) -> None:
     bundle, _ = both_orders
-    found = [bundle.report["targets"][chip]["listening"] for chip in bundle.targets]
+    found = [bundle.report["targets"][chip]["stream_evaluation"] for chip in bundle.targets]
     assert found[0]["networks"]["float_offline"]["keywords"] == found[1]["networks"]["float_offline"]["keywords"]
     assert verify_bundle(bundle).keys() == {"esp32s3", "esp32p4"}
-    thresholds = [listening["detector"]["thresholds"] for listening in found]
+    thresholds = [stream_evaluation["detector"]["thresholds"] for stream_evaluation in found]
     assert thresholds[0] != thresholds[1]
     for chip, expected in zip(bundle.targets, thresholds, strict=True):
         assert bundle.manifest["targets"][chip]["detector"]["thresholds"] == expected
@@ -234,13 +236,15 @@ def test_an_integer_stream_hears_as_its_chip_does() -> None:
     deployment = Deployment(LABELS, detector=Detector(0.5))
     module = Loudness()
     model = convert(module, front_end(waveform[None]), Streaming(window=2, frame_period=PERIOD, time_axis=2))
-    listener = Listener(module, model, [(waveform, [Keyword(0.5, 1.2, "left")])], deployment, front_end=front_end)
+    listener = StreamEvaluator(
+        module, model, [(waveform, [Keyword(0.5, 1.2, "left")])], deployment, front_end=front_end
+    )
     samples = (waveform * 32768).round().to(torch.int16)
     floating, fixed = front_end(samples), FixedPointFrontEnd(front_end)(samples)
     assert 0 < (floating - fixed).abs().max() < 1e-2
     for target, expected in ((None, floating), ("esp32s3", floating), ("esp32c3", fixed)):
         witness = Witness()
-        judged = listener.judge(witness, lambda phase, done, total: None, target)
+        judged = listener.evaluate(witness, lambda phase, done, total: None, target)
         assert torch.equal(witness.heard[0][0], expected)
         (alone,) = witness.heard[1:]
         assert torch.equal(alone[0], expected[:, 25:60])
@@ -297,11 +301,12 @@ def test_the_callback_takes_the_streams_of_the_datamodule_and_training_never_not
     assert torch.equal(data.own.get_state(), torch.Generator().manual_seed(3).get_state())
     assert data.calls == 0, "copies were asked"
     assert callback.bundle is not None
-    listening = callback.bundle.report["targets"]["esp32s3"]["listening"]
-    assert listening["streams"] == 2
-    assert listening["labels"] == ["left", "right", "other"]
+    stream_evaluation = callback.bundle.report["targets"]["esp32s3"]["stream_evaluation"]
+    assert stream_evaluation["streams"] == 2
+    assert stream_evaluation["labels"] == ["left", "right", "other"]
     assert (
-        callback.bundle.manifest["targets"]["esp32s3"]["detector"]["thresholds"] == listening["detector"]["thresholds"]
+        callback.bundle.manifest["targets"]["esp32s3"]["detector"]["thresholds"]
+        == stream_evaluation["detector"]["thresholds"]
     )
 
 
@@ -323,8 +328,8 @@ def test_the_dry_run_hears_the_start_of_one_stream(tmp_path: Path, monkeypatch: 
         lengths.append([v["x"].shape[-1] for v in found[0]])
         return found
 
-    read = Listener._read
-    monkeypatch.setattr(Listener, "_read", note)
+    read = StreamEvaluator._read
+    monkeypatch.setattr(StreamEvaluator, "_read", note)
     fit(tmp_path, callback, datamodule=Data(), max_epochs=1)
     assert lengths == [[1000], [5000, 5000]]
     assert seen == [0, 0, 1]

@@ -440,16 +440,19 @@ def test_the_rungs_of_a_climb_stand_in_manifest_report_and_page(tmp_path: Path) 
     )
     assert contents(first.path) == contents(again.path)
     for target in first.targets:
-        climb = first.manifest["targets"][target]["climb"]
-        assert first.report["targets"][target]["climb"] == climb
-        assert climb["tolerance"] == 0.1
-        assert [rung["name"] for rung in climb["rungs"]][:2] == ["int8, kl", "int8, percentile"]
-        assert [rung["outcome"] for rung in climb["rungs"]].count("chosen") == 1
+        search_precision = first.manifest["targets"][target]["precision_search"]
+        assert first.report["targets"][target]["precision_search"] == search_precision
+        assert search_precision["tolerance"] == 0.1
+        assert [candidate["name"] for candidate in search_precision["candidates"]][:2] == [
+            "int8, kl",
+            "int8, percentile",
+        ]
+        assert [candidate["outcome"] for candidate in search_precision["candidates"]].count("chosen") == 1
         assert first.manifest["targets"][target]["precision"] == "int8"
     page = (first.path / "report.html").read_text()
-    assert all(rung["name"] in page for rung in climb["rungs"])
+    assert all(candidate["name"] in page for candidate in search_precision["candidates"])
     plain = export(module, recordings, tmp_path / "plain")
-    assert "climb" not in plain.manifest["targets"]["esp32s3"]
+    assert "precision_search" not in plain.manifest["targets"]["esp32s3"]
     assert "int8, percentile" not in (plain.path / "report.html").read_text()
 
 
@@ -469,6 +472,6 @@ def test_the_users_metrics_lead_the_climb_and_an_older_bundle_stays(tmp_path: Pa
     assert judged == [0.7, 0.71]
     assert written.manifest["metrics"]["quantized"]["esp32s3"] == {"acc": 0.71}
     before, least = contents(tmp_path / "b"), 2.0
-    with pytest.raises(ProofError, match=r"(?s)none of \d+ rungs holds for esp32s3.*int16 \(.*: rejected: acc is"):
+    with pytest.raises(ProofError, match=r"(?s)none of \d+ candidates holds for esp32s3.*int16 \(.*: rejected: acc is"):
         export(module, recordings, tmp_path / "b", quantization=auto, evaluate=judge)
     assert contents(tmp_path / "b") == before

@@ -246,7 +246,7 @@ def test_streams_of_readings_are_judged(tmp_path: Path) -> None:
         deployment=deployment,
         streams=streams,
     )
-    assert bundle.manifest["targets"]["esp32s3"]["listening"]["streams"] == 1
+    assert bundle.manifest["targets"]["esp32s3"]["stream_evaluation"]["streams"] == 1
 
 
 class Late(nn.Module):

@@ -1,6 +1,6 @@
 """Audio in a bundle: front end, detector, and golden data that start at samples.
 
-`golden/<name>_audio.bin` holds the recordings of the first golden windows as the chip would hear them. All numbers are
+`golden/<name>_audio.bin` holds the recordings of the first golden windows as samples. All numbers are
 little-endian. The file starts with the magic `LEA1` and the number of recordings; then, for each, the numbers of
 samples, frames and bands, the samples (int16, filled up to a multiple of 4 bytes) and the features (float32, frame by
 frame).

@@ -11,7 +11,7 @@ from lightning_esp.detection import DetectorSettings
 from lightning_esp.quantization import QuantizedModel
 from lightning_esp.verification import Verification
 
-SCHEMA = "lightning_esp.bundle/2"
+SCHEMA = "lightning_esp.bundle/3"
 MANIFEST = "manifest.json"
 REPORT = "report.json"
 PAGE = "report.html"

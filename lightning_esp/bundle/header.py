@@ -66,7 +66,7 @@ def render_header(
     labels: Sequence[str],
     golden: GoldenBytes,
     normalization: str = "",
-    listening: Sequence[str] = (),
+    stream_evaluation: Sequence[str] = (),
 ) -> str:
     """Return the text of `model_config.hpp`.
 
@@ -76,7 +76,7 @@ def render_header(
         labels: names of the output classes.
         golden: sizes of the golden files.
         normalization: the block of `render_normalization`; empty where the model takes no raw readings.
-        listening: blocks about front end and detector.
+        stream_evaluation: blocks about front end and detector.
     """
     blocks = [
         _tensor_array("kInputs", input_tensors(quantized)),
@@ -90,7 +90,7 @@ def render_header(
         _array("streaming::ModelFile", "kModelFiles", list(_model_files(quantized, names))),
         _operators(quantized),
         golden.render("kGolden", "golden_bin", golden.windows),
-        *listening,
+        *stream_evaluation,
     ]
     body = "\n\n".join(block for block in blocks if block)
     return f"{_intro(quantized, names.model)}\n{_symbols(names, golden)}\n\n{body}\n\n}} // namespace {names.model}\n"

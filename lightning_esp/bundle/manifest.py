@@ -59,13 +59,13 @@ def build_report(results: Results, golden_bytes: Mapping[str, int]) -> dict[str,
     return {"schema": SCHEMA, "targets": targets}
 
 
-def summarize_listening(listening: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the rates of every network on the validation streams, without curves and excerpt."""
-    if not listening:
+def summarize_listening(stream_evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the rates of every network on the validation streams, without curves and snippet."""
+    if not stream_evaluation:
         return {}
     kept = ("false_accepts", "keywords", "confused", "false_rejects", "latency", "det_area", "recall")
-    networks = {name: {key: found[key] for key in kept} for name, found in listening["networks"].items()}
-    return {"listening": {"networks": networks, "streams": listening["streams"]}}
+    networks = {name: {key: found[key] for key in kept} for name, found in stream_evaluation["networks"].items()}
+    return {"stream_evaluation": {"networks": networks, "streams": stream_evaluation["streams"]}}
 
 
 def hash_files(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -118,10 +118,10 @@ def _describe_result(result: TargetResult, names: Names, with_golden: bool) -> d
     model, found, detector = result.quantized, result.verification, result.detector
     return {
         **_target(model, names),
-        **({"climb": found.climb} if found.climb else {}),
+        **({"precision_search": found.precision_search} if found.precision_search else {}),
         "detector": describe_detector(detector),
         "golden_events": [] if detector is None or not with_golden else find_events(model, found.golden, detector),
-        **summarize_listening(found.listening),
+        **summarize_listening(found.stream_evaluation),
     }
 
 
@@ -222,8 +222,8 @@ def _report(result: TargetResult, golden_bytes: int) -> dict[str, Any]:
         },
         "notes": list(verification.notes),
         "analysis": mark_events(verification.analysis, result.detector),
-        **({"climb": verification.climb} if verification.climb else {}),
-        **({"listening": verification.listening} if verification.listening else {}),
+        **({"precision_search": verification.precision_search} if verification.precision_search else {}),
+        **({"stream_evaluation": verification.stream_evaluation} if verification.stream_evaluation else {}),
         **({"confusion": verification.confusion} if verification.confusion else {}),
         "golden_windows": verification.golden.windows,
         "bytes": {

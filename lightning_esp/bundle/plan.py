@@ -19,7 +19,7 @@ EMBEDDED = (".espdl", ".bin")
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReplacementPlan:
     """Files to write, to remove and to keep; the directory of the model is replaced as a whole.
 
     Args:
@@ -35,7 +35,7 @@ class Plan:
     notices: list[str] = field(default_factory=list)
 
 
-def make_plan(directory: Path, files: Mapping[str, bytes], known: Mapping[str, str]) -> Plan:
+def make_plan(directory: Path, files: Mapping[str, bytes], known: Mapping[str, str]) -> ReplacementPlan:
     """Decide about every file of an export to a directory.
 
     Templates are treated as Debian treats configuration files: one that was edited stays, one that was deleted stays
@@ -46,7 +46,7 @@ def make_plan(directory: Path, files: Mapping[str, bytes], known: Mapping[str, s
         files: content of the new bundle by path.
         known: hashes of the files of the bundle that is there, as they were written.
     """
-    plan = Plan()
+    plan = ReplacementPlan()
     for name, data in files.items():
         if is_generated(name):
             plan.writes[name] = data
@@ -93,7 +93,7 @@ def list_carried(directory: Path, staged: Path, known: Mapping[str, str], files:
             yield name
 
 
-def _plan_template(plan: Plan, directory: Path, name: str, data: bytes, old: str | None) -> None:
+def _plan_template(plan: ReplacementPlan, directory: Path, name: str, data: bytes, old: str | None) -> None:
     here, new = look(directory, name), hashlib.sha256(data).hexdigest()
     if not here.exists:
         # What was deleted stays so, but without its CMakeLists.txt the model cannot be built.
@@ -114,7 +114,9 @@ def _plan_template(plan: Plan, directory: Path, name: str, data: bytes, old: str
         plan.notices.append(f"{name} stays as you edited it; the newer template is {beside}.")
 
 
-def _plan_renamed_files(plan: Plan, directory: Path, files: Mapping[str, bytes], known: Mapping[str, str]) -> None:
+def _plan_renamed_files(
+    plan: ReplacementPlan, directory: Path, files: Mapping[str, bytes], known: Mapping[str, str]
+) -> None:
     """Decide about the templates of an older bundle whose folders have other names now."""
     older = [name for name in known if is_renamed(name, files)]
     for name in older:
@@ -131,7 +133,7 @@ def _plan_renamed_files(plan: Plan, directory: Path, files: Mapping[str, bytes],
             plan.notices.append(f"{folder} holds files of yours, which nothing builds there any more; move them.")
 
 
-def _plan_renamed(plan: Plan, directory: Path, name: str, old: str) -> None:
+def _plan_renamed(plan: ReplacementPlan, directory: Path, name: str, old: str) -> None:
     """Decide about one of them: what the user made of it goes along, and what was deleted stays so."""
     here, now = look(directory, name), rename(name)
     if not here.exists:
@@ -152,7 +154,7 @@ def _plan_renamed(plan: Plan, directory: Path, name: str, old: str) -> None:
             plan.notices.append(f"{now} stays as you edited it; the newer template is {now}{NEWER}.")
 
 
-def _plan_model(plan: Plan, directory: Path, name: str, files: Mapping[str, bytes], old: str | None) -> None:
+def _plan_model(plan: ReplacementPlan, directory: Path, name: str, files: Mapping[str, bytes], old: str | None) -> None:
     """Decide about one file of the directory of the model: what is not an older export's is taken along."""
     here, new = look(directory, name), files.get(name)
     if not is_generated(name):

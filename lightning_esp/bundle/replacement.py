@@ -20,7 +20,7 @@ from lightning_esp.bundle.confined import is_inside, read_regular
 from lightning_esp.bundle.disk import locked, move_file, previous_of, put_directory, sync_directory, write_files
 from lightning_esp.bundle.ownership import look
 from lightning_esp.bundle.places import check_model_place, check_places
-from lightning_esp.bundle.plan import Plan, list_carried, list_obsolete, make_plan
+from lightning_esp.bundle.plan import ReplacementPlan, list_carried, list_obsolete, make_plan
 from lightning_esp.bundle.renaming import find_component
 from lightning_esp.errors import OutputDirectoryError
 
@@ -118,7 +118,7 @@ def _is_underway(directory: Path) -> bool:
     return is_interrupted(directory) and (previous_of(staged).exists() or not (staged / _MARK).exists())
 
 
-def _stage(directory: Path, plan: Plan) -> None:
+def _stage(directory: Path, plan: ReplacementPlan) -> None:
     staging, prefix = directory / STAGING, f"{COMPONENT}/"
     model = {name.removeprefix(prefix): data for name, data in plan.writes.items() if name.startswith(prefix)}
     others = {name: data for name, data in plan.writes.items() if not name.startswith(prefix) and name != MANIFEST}

@@ -12,17 +12,17 @@ from lightning_esp.detection import DetectorSettings, compute_scores, detect
 
 
 def mark_events(analysis: Mapping[str, Any], settings: DetectorSettings | None) -> dict[str, Any]:
-    """Add to the excerpt of an analysis what the detector makes of it: frame and label, float and integers.
+    """Add the events of the detector to the snippet of an analysis: frame and label, float and integers.
 
     Args:
         analysis: as `Analysis.to_report` returns it, or empty.
         settings: the detector; None: there is none.
     """
-    excerpt = analysis.get("excerpt")
-    if excerpt is None or settings is None or len(excerpt["float_values"]) != len(settings.thresholds):
+    snippet = analysis.get("snippet")
+    if snippet is None or settings is None or len(snippet["float_values"]) != len(settings.thresholds):
         return dict(analysis)
-    events = {kind: _find(excerpt[f"{kind}_values"], excerpt["starts"], settings) for kind in ("float", "integer")}
-    return {**analysis, "excerpt": {**excerpt, "events": events}}
+    events = {kind: _find(snippet[f"{kind}_values"], snippet["starts"], settings) for kind in ("float", "integer")}
+    return {**analysis, "snippet": {**snippet, "events": events}}
 
 
 def _find(rows: Sequence[Sequence[float]], starts: Sequence[int], settings: DetectorSettings) -> list[list[int]]:

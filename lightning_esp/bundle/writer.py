@@ -160,8 +160,8 @@ def render_target(
 def render_config(quantized: QuantizedModel, names: Names, golden: GoldenBytes, manifest: Mapping[str, Any]) -> str:
     """Return the text of `model_config.hpp` as the manifest makes it."""
     normalization = render_normalization(manifest.get("frontend"))
-    listening = render_audio(manifest, quantized.target, golden)
-    return render_header(quantized, names, manifest["labels"], golden, normalization, listening)
+    stream_evaluation = render_audio(manifest, quantized.target, golden)
+    return render_header(quantized, names, manifest["labels"], golden, normalization, stream_evaluation)
 
 
 def read_project() -> dict[str, bytes]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lightning_esp.cli.arguments import cannot_write
 from lightning_esp.cli.envelope import Envelope
-from lightning_esp.cli.stream_simulation import Audition, Heard
+from lightning_esp.cli.stream_simulation import SimulatedPiece, StreamSimulation
 from lightning_esp.detection import Event
 from lightning_esp.errors import ConfigurationError
 
@@ -19,30 +19,30 @@ _LONG_SECONDS = 120
 
 
 class Plot:
-    """Gathers what is heard, in constant memory, and draws it at the end.
+    """Gathers scores and events, in constant memory, and draws it at the end.
 
     Args:
-        audition: who hears.
+        simulation: the bundle that runs.
 
     Raises:
         ConfigurationError: matplotlib is not installed.
     """
 
-    def __init__(self, audition: Audition) -> None:
+    def __init__(self, simulation: StreamSimulation) -> None:
         try:
             from matplotlib.figure import Figure
         except ImportError:
             raise ConfigurationError("--plot needs matplotlib: `pip install 'lightning-esp[report]'`.") from None
-        self._audition = audition
+        self._audition = simulation
         self._figure = Figure(figsize=(12, 6.5), layout="constrained")
-        self._waveform, self._scores = Envelope(audition.columns), Envelope(audition.classes)
+        self._waveform, self._scores = Envelope(simulation.columns), Envelope(simulation.classes)
         self._events: list[Event] = []
 
-    def add(self, heard: Heard) -> None:
+    def add(self, piece: SimulatedPiece) -> None:
         """Take the next piece."""
-        self._waveform.add(heard.trace)
-        self._scores.add(heard.scores)
-        self._events += heard.events
+        self._waveform.add(piece.trace)
+        self._scores.add(piece.scores)
+        self._events += piece.events
 
     def write(self, path: Path) -> None:
         """Draw, and write the file.

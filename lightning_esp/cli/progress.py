@@ -1,4 +1,4 @@
-"""A bar on the terminal while a recording is heard."""
+"""A bar on the terminal while a recording is simulated."""
 
 from __future__ import annotations
 

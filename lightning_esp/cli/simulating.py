@@ -1,4 +1,4 @@
-"""`lightning-esp simulate`: what a bundle hears in a recording."""
+"""`lightning-esp simulate`: a recording through a bundle, as on the chip."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_esp.cli.arguments import make_place, seconds
 from lightning_esp.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from lightning_esp.cli.stream_simulation import Audition
+    from lightning_esp.cli.stream_simulation import StreamSimulation
 
 _DETECTOR = ("threshold", "average", "minimum", "refractory", "activation")
 
@@ -20,7 +20,7 @@ def add_commands(commands: Any) -> None:
     """Add the parser to the subparsers of `lightning-esp`."""
     simulate = commands.add_parser(
         "simulate",
-        help="hear a recording as the chip does, and print events",
+        help="run a recording as the chip does, and print events",
         description="Runs the front end, the integer network and the detector of a bundle over a recording of any length, and "
         "prints events with their times.",
     )
@@ -52,7 +52,7 @@ def add_commands(commands: Any) -> None:
 
 
 def run_simulate(options: argparse.Namespace) -> int:
-    """Hear a recording piece by piece; print events as they come."""
+    """Run a recording piece by piece; print events as they come."""
     if (options.recording is None) == (options.microphone is None):
         raise ConfigurationError("simulate takes either a recording or --microphone SECONDS; give one of them.")
     changes = {name: value for name in _DETECTOR if (value := getattr(options, name)) is not None}
@@ -62,21 +62,21 @@ def run_simulate(options: argparse.Namespace) -> int:
     from lightning_esp.cli.plot import Plot
     from lightning_esp.cli.progress import show_progress
     from lightning_esp.cli.readings import SUFFIXES
-    from lightning_esp.cli.stream_simulation import Audition
+    from lightning_esp.cli.stream_simulation import StreamSimulation
 
     is_audio = options.recording is None or options.recording.suffix.lower() not in SUFFIXES
-    audition = Audition(options.bundle, options.target, changes, is_audio)
-    count, blocks = _open(options, audition)
-    plot = None if options.plot is None else Plot(audition)
-    with show_progress(count, audition.sample_rate) as progress:
-        for heard in audition.hear(blocks):
-            progress.advance(heard.count)
-            for event in heard.events:
-                progress.say(audition.tell(event))
+    simulation = StreamSimulation(options.bundle, options.target, changes, is_audio)
+    count, blocks = _open(options, simulation)
+    plot = None if options.plot is None else Plot(simulation)
+    with show_progress(count, simulation.sample_rate) as progress:
+        for piece in simulation.run(blocks):
+            progress.advance(piece.count)
+            for event in piece.events:
+                progress.say(simulation.tell(event))
             if plot is not None:
-                plot.add(heard)
-    print(audition.summary())
-    if not audition.has_detector:
+                plot.add(piece)
+    print(simulation.summary())
+    if not simulation.has_detector:
         print("The bundle has no detector: export with Deployment(detector=...), or give --threshold.")
     if plot is not None:
         plot.write(options.plot)
@@ -84,14 +84,14 @@ def run_simulate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _open(options: argparse.Namespace, audition: Audition) -> tuple[int, Iterator[Any]]:
+def _open(options: argparse.Namespace, simulation: StreamSimulation) -> tuple[int, Iterator[Any]]:
     """Return how much the recording holds, and its pieces."""
     from lightning_esp.cli.readings import open_readings
     from lightning_esp.cli.samples import open_recording, record_microphone
 
-    if not audition.listens:
-        return open_readings(options.recording, audition.columns)
-    rate = round(audition.sample_rate)
+    if not simulation.listens:
+        return open_readings(options.recording, simulation.columns)
+    rate = round(simulation.sample_rate)
     source = (
         open_recording(options.recording, rate) if options.recording else record_microphone(options.microphone, rate)
     )

@@ -49,9 +49,9 @@ def _write_words(directory: Path, kind: str, random: np.random.Generator) -> Ite
     for label, tones in _WORDS[kind].items():
         (directory / label).mkdir(parents=True)
         for number in range(40):
-            heard = tuple(random.uniform(250, 2500, 2)) if tones is None else tones
+            chosen = tuple(random.uniform(250, 2500, 2)) if tones is None else tones
             path = f"{label}/{number:02d}.wav"
-            _write_wav(directory / path, _whistle(heard, random))
+            _write_wav(directory / path, _whistle(chosen, random))
             yield f"{path},{label},speaker_{number % 10},{_SPLITS[number % 10]}\n"
 
 

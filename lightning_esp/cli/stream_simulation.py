@@ -26,7 +26,7 @@ Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Heard:
+class SimulatedPiece:
     """A piece of a recording.
 
     Args:
@@ -46,9 +46,13 @@ class _Samples:
     """Frames made of samples by the front end."""
 
     def __init__(self, front_end: FrontEnd, target: str) -> None:
-        ear: Any = as_on_chip(front_end, target)
-        self._stream, self._least = ear.stream(), ear.config.frame_samples
-        self.columns, self.rate, self.frame_period = 1, float(ear.config.sample_rate), float(ear.frame_period)
+        chip_front_end: Any = as_on_chip(front_end, target)
+        self._stream, self._least = chip_front_end.stream(), chip_front_end.config.frame_samples
+        self.columns, self.rate, self.frame_period = (
+            1,
+            float(chip_front_end.config.sample_rate),
+            float(chip_front_end.frame_period),
+        )
 
     def push(self, piece: Piece) -> tuple[torch.Tensor, NDArray[np.float32]]:
         """Return the frames that `[samples]`, int16, complete, and what is drawn of them."""
@@ -84,14 +88,14 @@ class _Readings:
         return f"the recording has {count} frames of readings; give a longer one."
 
 
-class Audition:
-    """A bundle that hears a recording, of samples or of a sensor's readings.
+class StreamSimulation:
+    """A bundle that runs on a recording, of samples or of a sensor's readings.
 
     Args:
         path: directory of the bundle.
         target: which chip; None: the only one, or the first.
         changes: options of a `Detector` that take the place of the bundle's.
-        is_audio: whether samples are to be heard.
+        is_audio: whether it takes samples.
 
     Raises:
         BundleError: there is no bundle, or it was changed.
@@ -107,10 +111,10 @@ class Audition:
         is_audio: bool = False,
     ) -> None:
         bundle, quantized = read_both(path, target)
-        self._ear = _make_ear(bundle, quantized)
-        if is_audio and isinstance(self._ear, _Readings):
+        self._front_end = _make_front_end(bundle, quantized)
+        if is_audio and isinstance(self._front_end, _Readings):
             raise DataError(
-                f"{bundle.path} has no front end that listens, so it cannot hear samples: it takes frames of {self._ear.columns} "
+                f"{bundle.path} has no front end for audio, so it takes no samples: it takes frames of {self._front_end.columns} "
                 "values, give a .csv or .npy file of these. To listen, export with a LogMel, Mfcc or Spectrogram in the "
                 "LightningModule, or with export(front_end=...)."
             )
@@ -124,10 +128,10 @@ class Audition:
         port = self._run.output
         stride = quantized.spec.stride if port.stride is None else port.stride
         self.target = quantized.target
-        self.listens = isinstance(self._ear, _Samples)
+        self.listens = isinstance(self._front_end, _Samples)
         self.unit = "s" if self.listens or quantized.spec.frame_period is not None else "frames"
-        self.columns, self.sample_rate = self._ear.columns, self._ear.rate
-        self.frame_period = self._ear.frame_period * stride
+        self.columns, self.sample_rate = self._front_end.columns, self._front_end.rate
+        self.frame_period = self._front_end.frame_period * stride
         self.delay = quantized.spec.output_delay(port)
         self.thresholds = () if settings is None else settings.thresholds
         self._samples = self._frames = self._events = 0
@@ -137,8 +141,8 @@ class Audition:
         """Tell whether there is a detector."""
         return self._detector is not None
 
-    def hear(self, blocks: Iterable[Piece]) -> Iterator[Heard]:
-        """Yield what is heard, piece by piece.
+    def run(self, blocks: Iterable[Piece]) -> Iterator[SimulatedPiece]:
+        """Yield scores and events, piece by piece.
 
         Args:
             blocks: int16 samples `[samples]` of one recording, or float32 readings `[frames, channels]`.
@@ -148,11 +152,11 @@ class Audition:
         """
         values = 0
         for piece in blocks:
-            frames, trace = self._ear.push(piece)
+            frames, trace = self._front_end.push(piece)
             values += frames.numel()
             yield self._judge(trace, self._run.push(frames))
         if not values:
-            raise DataError(self._ear.explain(self._samples))
+            raise DataError(self._front_end.explain(self._samples))
         yield self._judge(np.zeros((0, self.columns), np.float32), self._run.finish())
 
     def name(self, label: int) -> str:
@@ -173,7 +177,7 @@ class Audition:
         lasted = f"{self._samples / self.sample_rate:.3f} s" if self.unit == "s" else f"{self._samples} frames"
         return f"{self._events} events in {lasted}, {self._frames} output frames, {self.target}"
 
-    def _judge(self, trace: NDArray[np.float32], outputs: torch.Tensor) -> Heard:
+    def _judge(self, trace: NDArray[np.float32], outputs: torch.Tensor) -> SimulatedPiece:
         axis = self._run.output.time_axis
         assert axis is not None
         frames = outputs.movedim(axis, 1)[0]
@@ -182,10 +186,10 @@ class Audition:
         self._samples += len(trace)
         self._frames += len(scores)
         self._events += len(events)
-        return Heard(len(trace), trace, scores, events)
+        return SimulatedPiece(len(trace), trace, scores, events)
 
 
-def _make_ear(bundle: Bundle, quantized: QuantizedModel) -> _Samples | _Readings:
+def _make_front_end(bundle: Bundle, quantized: QuantizedModel) -> _Samples | _Readings:
     description = bundle.manifest.get("frontend")
     normalize = read_normalize(bundle.manifest, quantized)
     if description is not None and normalize is None:

@@ -48,9 +48,9 @@ def call_once(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
     """The call alone. Arguments that have no name for the caller go by their place."""
     parameters = inspect.signature(module.forward).parameters
     by_place = [name for name, p in parameters.items() if p.kind in _BY_PLACE and name in inputs]
-    rest = {name: value for name, value in inputs.items() if name not in by_place}
+    pad_value = {name: value for name, value in inputs.items() if name not in by_place}
     with torch.no_grad(), uncompiled():
-        return module(*(inputs[name] for name in by_place), **rest)
+        return module(*(inputs[name] for name in by_place), **pad_value)
 
 
 @contextmanager

@@ -15,16 +15,16 @@ from lightning_esp.conversion.conversion import apply_call, finish_graph, make_l
 from lightning_esp.conversion.holding import ClipBuilder, NeedsClipError, TooFarError
 from lightning_esp.conversion.rules.whole import apply_whole
 from lightning_esp.conversion.spec import Clip, Port, Stage, StreamSpec, Values
-from lightning_esp.conversion.stream_tensor import Stream, reach
+from lightning_esp.conversion.stream_tensor import StreamTensor, reach
 from lightning_esp.conversion.streaming_model import StreamingModel
-from lightning_esp.conversion.trace import Call, Trace, references
+from lightning_esp.conversion.trace import Call, ForwardTrace, references
 from lightning_esp.errors import ConversionError, UnsupportedOperatorError, WindowError
 
 # Decisions per clip of a network that runs as a whole for each.
 SLIDES = 8
 
 
-def convert_clip(recorded: Trace, streaming: Streaming) -> StreamingModel:
+def convert_clip(recorded: ForwardTrace, streaming: Streaming) -> StreamingModel:
     """Convert a network whose output has no time axis: it decides on the last frames, again and again.
 
     Args:
@@ -49,10 +49,10 @@ def convert_clip(recorded: Trace, streaming: Streaming) -> StreamingModel:
 class _ClipFlow:
     """The streaming graph with its inputs, and its outputs in one frame each."""
 
-    def __init__(self, recorded: Trace, window: int | None, ends: int, streaming: Streaming) -> None:
+    def __init__(self, recorded: ForwardTrace, window: int | None, ends: int, streaming: Streaming) -> None:
         self.build = ClipBuilder(recorded, window, ends, streaming.lookahead)
-        self.inputs: dict[str, Stream] = {}
-        self.outputs: list[Stream] = []
+        self.inputs: dict[str, StreamTensor] = {}
+        self.outputs: list[StreamTensor] = []
 
     @property
     def needed(self) -> int:
@@ -61,7 +61,7 @@ class _ClipFlow:
 
 
 def _settle(
-    recorded: Trace, window: int | None, ends: int, streaming: Streaming, forced: frozenset[int]
+    recorded: ForwardTrace, window: int | None, ends: int, streaming: Streaming, forced: frozenset[int]
 ) -> tuple[_ClipFlow, frozenset[int]]:
     """Convert, and give whole clips to whatever turns out to need them."""
     while True:
@@ -73,7 +73,9 @@ def _settle(
             forced = forced | {error.made}
 
 
-def _flow(recorded: Trace, window: int | None, ends: int, streaming: Streaming, forced: frozenset[int]) -> _ClipFlow:
+def _flow(
+    recorded: ForwardTrace, window: int | None, ends: int, streaming: Streaming, forced: frozenset[int]
+) -> _ClipFlow:
     flow = _ClipFlow(recorded, window, ends, streaming)
     build, values = flow.build, dict[int, Any]()
     for i, (name, axis) in enumerate(recorded.inputs.items()):
@@ -87,7 +89,7 @@ def _flow(recorded: Trace, window: int | None, ends: int, streaming: Streaming, 
         before = len(build.caches)
         results = _apply(build, call, values, forced)
         values.update(zip(call.results, results, strict=True))
-        if isinstance(results[0], Stream):
+        if isinstance(results[0], StreamTensor):
             build.layers.append(make_layer(build, call, results[0], before))
     flow.outputs = [_output(build, values[i]) for i in recorded.outputs]
     return flow
@@ -105,7 +107,7 @@ def _apply(build: ClipBuilder, call: Call, values: Mapping[int, Any], forced: fr
         raise error from refusal
 
 
-def _output(build: ClipBuilder, value: Any) -> Stream:
+def _output(build: ClipBuilder, value: Any) -> StreamTensor:
     shape = list(value.shape)
     if not build.is_clip(value):
         raise UnsupportedOperatorError(
@@ -115,12 +117,12 @@ def _output(build: ClipBuilder, value: Any) -> Stream:
     if value.batch_axis != 0:
         raise ConversionError(f"the output {shape} of the model has no batch in front; return it as [batch, ...].")
     node = build.emit(torch.unsqueeze, value, len(shape))
-    return build.finish(Stream(node, (*value.shape, 1), 0, None))
+    return build.finish(StreamTensor(node, (*value.shape, 1), 0, None))
 
 
-def _choose_hop(recorded: Trace, streaming: Streaming, flow: _ClipFlow) -> int:
+def _choose_hop(recorded: ForwardTrace, streaming: Streaming, flow: _ClipFlow) -> int:
     """Return the window, checked."""
-    clip, stride = recorded.frames[0], lcm(*(s.pace.numerator for s in flow.build.streams))
+    clip, stride = recorded.frames[0], lcm(*(s.stride.numerator for s in flow.build.streams))
     assert streaming.window != "auto"
     given = streaming.hop or streaming.window
     hop = given or (max(1, clip // SLIDES // stride) * stride if is_sliding(flow.build) else stride)
@@ -143,7 +145,7 @@ def _runs_layers(node: fx.Node) -> bool:
     return own or any(map(_runs_layers, node.all_input_nodes))
 
 
-def _assemble(flow: _ClipFlow, recorded: Trace, hop: int, streaming: Streaming) -> StreamingModel:
+def _assemble(flow: _ClipFlow, recorded: ForwardTrace, hop: int, streaming: Streaming) -> StreamingModel:
     build, clip = flow.build, recorded.frames[0]
     module = finish_graph(build, flow.outputs)
     inputs = tuple(place_port(name, stream, build) for name, stream in flow.inputs.items())
@@ -197,8 +199,8 @@ def _reach(flow: _ClipFlow) -> int | None:
     """Input frames that a decision depends on."""
     build, found = flow.build, [0]
     for held in build.held:
-        own = reach([held.stream], Fraction(held.stream.pace.numerator), build.streams, list(flow.inputs.values()))
+        own = reach([held.stream], Fraction(held.stream.stride.numerator), build.streams, list(flow.inputs.values()))
         if own is None:
             return None
-        found.append(own + int((held.count - 1) * held.stream.pace))
+        found.append(own + int((held.count - 1) * held.stream.stride))
     return max(found)

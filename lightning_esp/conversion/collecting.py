@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning_esp.conversion.building import Builder
-from lightning_esp.conversion.stream_tensor import Stream
+from lightning_esp.conversion.stream_tensor import StreamTensor
 from lightning_esp.conversion.trace import Call, references
 from lightning_esp.errors import ConversionError
 
@@ -26,19 +26,21 @@ def reads_unknown(call: Call, values: Mapping[int, Any]) -> bool:
     return any(values[ref.index] is UNKNOWN for ref in references(call))
 
 
-def stand_in(build: Builder, call: Call) -> tuple[Stream | Unknown, ...]:
+def stand_in(build: Builder, call: Call) -> tuple[StreamTensor | Unknown, ...]:
     """Return what the conversion goes on with in place of the results of a refused call."""
     return tuple(_stand_in(build, index) for index in range(len(call.results)))
 
 
-def _stand_in(build: Builder, index: int) -> Stream | Unknown:
+def _stand_in(build: Builder, index: int) -> StreamTensor | Unknown:
     try:
         batch, time = build.axes(index)
         if time is None:
             return UNKNOWN
         like = build.match([shape[time] for shape in build.runs(index)])
         shape, frames = build.shape(index), like.frames
-        return build.finish(Stream(like.node, shape, batch, time, pace=like.pace, frames=frames, exact=frames))
+        return build.finish(
+            StreamTensor(like.node, shape, batch, time, stride=like.stride, frames=frames, exact=frames)
+        )
     except ConversionError:
         return UNKNOWN
 

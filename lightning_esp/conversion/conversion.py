@@ -22,9 +22,9 @@ from lightning_esp.conversion.rules import RULES
 from lightning_esp.conversion.rules.common import Rule
 from lightning_esp.conversion.rules.refusals import BY_HAND, unknown
 from lightning_esp.conversion.spec import Layer, Port, Stage, StreamSpec
-from lightning_esp.conversion.stream_tensor import Pending, Refused, Stream, reach
+from lightning_esp.conversion.stream_tensor import Pending, Refused, StreamTensor, reach
 from lightning_esp.conversion.streaming_model import StreamingModel
-from lightning_esp.conversion.trace import Call, Ref, Trace, Varying, flatten, replace_values
+from lightning_esp.conversion.trace import Call, ForwardTrace, Ref, Varying, flatten, replace_values
 from lightning_esp.conversion.tracing import trace
 from lightning_esp.conversion.window import choose_window
 from lightning_esp.errors import ConversionError, LightningEspError, NotCausalError, UnsupportedOperatorError
@@ -35,8 +35,8 @@ class _Flowed:
     """The streaming graph with its inputs and outputs."""
 
     build: Builder
-    inputs: dict[str, Stream]
-    outputs: list[Stream]
+    inputs: dict[str, StreamTensor]
+    outputs: list[StreamTensor]
 
 
 def convert_offline(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Streaming) -> StreamingModel:
@@ -60,7 +60,7 @@ def convert_offline(module: nn.Module, inputs: Mapping[str, Tensor], streaming: 
     return convert_trace(recorded, streaming)
 
 
-def record(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Streaming, clip: bool = False) -> Trace:
+def record(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Streaming, clip: bool = False) -> ForwardTrace:
     """The first half of `convert_offline`: what `forward` does, for any window; for whole clips with `clip`."""
     kinds = streaming.inputs or {}
     axes = {name: None if kinds.get(name) == "held" else streaming.time_axis for name in inputs}
@@ -68,7 +68,7 @@ def record(module: nn.Module, inputs: Mapping[str, Tensor], streaming: Streaming
         return trace(module, inputs, axes, clip)
 
 
-def convert_trace(recorded: Trace, streaming: Streaming) -> StreamingModel:
+def convert_trace(recorded: ForwardTrace, streaming: Streaming) -> StreamingModel:
     """The second half of `convert_offline`."""
     # The stride follows from the rules, and the window from the stride: hence two passes.
     stride = _stride_of(_flow(recorded, None, streaming).build)
@@ -77,7 +77,7 @@ def convert_trace(recorded: Trace, streaming: Streaming) -> StreamingModel:
     return _assemble(_flow(recorded, window, streaming), stride, window, streaming)
 
 
-def _flow(recorded: Trace, window: int | None, streaming: Streaming) -> _Flowed:
+def _flow(recorded: ForwardTrace, window: int | None, streaming: Streaming) -> _Flowed:
     # The first pass goes through to the end, so that a look-ahead is refused with the frames of the whole model.
     build = Builder(recorded, window, strict=window is not None and streaming.lookahead == 0)
     values: dict[int, Any] = {}
@@ -97,7 +97,7 @@ def _flow(recorded: Trace, window: int | None, streaming: Streaming) -> _Flowed:
             refusals.append(error)
             results = stand_in(build, call)
         values.update(zip(call.results, results, strict=True))
-        if isinstance(results[0], Stream):
+        if isinstance(results[0], StreamTensor):
             build.layers.append(make_layer(build, call, results[0], before))
     if refusals:
         raise join_refusals(refusals)
@@ -105,10 +105,10 @@ def _flow(recorded: Trace, window: int | None, streaming: Streaming) -> _Flowed:
     return _Flowed(build, inputs, _finish(build, outputs, streaming))
 
 
-def make_layer(build: Builder, call: Call, result: Stream, before: int) -> Layer:
+def make_layer(build: Builder, call: Call, result: StreamTensor, before: int) -> Layer:
     """The row of a call in the table of the model; `before`: how many caches there were before it."""
     caches = tuple(cache.name for cache in build.caches[before:])
-    return Layer(call.path, call.name, caches, result.pace, max(0, result.lag))
+    return Layer(call.path, call.name, caches, result.stride, max(0, result.delay))
 
 
 def apply_call(build: Builder, call: Call, values: Mapping[int, Any]) -> tuple[Any, ...]:
@@ -152,7 +152,7 @@ def _check_arguments(build: Builder, rule: Rule, args: Sequence[Any], kwargs: Ma
         build.refuse(f"has arguments that its streaming rule does not know ({error})", BY_HAND)
 
 
-def _output(build: Builder, value: Any) -> Stream:
+def _output(build: Builder, value: Any) -> StreamTensor:
     if isinstance(value, Refused):
         raise build.refusal(value.rule, value.advice)
     if value.time_axis is None:
@@ -168,14 +168,14 @@ def _output(build: Builder, value: Any) -> Stream:
     return value  # type: ignore[no-any-return]
 
 
-def _finish(build: Builder, outputs: list[Stream], streaming: Streaming) -> list[Stream]:
+def _finish(build: Builder, outputs: list[StreamTensor], streaming: Streaming) -> list[StreamTensor]:
     _check_lookahead(build, outputs, streaming)
     # Left padding that no layer used up is a delay of the stream's own, and all outputs come at one time.
-    late = max(Fraction(0), *(s.lag * s.pace for s in outputs))
-    return [build.delay(s, max(0, ceil(late / s.pace)) - s.lag) for s in outputs]
+    late = max(Fraction(0), *(s.delay * s.stride for s in outputs))
+    return [build.delay(s, max(0, ceil(late / s.stride)) - s.delay) for s in outputs]
 
 
-def _check_lookahead(build: Builder, outputs: list[Stream], streaming: Streaming) -> None:
+def _check_lookahead(build: Builder, outputs: list[StreamTensor], streaming: Streaming) -> None:
     for stream in outputs:
         ahead = _look_ahead(build, stream)
         if ahead <= streaming.lookahead:
@@ -190,7 +190,7 @@ def _check_lookahead(build: Builder, outputs: list[Stream], streaming: Streaming
         )
 
 
-def _look_ahead(build: Builder, stream: Stream) -> int:
+def _look_ahead(build: Builder, stream: StreamTensor) -> int:
     """Input frames after the end of a whole number of strides that the last output frame waits for."""
     if not build.ahead(stream):
         return 0
@@ -203,7 +203,7 @@ def _look_ahead(build: Builder, stream: Stream) -> int:
 
 
 def _stride_of(build: Builder) -> int:
-    return lcm(*(stream.pace.numerator for stream in build.streams))
+    return lcm(*(stream.stride.numerator for stream in build.streams))
 
 
 def _assemble(flowed: _Flowed, stride: int, window: int, streaming: Streaming) -> StreamingModel:
@@ -211,7 +211,7 @@ def _assemble(flowed: _Flowed, stride: int, window: int, streaming: Streaming) -
     module = finish_graph(build, flowed.outputs)
     inputs = tuple(place_port(name, stream, build) for name, stream in flowed.inputs.items())
     trim = _fit(build, flowed.outputs[0], stride)[1]
-    delay = flowed.outputs[0].lag
+    delay = flowed.outputs[0].delay
     outputs = tuple(
         _output_port(name, stream, build, (stride, trim, delay))
         for name, stream in zip(name_outputs(len(flowed.outputs)), flowed.outputs, strict=True)
@@ -231,7 +231,7 @@ def _assemble(flowed: _Flowed, stride: int, window: int, streaming: Streaming) -
     return StreamingModel(spec, (module,), tuple(build.layers))
 
 
-def finish_graph(build: Builder, outputs: Sequence[Stream]) -> fx.GraphModule:
+def finish_graph(build: Builder, outputs: Sequence[StreamTensor]) -> fx.GraphModule:
     """Close the graph: outputs and new caches leave it, and what nothing reads goes."""
     build.graph.output((*(s.node for s in outputs), *build.next_values))
     for node in reversed(build.graph.nodes):
@@ -244,11 +244,11 @@ def finish_graph(build: Builder, outputs: Sequence[Stream]) -> fx.GraphModule:
     return fx.GraphModule(build.root, build.graph, class_name="Streamed")
 
 
-def place_port(name: str, stream: Stream, build: Builder) -> Port:
+def place_port(name: str, stream: StreamTensor, build: Builder) -> Port:
     """The outside of a stream: its shape for one window."""
     shape = [1 if i == 0 else n for i, n in enumerate(stream.shape)]
     if stream.time_axis is not None:
-        shape[stream.time_axis] = build.frames(stream.pace)
+        shape[stream.time_axis] = build.frames(stream.stride)
     return Port(name, tuple(shape), stream.time_axis)
 
 
@@ -257,21 +257,21 @@ def name_outputs(count: int) -> list[str]:
     return ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
 
 
-def _output_port(name: str, stream: Stream, build: Builder, usual: tuple[int, int, int]) -> Port:
+def _output_port(name: str, stream: StreamTensor, build: Builder, usual: tuple[int, int, int]) -> Port:
     step, trim = _fit(build, stream, usual[0])
-    found = (step, trim, stream.lag)
+    found = (step, trim, stream.delay)
     own: dict[str, Any] = {} if found == usual else dict(zip(("stride", "trim", "delay"), found, strict=True))
     last = count_last(stream, build.valid & (stream.frames > 0), usual[0])
     first = count_first(stream, build.streams)
     return replace(place_port(name, stream, build), **own, unlike_first=first, unlike_last=last)
 
 
-def _fit(build: Builder, stream: Stream, stride: int) -> tuple[int, int]:
+def _fit(build: Builder, stream: StreamTensor, stride: int) -> tuple[int, int]:
     """Stride and trim with which `ceil((frames - trim) / stride) * up` is the offline length of an output."""
     known = build.valid & (stream.frames > 0)
     last = int(known.nonzero()[-1])
-    for step in (n for n in range(1, stride + 1) if stride % n == 0 and n % stream.pace.numerator == 0):
-        up = int(step / stream.pace)
+    for step in (n for n in range(1, stride + 1) if stride % n == 0 and n % stream.stride.numerator == 0):
+        up = int(step / stream.stride)
         blocks, rest = divmod(int(stream.frames[last]), up)
         if rest:
             continue
@@ -279,7 +279,7 @@ def _fit(build: Builder, stream: Stream, stride: int) -> tuple[int, int]:
             fitted = -torch.div(trim - build.lengths, step, rounding_mode="floor") * up
             if torch.equal(fitted[known], stream.frames[known]):
                 return step, trim
-    up = max(1, int(1 / stream.pace))
+    up = max(1, int(1 / stream.stride))
     raise UnsupportedOperatorError(
         f"the output {list(stream.shape)} has {int(stream.frames[last])} frames for a recording of {last}, which is no whole "
         f"number of frames per stride. To stream it, pad every layer behind an upsampling on the left, F.pad(x, ((kernel - "

@@ -35,7 +35,7 @@ def describe(spec: StreamSpec, layers: Sequence[Layer]) -> str:
 def _row(layer: Layer, caches: dict[str, Cache]) -> tuple[str, ...]:
     own = [caches[name] for name in layer.caches if name in caches]
     shapes = " ".join(_shape(cache) for cache in own) or "-"
-    rate = "1" if layer.pace == 1 else f"1/{layer.pace}" if layer.pace > 1 else str(1 / layer.pace)
+    rate = "1" if layer.stride == 1 else f"1/{layer.stride}" if layer.stride > 1 else str(1 / layer.stride)
     return (layer.path or "(model)", layer.operator, shapes, rate, str(layer.delay), str(_bytes(own)))
 
 

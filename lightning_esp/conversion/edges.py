@@ -12,10 +12,10 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from lightning_esp.conversion.stream_tensor import Stream
+from lightning_esp.conversion.stream_tensor import StreamTensor
 
 
-def count_first(output: Stream, streams: Sequence[Stream]) -> int:
+def count_first(output: StreamTensor, streams: Sequence[StreamTensor]) -> int:
     """First offline frames of a stream that layers which look ahead keep from being exact, at the start of a recording.
 
     Args:
@@ -26,10 +26,10 @@ def count_first(output: Stream, streams: Sequence[Stream]) -> int:
     for stream in streams:
         unlike[id(stream)] = _unlike(stream, unlike) if stream.moving else set()
     found = unlike[id(output)]
-    return max(found) - output.lag + 1 if found else 0
+    return max(found) - output.delay + 1 if found else 0
 
 
-def _unlike(stream: Stream, unlike: dict[int, set[int]]) -> set[int]:
+def _unlike(stream: StreamTensor, unlike: dict[int, set[int]]) -> set[int]:
     """Stream frames from the first offline one on that are made of something else than offline."""
     found = set[int]()
     for source, reads in stream.reads or ():
@@ -37,20 +37,22 @@ def _unlike(stream: Stream, unlike: dict[int, set[int]]) -> set[int]:
     return found
 
 
-def _reading(stream: Stream, source: Stream, reads: Callable[[int], Sequence[int]], unlike: set[int]) -> set[int]:
+def _reading(
+    stream: StreamTensor, source: StreamTensor, reads: Callable[[int], Sequence[int]], unlike: set[int]
+) -> set[int]:
     # Before frame 0 a cache holds what offline pads; between it and the first offline frame lies what a layer makes of it.
-    last = max(unlike, default=source.lag - 1)
-    found, frame, behind = set[int](), stream.lag, 0
-    while behind <= ceil(source.pace / stream.pace):
+    last = max(unlike, default=source.delay - 1)
+    found, frame, behind = set[int](), stream.delay, 0
+    while behind <= ceil(source.stride / stream.stride):
         needed = reads(frame)
-        if any(j >= 0 and (j < source.lag or j in unlike) for j in needed):
+        if any(j >= 0 and (j < source.delay or j in unlike) for j in needed):
             found.add(frame)
         behind = behind + 1 if not needed or min(needed) > last else 0
         frame += 1
     return found
 
 
-def count_last(stream: Stream, known: Tensor, stride: int) -> tuple[int, ...]:
+def count_last(stream: StreamTensor, known: Tensor, stride: int) -> tuple[int, ...]:
     """Last offline frames of a stream that padding behind the recording enters into.
 
     Args:

@@ -17,8 +17,8 @@ from torch import Tensor, fx
 
 from lightning_esp.conversion.building import Builder
 from lightning_esp.conversion.edges import count_first
-from lightning_esp.conversion.stream_tensor import Stream
-from lightning_esp.conversion.trace import Call, Constant, Trace
+from lightning_esp.conversion.stream_tensor import StreamTensor
+from lightning_esp.conversion.trace import Call, Constant, ForwardTrace
 from lightning_esp.errors import ConversionError, NotCausalError
 
 # These move values and make none.
@@ -35,7 +35,7 @@ class Held:
         count: frames.
     """
 
-    stream: Stream
+    stream: StreamTensor
     call: Call
     count: int
 
@@ -62,17 +62,17 @@ class ClipBuilder(Builder):
         lookahead: input frames that a held tensor may wait for.
     """
 
-    def __init__(self, trace: Trace, window: int | None, ends: int, lookahead: int) -> None:
+    def __init__(self, trace: ForwardTrace, window: int | None, ends: int, lookahead: int) -> None:
         super().__init__(trace, window, strict=False)
         self.whole = False
         self.ends = ends
         self.needed = 1
         self.held: list[Held] = []
         self._lookahead = lookahead
-        self._made: dict[int, tuple[Stream, int]] = {}
-        self._clips: dict[int, Stream] = {}
-        self._padded: dict[int, Stream] = {}
-        self._cut: dict[tuple[int, int, int], Stream] = {}
+        self._made: dict[int, tuple[StreamTensor, int]] = {}
+        self._clips: dict[int, StreamTensor] = {}
+        self._padded: dict[int, StreamTensor] = {}
+        self._cut: dict[tuple[int, int, int], StreamTensor] = {}
 
     def _axes_of(self, value: int) -> tuple[int | None, int | None]:
         if not self.whole:
@@ -83,7 +83,7 @@ class ClipBuilder(Builder):
             self.refuse(f"gives a tensor {list(base)} with two batch axes", "keep one")
         return (follows[0] if follows else None), None
 
-    def finish(self, stream: Stream, index: int | None = None) -> Stream:
+    def finish(self, stream: StreamTensor, index: int | None = None) -> StreamTensor:
         """See `Builder.finish`; notes the call that made the stream."""
         made = super().finish(stream, index)
         self._made[id(made)] = (made, self.call.results[0] if self._call is not None else -1)
@@ -95,14 +95,14 @@ class ClipBuilder(Builder):
 
     def is_clip(self, value: Any) -> bool:
         """Tell whether a value is made of a whole clip."""
-        return isinstance(value, Stream) and id(value) in self._clips
+        return isinstance(value, StreamTensor) and id(value) in self._clips
 
-    def as_clip(self, stream: Stream) -> Stream:
+    def as_clip(self, stream: StreamTensor) -> StreamTensor:
         """Note that a value is made of a whole clip."""
         self._clips[id(stream)] = stream
         return stream
 
-    def hold(self, x: Stream, first: int = 0, count: int | None = None) -> Stream:
+    def hold(self, x: StreamTensor, first: int = 0, count: int | None = None) -> StreamTensor:
         """Hold frames of the last clip.
 
         Args:
@@ -123,7 +123,7 @@ class ClipBuilder(Builder):
             self.held.append(Held(x, self.call, count))
         return self._cut[key]
 
-    def _check_ahead(self, x: Stream) -> None:
+    def _check_ahead(self, x: StreamTensor) -> None:
         if x.steady:
             self.refuse("needs a whole clip of a tensor that was expanded over time", "expand it behind the pooling")
         if self.ahead(x) <= self._lookahead:
@@ -133,7 +133,7 @@ class ClipBuilder(Builder):
         error.made = self._origin(x, lambda s: self.ahead(s) > self._lookahead)
         raise error
 
-    def _check_like(self, x: Stream) -> None:
+    def _check_like(self, x: StreamTensor) -> None:
         """Hold only what has the frames of the clip alone.
 
         Behind a clip and in front of it offline pads zeros in each layer; a stream has there what the layers before make
@@ -144,26 +144,26 @@ class ClipBuilder(Builder):
             error.made = self._origin(x, self._is_unlike)
             raise error
 
-    def _is_unlike(self, x: Stream) -> bool:
+    def _is_unlike(self, x: StreamTensor) -> bool:
         # What a recurrent layer gives has no frames of its own to tell: it follows nothing that drops or awaits any.
         return bool(x.reads) and ((self.ahead(x) > 0 and self._is_padded(x)) or count_first(x, self.streams) > 0)
 
-    def _is_padded(self, x: Stream) -> bool:
+    def _is_padded(self, x: StreamTensor) -> bool:
         return id(x) in self._padded or any(self._is_padded(source) for source, _ in x.reads or ())
 
-    def pad(self, x: Stream, left: int, right: int = 0, value: float = 0.0) -> Stream:
+    def pad(self, x: StreamTensor, left: int, right: int = 0, value: float = 0.0) -> StreamTensor:
         """See `Builder.pad`; notes what is padded behind with other values than the stream has there."""
         padded = super().pad(x, left, right, value)
         if right > 0 and (value != 0 or not _is_input(x.node)):
             self._padded[id(padded)] = padded
         return padded
 
-    def _origin(self, x: Stream, has: Callable[[Stream], bool]) -> int:
+    def _origin(self, x: StreamTensor, has: Callable[[StreamTensor], bool]) -> int:
         """The value with which a stream began to have what it has."""
         source = next((s for s, _ in x.reads or () if has(s)), None)
         return self._origin(source, has) if source is not None else self._made[id(x)][1] if id(x) in self._made else -1
 
-    def _remember(self, x: Stream, history: int) -> fx.Node:
+    def _remember(self, x: StreamTensor, history: int) -> fx.Node:
         try:
             return self.remember(x, history, "clip")
         except ConversionError as refusal:
@@ -174,32 +174,32 @@ class ClipBuilder(Builder):
             error.made = self._origin(x, _is_turned)
             raise error from refusal
 
-    def _hold(self, x: Stream, total: int, first: int, count: int) -> Stream:
+    def _hold(self, x: StreamTensor, total: int, first: int, count: int) -> StreamTensor:
         per, ends = self._ends(x, total)
         # Frames of the stream from the first one that is wanted to the newest.
-        reach = int(ends * per) - x.lag - first if self.window is not None else count + 1
+        reach = int(ends * per) - x.delay - first if self.window is not None else count + 1
         history = reach - int(per)
         node = self._remember(x, history) if history > 0 else self._newest(x, -history)
         if reach > count:
             node = self.emit(torch.narrow, node, x.time, 0, count)
         shape = tuple(count if i == x.time_axis else n for i, n in enumerate(x.shape))
-        held = replace(x, node=node, shape=shape, time_axis=None, lag=0, rest=None, reads=())
+        held = replace(x, node=node, shape=shape, time_axis=None, delay=0, pad_value=None, reads=())
         return self.as_clip(self.finish(held))
 
-    def _ends(self, x: Stream, total: int) -> tuple[Fraction, int]:
-        per = Fraction(self.frames(x.pace))
-        self.needed = max(self.needed, ceil((total + x.lag) / per))
+    def _ends(self, x: StreamTensor, total: int) -> tuple[Fraction, int]:
+        per = Fraction(self.frames(x.stride))
+        self.needed = max(self.needed, ceil((total + x.delay) / per))
         return per, max(self.ends, self.needed)
 
-    def _newest(self, x: Stream, skipped: int) -> fx.Node:
-        return self.emit(torch.narrow, x, x.time, skipped, self.frames(x.pace) - skipped) if skipped else x.node
+    def _newest(self, x: StreamTensor, skipped: int) -> fx.Node:
+        return self.emit(torch.narrow, x, x.time, skipped, self.frames(x.stride) - skipped) if skipped else x.node
 
-    def result(self, node: fx.Node, sources: Sequence[Stream], index: int = 0, **changes: Any) -> Stream:
+    def result(self, node: fx.Node, sources: Sequence[StreamTensor], index: int = 0, **changes: Any) -> StreamTensor:
         """See `Builder.result`; of whole clips nothing but the batch is known, and needed."""
         if not self.whole:
             return super().result(node, sources, index, **changes)
         batch, _ = self.axes(index)
-        return self.finish(Stream(node, self.shape(index), batch, None), index)
+        return self.finish(StreamTensor(node, self.shape(index), batch, None), index)
 
 
 def _is_input(node: fx.Node) -> bool:
@@ -210,6 +210,6 @@ def _is_input(node: fx.Node) -> bool:
     return name in _TURNS and all(map(_is_input, node.all_input_nodes))
 
 
-def _is_turned(x: Stream) -> bool:
+def _is_turned(x: StreamTensor) -> bool:
     """Whether the first axis is not the batch alone."""
     return x.folded or x.batch_axis != 0

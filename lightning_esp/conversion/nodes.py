@@ -11,16 +11,16 @@ from typing import Any, NoReturn
 from torch import Tensor, fx, nn
 
 from lightning_esp.conversion.spec import Cache
-from lightning_esp.conversion.stream_tensor import Stream
-from lightning_esp.conversion.trace import Call, Constant, Trace, Varying, replace_values
+from lightning_esp.conversion.stream_tensor import StreamTensor
+from lightning_esp.conversion.trace import Call, Constant, ForwardTrace, Varying, replace_values
 from lightning_esp.errors import ConversionError, UnsupportedOperatorError
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Stands in an argument for the frames of the window at a pace; for 1 where `rest` is computed."""
+    """Stands in an argument for the frames of the window at a stride; for 1 where `pad_value` is computed."""
 
-    pace: Fraction
+    stride: Fraction
     plus: int = 0
 
 
@@ -32,7 +32,7 @@ class Nodes:
         window: input frames per inference; None while the stride is still unknown.
     """
 
-    def __init__(self, trace: Trace, window: int | None) -> None:
+    def __init__(self, trace: ForwardTrace, window: int | None) -> None:
         self.graph = fx.Graph()
         self.root = nn.Module()
         self.caches: list[Cache] = []
@@ -57,9 +57,9 @@ class Nodes:
     def call(self, call: Call) -> None:
         self._call = call
 
-    def frames(self, pace: Fraction) -> int:
-        """Frames per window at a pace."""
-        return 1 if self.window is None else int(self.window / pace)
+    def frames(self, stride: Fraction) -> int:
+        """Frames per window at a stride."""
+        return 1 if self.window is None else int(self.window / stride)
 
     def refuse(self, rule: str, advice: str, error: type[ConversionError] = UnsupportedOperatorError) -> NoReturn:
         """Refuse the call.
@@ -101,12 +101,12 @@ class Nodes:
 
     def _lower(self, value: Any) -> Any:
         def change(item: Any) -> Any:
-            if isinstance(item, Stream):
+            if isinstance(item, StreamTensor):
                 return item.node
             if isinstance(item, Constant):
                 return self._place_constant(item)
             if isinstance(item, Frame):
-                return self.frames(item.pace) + item.plus
+                return self.frames(item.stride) + item.plus
             if isinstance(item, Varying):
                 self.refuse(
                     f"takes a number that follows the length of the recording or the batch ({item.values[0]})",

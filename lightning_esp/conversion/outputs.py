@@ -8,7 +8,7 @@ from torch import nn
 
 from lightning_esp.conversion.calling import argument_names
 from lightning_esp.conversion.structure import Keep, option
-from lightning_esp.conversion.trace import Trace, needed, references
+from lightning_esp.conversion.trace import ForwardTrace, needed, references
 from lightning_esp.errors import UnsupportedOperatorError
 
 # What leaves time by taking frames of it, or the state behind the last one. All else pools, and its own rule refuses that.
@@ -17,7 +17,7 @@ _TAKES = frozenset(
 )
 
 
-def check_outputs(module: nn.Module, recorded: Trace, inputs: Collection[str]) -> None:
+def check_outputs(module: nn.Module, recorded: ForwardTrace, inputs: Collection[str]) -> None:
     """Refuse a cache among the outputs: one behind the first that holds some frames, or a state, of every recording.
 
     Args:
@@ -49,12 +49,12 @@ def check_outputs(module: nn.Module, recorded: Trace, inputs: Collection[str]) -
     )
 
 
-def _follows_time(recorded: Trace, value: int) -> bool:
+def _follows_time(recorded: ForwardTrace, value: int) -> bool:
     shapes = recorded.shapes[value][:-1]
     return any(shape != shapes[0] for shape in shapes)
 
 
-def _is_taken(recorded: Trace, output: int) -> bool:
+def _is_taken(recorded: ForwardTrace, output: int) -> bool:
     """Tell whether the value that an output is made from takes frames out of the recording."""
     leaving = [
         call

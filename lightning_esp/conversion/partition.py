@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 
 from lightning_esp.conversion.operator_cost import find_shapes, load_of, name_of
-from lightning_esp.conversion.partition_search import Parts, Tensor, balance
+from lightning_esp.conversion.partition_search import CrossingTensor, Parts, balance
 from lightning_esp.conversion.spec import Port, Stage
 from lightning_esp.conversion.streaming_model import StreamingModel
 from lightning_esp.cost import Chip, reference_chip
@@ -226,7 +226,7 @@ def _parts(graph: _Graph, groups: Sequence[Sequence[fx.Node]], chip: Chip) -> Pa
     for node, index in group_of.items():
         readers = frozenset(group_of[user] for user in node.users if user in group_of) - {index}
         if readers:
-            tensors.append(Tensor(index, readers, prod(graph.shapes.get(node, ()))))
+            tensors.append(CrossingTensor(index, readers, prod(graph.shapes.get(node, ()))))
     return Parts(tuple(costs), tuple(needs), tuple(tensors))
 
 

@@ -18,7 +18,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Tensor:
+class CrossingTensor:
     """Tensor that one part gives to others.
 
     Args:
@@ -44,7 +44,7 @@ class Parts:
 
     costs: tuple[float, ...]
     needs: tuple[frozenset[int], ...]
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[CrossingTensor, ...]
 
     def cost(self, chosen: int) -> float:
         """Sum over a set, given as bits."""

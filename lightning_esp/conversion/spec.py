@@ -223,12 +223,12 @@ class Layer:
         path: module that called it, `""` for the model itself.
         operator: name of the torch function.
         caches: names of its caches.
-        pace: input frames per frame of its output.
+        stride: input frames per frame of its output.
         delay: frames that its output trails the offline tensor.
     """
 
     path: str
     operator: str
     caches: tuple[str, ...]
-    pace: Fraction
+    stride: Fraction
     delay: int

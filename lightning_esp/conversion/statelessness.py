@@ -14,7 +14,7 @@ from lightning_esp.errors import UnsupportedOperatorError
 
 
 def check_stateless(module: nn.Module, inputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> None:
-    """Refuse a `forward` that gives something else for a recording once it has heard another one, since it wrote a buffer.
+    """Refuse a `forward` that gives something else for a recording once it has seen another one, since it wrote a buffer.
 
     What forward writes and never reads again (a counter, a map of attention kept for a plot) does no harm.
 

@@ -1,8 +1,8 @@
-"""Tensor of the model as a stream: its time axis, its pace, and its place beside the offline tensor.
+"""Tensor of the model as a stream: its time axis, its stride, and its place beside the offline tensor.
 
-Stream frame `j` of a tensor is offline frame `j - lag`. Left padding costs nothing: it makes the lag negative, and the
-frames before the first one then hold `rest`, which is what a cache starts with. A layer without padding, or one that
-looks ahead, makes the lag positive.
+Stream frame `j` of a tensor is offline frame `j - delay`. Left padding costs nothing: it makes the delay negative, and the
+frames before the first one then hold `pad_value`, which is what a cache starts with. A layer without padding, or one that
+looks ahead, makes the delay positive.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, fx
 
-Reads: TypeAlias = "tuple[tuple[Stream, Callable[[int], Sequence[int]]], ...] | None"
+Reads: TypeAlias = "tuple[tuple[StreamTensor, Callable[[int], Sequence[int]]], ...] | None"
 
 
 @dataclass(frozen=True, eq=False)
-class Stream:
+class StreamTensor:
     """One tensor of the streaming graph.
 
     Args:
@@ -30,14 +30,14 @@ class Stream:
         batch_axis: axis of the batch; None for a tensor without.
         time_axis: axis of time; None for a tensor that is held for the whole recording. The axis of the batch where the
             two are one.
-        pace: input frames per frame of this tensor.
-        lag: frames that the stream trails the offline tensor; negative where left padding is pending.
+        stride: input frames per frame of this tensor.
+        delay: frames that the stream trails the offline tensor; negative where left padding is pending.
         frames: offline frames for recordings of 0, 1, 2, ... input frames.
         exact: how many of these the stream gives without looking ahead.
-        rest: value of the frames before the first one where the lag is negative, time and batch of size 1; None where
+        pad_value: value of the frames before the first one where the delay is negative, time and batch of size 1; None where
             it is not known.
         blame: path and operator that first looked ahead.
-        steady: the same in every frame, so it fits any lag.
+        steady: the same in every frame, so it fits any delay.
         reads: for each tensor it is made from, the stream frames that its stream frame `j` needs, in order; None where
             there is no such limit.
     """
@@ -46,11 +46,11 @@ class Stream:
     shape: tuple[int, ...]
     batch_axis: int | None
     time_axis: int | None
-    pace: Fraction = Fraction(1)
-    lag: int = 0
+    stride: Fraction = Fraction(1)
+    delay: int = 0
     frames: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     exact: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
-    rest: Tensor | None = None
+    pad_value: Tensor | None = None
     blame: str = ""
     steady: bool = False
     reads: Reads = ()
@@ -68,7 +68,7 @@ class Stream:
 
     @property
     def moving(self) -> bool:
-        """Tell whether it must stand at the same lag as its partners."""
+        """Tell whether it must stand at the same delay as its partners."""
         return self.time_axis is not None and not self.steady
 
 
@@ -92,7 +92,7 @@ class Pending(Refused):
     """
 
     offered: frozenset[str] = frozenset()
-    stream: Stream | None = None
+    stream: StreamTensor | None = None
 
 
 @dataclass(frozen=True)
@@ -104,30 +104,32 @@ class Slide:
         dilation: frames from one that it reads to the next.
         stride: frames from one position to the next.
         history: frames before the window that it needs; negative if it skips the first ones of the window.
-        lag: lag of its output.
+        delay: delay of its output.
     """
 
     extent: int
     stride: int
     history: int
-    lag: int
+    delay: int
     dilation: int = 1
 
 
-def slide(lag: int, extent: int, stride: int, dilation: int = 1) -> Slide:
+def slide(delay: int, extent: int, stride: int, dilation: int = 1) -> Slide:
     """Place a kernel so that each output comes as early as its input frames allow.
 
     Args:
-        lag: lag of the input.
+        delay: delay of the input.
         extent: frames that the kernel covers.
         stride: frames from one position to the next.
         dilation: frames from one that it reads to the next.
     """
-    after = -(-(lag + extent - stride) // stride)
-    return Slide(extent, stride, stride * after - lag, after, dilation)
+    after = -(-(delay + extent - stride) // stride)
+    return Slide(extent, stride, stride * after - delay, after, dilation)
 
 
-def reach(outputs: list[Stream], period: Fraction, streams: list[Stream], inputs: list[Stream]) -> int | None:
+def reach(
+    outputs: list[StreamTensor], period: Fraction, streams: list[StreamTensor], inputs: list[StreamTensor]
+) -> int | None:
     """Receptive field in input frames: from the first to the last one that an output frame depends on.
 
     Args:
@@ -141,7 +143,7 @@ def reach(outputs: list[Stream], period: Fraction, streams: list[Stream], inputs
     spans = _ends_of if all(map(_is_even, streams)) else _each_of
     widest = 0
     for output in outputs:
-        count = max(1, int(period / output.pace))
+        count = max(1, int(period / output.stride))
         for frame in range(count * 64, count * 65):
             needed = spans(output, frame, streams)
             found = [needed[id(s)] for s in inputs if needed.get(id(s)) and s.time_axis is not None]
@@ -150,7 +152,7 @@ def reach(outputs: list[Stream], period: Fraction, streams: list[Stream], inputs
     return widest
 
 
-def _sources(outputs: list[Stream], streams: list[Stream]) -> Iterator[Stream]:
+def _sources(outputs: list[StreamTensor], streams: list[StreamTensor]) -> Iterator[StreamTensor]:
     """The moving streams that the outputs are made from, themselves included."""
     wanted = {id(output) for output in outputs}
     for stream in reversed(streams):
@@ -159,16 +161,16 @@ def _sources(outputs: list[Stream], streams: list[Stream]) -> Iterator[Stream]:
             wanted.update(id(source) for source, _ in stream.reads or ())
 
 
-def _is_even(stream: Stream) -> bool:
+def _is_even(stream: StreamTensor) -> bool:
     """Tell whether all its frames read some, and later ones later ones: not behind a transposed kernel with holes."""
     for source, reads in stream.reads or ():
-        found = [reads(j) for j in range(ceil(source.pace / stream.pace) + 1)]
+        found = [reads(j) for j in range(ceil(source.stride / stream.stride) + 1)]
         if not all(found) or any(a[0] > b[0] or a[-1] > b[-1] for a, b in pairwise(found)):
             return False
     return True
 
 
-def _ends_of(output: Stream, frame: int, streams: list[Stream]) -> dict[int, Collection[int]]:
+def _ends_of(output: StreamTensor, frame: int, streams: list[StreamTensor]) -> dict[int, Collection[int]]:
     """By stream: the first and the last frame that an output frame needs."""
     needed: dict[int, Collection[int]] = {id(output): (frame, frame)}
     for stream in reversed(streams):
@@ -182,7 +184,7 @@ def _ends_of(output: Stream, frame: int, streams: list[Stream]) -> dict[int, Col
     return needed
 
 
-def _each_of(output: Stream, frame: int, streams: list[Stream]) -> dict[int, Collection[int]]:
+def _each_of(output: StreamTensor, frame: int, streams: list[StreamTensor]) -> dict[int, Collection[int]]:
     """By stream: each frame that an output frame needs, since a dilated kernel may step over some between its ends."""
     needed: dict[int, set[int]] = {id(output): {frame}}
     for stream in reversed(streams):

@@ -1,4 +1,4 @@
-"""`Trace`: what `forward` does, as data. Several runs of it are merged into one."""
+"""`ForwardTrace`: what `forward` does, as data. Several runs of it are merged into one."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Trace:
+class ForwardTrace:
     """Calls of one `forward`, recorded in several runs.
 
     Args:

@@ -18,7 +18,7 @@ from lightning_esp.conversion.contents import check_contents, other_contents
 from lightning_esp.conversion.recorder import Recorder
 from lightning_esp.conversion.slicing import resize_frames
 from lightning_esp.conversion.statelessness import check_stateless
-from lightning_esp.conversion.trace import Call, Constant, Ref, Trace, check_same_calls, merge_calls, needed
+from lightning_esp.conversion.trace import Call, Constant, ForwardTrace, Ref, check_same_calls, merge_calls, needed
 from lightning_esp.errors import ConversionError, UnsupportedOperatorError
 
 _Run = tuple[Recorder, tuple[Any, ...]]
@@ -44,7 +44,9 @@ def _resize(inputs: Mapping[str, Tensor], axes: Mapping[str, int | None], frames
     return sized
 
 
-def trace(module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, int | None], clip: bool = False) -> Trace:
+def trace(
+    module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, int | None], clip: bool = False
+) -> ForwardTrace:
     """Record `module.forward`.
 
     Args:
@@ -135,7 +137,7 @@ def _uneven(frames: int) -> tuple[int, int]:
     return longer + (frames + 1 - longer) % 12, longest + (frames + 2 - longest) % 12
 
 
-def _merge(runs: Sequence[_Run], frames: tuple[int, ...], clip: bool) -> Trace:
+def _merge(runs: Sequence[_Run], frames: tuple[int, ...], clip: bool) -> ForwardTrace:
     first, batch = runs[0][0], runs[-1][0]
     check_same_calls(first.calls, batch.calls)
     shared = _shared([recorder.calls for recorder, _ in runs]) if clip else len(first.calls)
@@ -148,7 +150,7 @@ def _merge(runs: Sequence[_Run], frames: tuple[int, ...], clip: bool) -> Trace:
     calls = [merge_calls([r.calls[i] for r in (recorders if i < shared else fixed)]) for i in range(len(first.calls))]
     shapes = tuple(tuple(r.shapes[i] for r in (recorders if i < known else fixed)) for i in range(len(first.shapes)))
     outputs = [_number(value, type(first.stack[0]).__name__) for value in runs[0][1]]
-    return Trace(needed(calls, outputs), shapes, tuple(outputs), frames, {}, torch.float32, known)
+    return ForwardTrace(needed(calls, outputs), shapes, tuple(outputs), frames, {}, torch.float32, known)
 
 
 def _shared(runs: Sequence[Sequence[Call]]) -> int:

@@ -34,11 +34,11 @@ from lightning_esp.detection.mlperf import (
     make_wake_word_stream,
     mlperf_tiny_streaming,
 )
-from lightning_esp.detection.stream_evaluation import Judged, Listener, check_detector, make_listener
+from lightning_esp.detection.stream_evaluation import Evaluated, StreamEvaluator, check_detector, make_stream_evaluator
 from lightning_esp.detection.streams import Stream, StreamDataset
 from lightning_esp.detection.thresholds import Choice, choose_thresholds
 from lightning_esp.detection.validation_streams import Item, ValidationStreams, read_item
-from lightning_esp.detection.whole_recordings import average_scores, scan
+from lightning_esp.detection.whole_recordings import average_scores, detect_events
 
 if TYPE_CHECKING:
     from lightning_esp.detection.metrics import KeywordDetection, StreamingClipAccuracy
@@ -50,17 +50,17 @@ __all__ = [
     "DetCurve",
     "DetectorSettings",
     "DetectorState",
+    "Evaluated",
     "Event",
     "Item",
-    "Judged",
     "Keyword",
     "KeywordDetection",
-    "Listener",
     "Matching",
     "Rate",
     "Scores",
     "Stream",
     "StreamDataset",
+    "StreamEvaluator",
     "StreamingAccuracy",
     "StreamingClipAccuracy",
     "ValidationStreams",
@@ -73,10 +73,11 @@ __all__ = [
     "det_area",
     "det_curve",
     "detect",
+    "detect_events",
     "detection_latency",
     "false_accepts_per_hour",
     "initial_state",
-    "make_listener",
+    "make_stream_evaluator",
     "make_wake_word_stream",
     "match_events",
     "mlperf_tiny_streaming",
@@ -86,7 +87,6 @@ __all__ = [
     "read_keywords",
     "recall_at",
     "resolve_settings",
-    "scan",
     "step",
     "streaming_accuracy",
 ]

@@ -16,7 +16,7 @@ class StreamingAccuracy:
     """Share of clips that are decided rightly.
 
     Args:
-        carried: where the clips follow each other in one recording, as a device hears them.
+        carried: where the clips follow each other in one recording, as a device meets them.
         reset: where each clip starts from the initial state, as a network is trained.
         clips: how many there were.
     """

@@ -10,7 +10,7 @@ from lightning_esp.detection.whole_recordings import average_scores
 
 
 class ContinuousDetector:
-    """A detector that hears without end; its events are those of `detect` for all scores in a row.
+    """A detector over an endless stream; its events are those of `detect` for all scores in a row.
 
     Args:
         settings: the detector.

@@ -14,7 +14,7 @@ from lightning_esp.detection.accuracy import decide
 from lightning_esp.detection.detector import NEVER, DetectorSettings, compute_scores
 from lightning_esp.detection.functional import DetCurve, Rate, det_area, det_curve, false_accepts_per_hour, recall_at
 from lightning_esp.detection.keywords import Keyword, match_events
-from lightning_esp.detection.whole_recordings import average_scores, scan
+from lightning_esp.detection.whole_recordings import average_scores, detect_events
 from lightning_esp.errors import ConfigurationError, DataError
 
 
@@ -22,7 +22,7 @@ class KeywordDetection(Metric):
     """Quality of a detector on long recordings: false accepts per hour, false rejects, latency, and the DET curve.
 
     Every state is a sum over recordings, so processes that listened to different recordings add up to the same figures
-    as one that heard them all.
+    as one that saw them all.
 
     Args:
         settings: the detector. Its finite thresholds are used for the figures, and replaced one and all for the curve.
@@ -162,7 +162,7 @@ class KeywordDetection(Metric):
         return {label for label, threshold in pairs if threshold != NEVER}
 
     def _match(self, settings: DetectorSettings, means: Any, keywords: Sequence[Keyword]) -> Any:
-        return match_events(scan(settings, means), keywords, self.labels, self.frame_period, self.grace)
+        return match_events(detect_events(settings, means), keywords, self.labels, self.frame_period, self.grace)
 
 
 class StreamingClipAccuracy(Metric):

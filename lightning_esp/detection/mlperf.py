@@ -12,7 +12,7 @@ from lightning_esp.detection.detector import NEVER, DetectorSettings
 from lightning_esp.detection.functional import Rate, false_accepts_per_hour
 from lightning_esp.detection.keywords import Keyword, match_events
 from lightning_esp.detection.streams import Deck, Stream, lay_noise
-from lightning_esp.detection.whole_recordings import hear, scan
+from lightning_esp.detection.whole_recordings import detect_events, detector_scores
 from lightning_esp.errors import DataError
 
 MINUTES, TARGETS, MOST_FALSE_POSITIVES, MOST_FALSE_NEGATIVES = 20, 50, 8, 8
@@ -172,8 +172,8 @@ def mlperf_tiny_streaming(
         raise DataError(f"the wake word {label!r} is not among the labels {', '.join(map(repr, labels))}.")
     thresholds = tuple(t if name == label else NEVER for name, t in zip(labels, settings.thresholds, strict=True))
     alone = replace(settings, thresholds=thresholds)
-    means = hear(model(made.stream.waveform), alone)
-    found = match_events(scan(alone, means), keywords, labels, frame_period, grace)
+    means = detector_scores(model(made.stream.waveform), alone)
+    found = match_events(detect_events(alone, means), keywords, labels, frame_period, grace)
     return WakeWordResult(
         len(found.false_accepts),
         len(keywords) - len(found.hits),

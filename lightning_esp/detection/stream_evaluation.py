@@ -22,12 +22,12 @@ from lightning_esp.conversion import (
 )
 from lightning_esp.detection.accuracy import decide
 from lightning_esp.detection.detector import NEVER, DetectorSettings, plan_detector, resolve_settings
-from lightning_esp.detection.stream_figures import excerpt, judge
+from lightning_esp.detection.stream_figures import evaluate_streams, snippet
 from lightning_esp.detection.streams import Stream
 from lightning_esp.detection.thresholds import Choice, choose_thresholds
 from lightning_esp.detection.validation_streams import Item, read_item
 from lightning_esp.errors import ConfigurationError, DataError, LightningEspError
-from lightning_esp.frontend import FrontEnd, Normalize, as_on_chip, hear
+from lightning_esp.frontend import FrontEnd, Normalize, as_on_chip, compute_stream_features
 
 Progress = Callable[[str, int, int], None]
 
@@ -58,7 +58,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluated:
     """Result of the validation streams for one chip.
 
     Args:
@@ -87,7 +87,7 @@ def check_detector(deployment: Deployment, has_streams: bool) -> None:
         )
 
 
-class Listener:
+class StreamEvaluator:
     """Runs the networks of an export over the same validation streams.
 
     What the float networks make of them is computed once, for all targets.
@@ -132,7 +132,7 @@ class Listener:
             name: self._decide(each, self._outputs[name], self._values) for name, each in networks.items()
         }
 
-    def judge(self, stream: nn.Module, notify: Progress, target: str | None = None) -> Judged:
+    def evaluate(self, stream: nn.Module, notify: Progress, target: str | None = None) -> Evaluated:
         """Run the integer stream of one target, and choose the thresholds of this target with it where none were given.
 
         Chips round differently, so what holds the rate on one may break it on another; and no target must depend on
@@ -141,20 +141,20 @@ class Listener:
         Args:
             stream: takes what the module takes, with a batch dimension, and returns its output.
             notify: called with `"listen"`, the recordings done and the recordings in all.
-            target: the chip, whose front end the stream hears; None: that of the float networks.
+            target: the chip, whose front end makes the features; None: that of the float networks.
         """
-        integer, heard = [], self._hear_as(target)
-        for index, values in enumerate(heard):
-            notify("listen", index, len(heard))
+        integer, recordings = [], self._features_on(target)
+        for index, values in enumerate(recordings):
+            notify("listen", index, len(recordings))
             integer.append(self._run(stream, values))
-        notify("listen", len(heard), len(heard))
+        notify("listen", len(recordings), len(recordings))
         outputs = {**self._outputs, "integer": integer}
-        accuracy = {**self._accuracy, "integer": self._decide(stream, integer, heard)}
+        accuracy = {**self._accuracy, "integer": self._decide(stream, integer, recordings)}
         choice = self._choose(integer) if self._planned.threshold == "auto" else None
         settings = resolve_settings(self._planned, self._labels, len(integer[0])) if choice is None else choice.settings
         found = {"accuracy": accuracy if self._words else None, "chosen": choice is not None}
         report = {**self._report(outputs, settings), **found}
-        return Judged(settings, report, () if choice is None else self._notes(choice))
+        return Evaluated(settings, report, () if choice is None else self._notes(choice))
 
     def _find_words(self) -> list[Word]:
         """Some keywords, evenly spread, that are long enough to be decided."""
@@ -170,23 +170,23 @@ class Listener:
                     words.append(Word(stream, *word))
         return words[:: -(-len(words) // MOST_WORDS)] if words else []
 
-    def _hear_as(self, target: str | None) -> list[Values]:
+    def _features_on(self, target: str | None) -> list[Values]:
         """Return the streams' features on a chip; the float networks' where it computes them in float32, too."""
-        ear = None if target is None or self._front_end is None else as_on_chip(self._front_end, target)
-        if ear is None or ear is self._front_end:
+        front_end = None if target is None or self._front_end is None else as_on_chip(self._front_end, target)
+        if front_end is None or front_end is self._front_end:
             return self._values
-        features = [each.features for each in hear(ear, self._samples)]
+        features = [each.features for each in compute_stream_features(front_end, self._samples)]
         return [values for values, _ in check_recordings(self._model.spec, features)]
 
     def _decide(
-        self, network: Callable[..., Any], outputs: Sequence[Tensor], heard: Sequence[Values]
+        self, network: Callable[..., Any], outputs: Sequence[Tensor], recordings: Sequence[Values]
     ) -> dict[str, Any]:
         """Share of words whose class scores highest at their end, with the state of the stream and with a fresh one."""
         frames, stride = max(1, round(DECISION_SECONDS / self._period)), self._model.spec.stride
         carried, reset = 0, 0
         for word in self._words:
             so_far = outputs[word.stream][:, : max(frames, word.end // stride)]
-            values = cut_frames(self._model, heard[word.stream], word.start, word.end)
+            values = cut_frames(self._model, recordings[word.stream], word.start, word.end)
             alone = self._run(network, values)
             carried += decide(so_far, frames) == word.label
             reset += decide(alone, min(frames, alone.shape[1])) == word.label
@@ -207,7 +207,7 @@ class Listener:
         late = spec.window - spec.stride + len(spec.stages) - 1 + spec.delay * spec.stride
         return {
             "networks": {
-                name: judge(found, self._keywords, settings, self._labels, self._period, rate, expected)
+                name: evaluate_streams(found, self._keywords, settings, self._labels, self._period, rate, expected)
                 for name, found in outputs.items()
             },
             "detector": {**asdict(settings), "thresholds": [None if t == NEVER else t for t in settings.thresholds]},
@@ -217,7 +217,7 @@ class Listener:
             "repeated": self._repeated,
             "frame_period": self._period,
             "stream_delay": round(late * spec.frame_period, 6),
-            "excerpt": excerpt(shown, self._keywords, settings, self._labels, self._period),
+            "snippet": snippet(shown, self._keywords, settings, self._labels, self._period),
         }
 
     def _expected(self, settings: DetectorSettings) -> set[str]:
@@ -259,9 +259,9 @@ class Listener:
                     f"item {index} of validation_streams() must be a waveform [samples], since the model listens, or a tensor of "
                     "readings, where it takes raw ones."
                 )
-            (heard,) = hear(self._front_end, [recording])
-            self._samples.append(heard.samples)
-            recording = heard.features
+            (found,) = compute_stream_features(self._front_end, [recording])
+            self._samples.append(found.samples)
+            recording = found.features
         plain = recording.float() if isinstance(recording, Tensor) else {n: v.float() for n, v in recording.items()}
         try:
             ((values, _),) = check_recordings(self._model.spec, [plain])
@@ -281,18 +281,18 @@ class Listener:
         return first.reshape(-1, first.shape[-1])
 
 
-def make_listener(
+def make_stream_evaluator(
     module: nn.Module,
     model: StreamingModel,
     streams: Iterable[Item],
     deployment: Deployment,
     front_end: FrontEnd | Normalize | None,
     streaming: Streaming | None,
-) -> Listener | None:
-    """Return a `Listener`; None where there is no detector to judge by."""
+) -> StreamEvaluator | None:
+    """Return a `StreamEvaluator`; None where there is no detector to judge by."""
     if deployment.detector is None:
         return None
-    return Listener(module, model, streams, deployment, front_end=front_end, streaming=streaming)
+    return StreamEvaluator(module, model, streams, deployment, front_end=front_end, streaming=streaming)
 
 
 def lengthen(module: nn.Module, model: StreamingModel, streaming: Streaming, values: Values) -> StreamingModel:

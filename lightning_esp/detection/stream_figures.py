@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_esp.detection.detector import NEVER, DetectorSettings, Scores
 from lightning_esp.detection.functional import DetCurve, det_area, detection_latency, false_accepts_per_hour, recall_at
 from lightning_esp.detection.keywords import Keyword, match_events
-from lightning_esp.detection.whole_recordings import hear, scan
+from lightning_esp.detection.whole_recordings import detect_events, detector_scores
 
 # The area under the curve goes up to this rate, whatever rate the thresholds hold.
 AREA_RATE = 10.0
@@ -23,7 +23,7 @@ AREA_RATE = 10.0
 EXCERPT_SECONDS, LEAD_SECONDS, EXCERPT_POINTS = 20.0, 1.0, 500
 
 
-def judge(
+def evaluate_streams(
     outputs: Sequence[Tensor],
     keywords: Sequence[Sequence[Keyword]],
     settings: DetectorSettings,
@@ -54,7 +54,7 @@ def judge(
         >>> settings = DetectorSettings((NEVER, 0.5), activation="none")
         >>> scores = torch.zeros(2, 36000)
         >>> scores[1, [110, 9000]] = 0.9
-        >>> found = judge([scores], [[Keyword(0.7, 1.0, "yes")]], settings, ["_other_", "yes"], 0.01)
+        >>> found = evaluate_streams([scores], [[Keyword(0.7, 1.0, "yes")]], settings, ["_other_", "yes"], 0.01)
         >>> found["false_accepts"]["count"], found["false_rejects"]
         (1, 0.0)
     """
@@ -68,7 +68,9 @@ def judge(
     for output, spoken in zip(outputs, keywords, strict=True):
         metric.update(output, spoken)
         wanted = [keyword for keyword in spoken if keyword.label in expected]
-        matching = match_events(scan(settings, hear(output, settings)), wanted, labels, frame_period)
+        matching = match_events(
+            detect_events(settings, detector_scores(output, settings)), wanted, labels, frame_period
+        )
         latencies += matching.latencies
         accepts += len(matching.false_accepts)
         confused += len(matching.confusions)
@@ -111,7 +113,7 @@ def active_labels(settings: DetectorSettings, labels: Sequence[str]) -> set[str]
     return {label for label, threshold in pairs if threshold != NEVER}
 
 
-def excerpt(
+def snippet(
     outputs: Mapping[str, Sequence[Tensor]],
     keywords: Sequence[Sequence[Keyword]],
     settings: DetectorSettings,
@@ -122,10 +124,10 @@ def excerpt(
 
     Args:
         outputs: by name of the network, `[classes, frames]` for each recording.
-        keywords: as for `judge`.
-        settings: as for `judge`.
-        labels: as for `judge`.
-        frame_period: as for `judge`.
+        keywords: as for `evaluate_streams`.
+        settings: as for `evaluate_streams`.
+        labels: as for `evaluate_streams`.
+        frame_period: as for `evaluate_streams`.
 
     Returns:
         `stream` (which recording), `start` and `seconds`, `keywords` (start, end, label), `thresholds` (None: never), and
@@ -139,7 +141,7 @@ def excerpt(
     wanted = said[stream][0].start - LEAD_SECONDS if said[stream] else 0.0
     first = max(0, min(round(wanted / frame_period), length - count))
     start, end = first * frame_period, (first + count) * frame_period
-    means = {name: hear(values[stream], settings) for name, values in outputs.items()}
+    means = {name: detector_scores(values[stream], settings) for name, values in outputs.items()}
     return {
         "stream": stream,
         "start": round(start, 4),
@@ -161,7 +163,7 @@ def _events(
     means: Scores, settings: DetectorSettings, labels: Sequence[str], period: float, start: float, end: float
 ) -> Iterator[list[Any]]:
     """Over the whole recording, since a detector that starts in its middle would find others."""
-    for event in scan(settings, means):
+    for event in detect_events(settings, means):
         time = (event.frame + 1) * period
         if start <= time <= end:
             yield [round(time - start, 4), labels[event.label]]

@@ -11,14 +11,14 @@ from torch import Tensor
 from lightning_esp.detection.detector import NEVER, DetectorSettings, Scores
 from lightning_esp.detection.functional import Rate, false_accepts_per_hour
 from lightning_esp.detection.keywords import Keyword, match_events
-from lightning_esp.detection.whole_recordings import hear, scan
+from lightning_esp.detection.whole_recordings import detect_events, detector_scores
 from lightning_esp.errors import ConfigurationError, DataError
 
 GRID = tuple(number / 200 for number in range(20, 200))
 
 
 @dataclass(frozen=True)
-class Heard:
+class StreamScores:
     """One stream as the detector sees it: moving averages `[frames, classes]`, and what is said in it."""
 
     means: Scores
@@ -74,13 +74,15 @@ def choose_thresholds(
         raise ConfigurationError(
             f"choose_thresholds(max_false_accepts_per_hour={max_false_accepts_per_hour}) must be 0 or more."
         )
-    heard = [Heard(hear(model(recording), settings), tuple(keywords)) for recording, keywords in streams]
-    hours = sum(len(stream.means) for stream in heard) * frame_period / 3600
+    scored = [
+        StreamScores(detector_scores(model(recording), settings), tuple(keywords)) for recording, keywords in streams
+    ]
+    hours = sum(len(stream.means) for stream in scored) * frame_period / 3600
     if not hours > 0:
         raise DataError("choose_thresholds got no streams; give recordings of the validation split.")
     active = [number for number, threshold in enumerate(settings.thresholds) if threshold != NEVER]
     expected = [labels[number] for number in active]
-    alone = {n: _count_alone(heard, settings, labels[n], n, expected, frame_period, grace) for n in active}
+    alone = {n: _count_alone(scored, settings, labels[n], n, expected, frame_period, grace) for n in active}
     allowed = int(max_false_accepts_per_hour * hours)
     for part in range(allowed // max(1, len(active)), -2, -1):
         thresholds = [NEVER] * len(labels)
@@ -88,14 +90,14 @@ def choose_thresholds(
             quiet = [threshold for threshold, count in alone[number] if count <= part]
             thresholds[number] = min(quiet, default=NEVER)
         chosen = replace(settings, thresholds=tuple(thresholds))
-        accepts, missed = _judge(heard, chosen, labels, expected, frame_period, grace)
+        accepts, missed = _judge(scored, chosen, labels, expected, frame_period, grace)
         if accepts <= allowed:
             break
     return Choice(chosen, false_accepts_per_hour(accepts, hours), missed)
 
 
 def _count_alone(
-    heard: Sequence[Heard],
+    scored: Sequence[StreamScores],
     settings: DetectorSettings,
     label: str,
     number: int,
@@ -104,8 +106,8 @@ def _count_alone(
     grace: float,
 ) -> list[tuple[float, int]]:
     """False accepts of one class at each threshold, where it is the only one."""
-    # What other classes score does not matter then, and a scan of one class takes a fraction of the time.
-    alone = [Heard(stream.means[:, [number]], stream.keywords) for stream in heard]
+    # What other classes score does not matter then, and detecting one class takes a fraction of the time.
+    alone = [StreamScores(stream.means[:, [number]], stream.keywords) for stream in scored]
     counts = []
     for threshold in GRID:
         single = replace(settings, thresholds=(threshold,))
@@ -115,7 +117,7 @@ def _count_alone(
 
 
 def _judge(
-    heard: Sequence[Heard],
+    scored: Sequence[StreamScores],
     settings: DetectorSettings,
     labels: Sequence[str],
     expected: Sequence[str],
@@ -124,9 +126,9 @@ def _judge(
 ) -> tuple[int, dict[str, float]]:
     """Return false accepts, and the share of keywords missed by label."""
     accepts, said, found = 0, dict[str, int](), dict[str, int]()
-    for stream in heard:
+    for stream in scored:
         wanted = [keyword for keyword in stream.keywords if keyword.label in expected]
-        matching = match_events(scan(settings, stream.means), wanted, labels, period, grace)
+        matching = match_events(detect_events(settings, stream.means), wanted, labels, period, grace)
         accepts += len(matching.false_accepts)
         for number, keyword in enumerate(wanted):
             said[keyword.label] = said.get(keyword.label, 0) + 1

@@ -11,7 +11,7 @@ from lightning_esp.detection.keywords import Keyword
 from lightning_esp.detection.streams import Stream
 from lightning_esp.errors import DataError
 
-Heard: TypeAlias = "tuple[Tensor | Mapping[str, Tensor], tuple[Keyword, ...]]"
+LabeledRecording: TypeAlias = "tuple[Tensor | Mapping[str, Tensor], tuple[Keyword, ...]]"
 Item: TypeAlias = "Stream | tuple[Tensor | Mapping[str, Tensor], Sequence[Keyword]]"
 
 
@@ -45,7 +45,7 @@ class ValidationStreams(Protocol):
         ...
 
 
-def read_item(item: Any, index: int) -> Heard:
+def read_item(item: Any, index: int) -> LabeledRecording:
     """Return recording and keywords of one item of `validation_streams()`.
 
     Args:

@@ -27,7 +27,7 @@ def average_scores(scores: ArrayLike, frames: int) -> Scores:
     return np.asarray(total / np.float32(frames), np.float32)
 
 
-def scan(settings: DetectorSettings, means: Scores) -> list[Event]:
+def detect_events(settings: DetectorSettings, means: Scores) -> list[Event]:
     """Find all events.
 
     Args:
@@ -39,7 +39,7 @@ def scan(settings: DetectorSettings, means: Scores) -> list[Event]:
 
     Example:
         >>> settings = DetectorSettings(thresholds=(0.5,), average=2)
-        >>> [event.frame for event in scan(settings, average_scores([[0.0], [0.9], [0.9], [0.0]], 2))]
+        >>> [event.frame for event in detect_events(settings, average_scores([[0.0], [0.9], [0.9], [0.0]], 2))]
         [2]
     """
     over = means >= np.asarray(settings.thresholds, np.float32)
@@ -90,6 +90,6 @@ def count_streaks(over: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.asarray(index - last_false, np.int64)
 
 
-def hear(output: Tensor, settings: DetectorSettings) -> Scores:
+def detector_scores(output: Tensor, settings: DetectorSettings) -> Scores:
     """Return what a detector compares with its thresholds, `[frames, classes]`, of outputs `[classes, frames]`."""
     return average_scores(compute_scores(output.detach().cpu().T.numpy(), settings.activation), settings.average)

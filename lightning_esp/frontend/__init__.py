@@ -7,9 +7,9 @@ from lightning_esp.frontend.files import AudioFile, Samples, convert_hint, read_
 from lightning_esp.frontend.fixed_point import DIFFERENCE_LIMITS, FixedPointFrontEnd, compare_with_float
 from lightning_esp.frontend.normalize import Normalize
 from lightning_esp.frontend.restore import restore_front_end, restore_normalize
-from lightning_esp.frontend.splitting import Listening, find_inside, list_front_ends, split_front_end
+from lightning_esp.frontend.splitting import FrontEndNetwork, find_inside, list_front_ends, split_front_end
 from lightning_esp.frontend.stream import FeatureStream
-from lightning_esp.frontend.stream_features import Heard, as_on_chip, hear
+from lightning_esp.frontend.stream_features import StreamFeatures, as_on_chip, compute_stream_features
 
 __all__ = [
     "DIFFERENCE_LIMITS",
@@ -18,20 +18,20 @@ __all__ = [
     "FeatureStream",
     "FixedPointFrontEnd",
     "FrontEnd",
-    "Heard",
-    "Listening",
+    "FrontEndNetwork",
     "LogMel",
     "Mfcc",
     "Normalize",
     "Samples",
     "Spectrogram",
+    "StreamFeatures",
     "WindowType",
     "as_on_chip",
     "compare_with_float",
+    "compute_stream_features",
     "convert_hint",
     "find_constants",
     "find_inside",
-    "hear",
     "list_front_ends",
     "read_audio",
     "restore_front_end",

@@ -1,4 +1,4 @@
-"""Audio files as samples of 16 bits, which is what a chip hears: the one reader of package, command line and recipes."""
+"""Audio files as samples of 16 bits, which is what a chip gets: the one reader of package, command line and recipes."""
 
 from __future__ import annotations
 

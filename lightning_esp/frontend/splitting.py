@@ -87,7 +87,7 @@ def _first(result: Any) -> Tensor:
     return result
 
 
-class Listening(nn.Module):
+class FrontEndNetwork(nn.Module):
     """A stream behind its front end: takes samples, or readings, where the stream takes features.
 
     Args:

@@ -19,7 +19,7 @@ LARGEST_CLIPPED_SHARE = 0.01
 
 
 @dataclass(frozen=True)
-class Heard:
+class StreamFeatures:
     """A recording as samples and as features.
 
     Args:
@@ -49,7 +49,9 @@ def as_on_chip(front_end: FrontEnd | Normalize, target: str) -> FrontEnd | Fixed
 
 
 @torch.no_grad()
-def hear(front_end: FrontEnd | FixedPointFrontEnd | Normalize, waveforms: Sequence[Tensor]) -> list[Heard]:
+def compute_stream_features(
+    front_end: FrontEnd | FixedPointFrontEnd | Normalize, waveforms: Sequence[Tensor]
+) -> list[StreamFeatures]:
     """Compute the features of recordings from samples of 16 bits, which is what a microphone or a WAV file gives.
 
     With a `Normalize` recordings are readings of a sensor, and stay floating point.
@@ -65,8 +67,8 @@ def hear(front_end: FrontEnd | FixedPointFrontEnd | Normalize, waveforms: Sequen
     Example:
         >>> import torch
         >>> from lightning_esp.frontend import LogMel
-        >>> (heard,) = hear(LogMel(num_mel_bins=20), [torch.zeros(1000)])
-        >>> heard.samples.shape, heard.features.shape
+        >>> (found,) = compute_stream_features(LogMel(num_mel_bins=20), [torch.zeros(1000)])
+        >>> found.samples.shape, found.features.shape
         (torch.Size([880]), torch.Size([20, 4]))
     """
     if isinstance(front_end, Normalize):
@@ -74,7 +76,7 @@ def hear(front_end: FrontEnd | FixedPointFrontEnd | Normalize, waveforms: Sequen
     return [_hear(front_end, index, waveform) for index, waveform in enumerate(waveforms)]
 
 
-def _feel(front_end: Normalize, index: int, recording: Tensor) -> Heard:
+def _feel(front_end: Normalize, index: int, recording: Tensor) -> StreamFeatures:
     if not isinstance(recording, Tensor):
         raise DataError(
             f"recording {index} is a {type(recording).__name__}; give a tensor of readings [channels, time]."
@@ -91,10 +93,10 @@ def _feel(front_end: Normalize, index: int, recording: Tensor) -> Heard:
             f"recording {index} holds {int(bad[channel].sum())} NaN or infinite reading(s) in channel {channel}; leave the recording "
             "out, or fill the gaps."
         )
-    return Heard(readings, features)
+    return StreamFeatures(readings, features)
 
 
-def _hear(front_end: FrontEnd | FixedPointFrontEnd, index: int, waveform: Tensor) -> Heard:
+def _hear(front_end: FrontEnd | FixedPointFrontEnd, index: int, waveform: Tensor) -> StreamFeatures:
     if not isinstance(waveform, Tensor):
         raise DataError(
             f"recording {index} is a {type(waveform).__name__}; give a tensor of samples, torch.as_tensor(...) say."
@@ -115,7 +117,7 @@ def _hear(front_end: FrontEnd | FixedPointFrontEnd, index: int, waveform: Tensor
         raise DataError(
             f"recording {index} has {len(samples)} samples, fewer than one frame of {config.frame_samples}; leave it out."
         )
-    return Heard(samples[: (frames - 1) * config.hop_samples + config.frame_samples], features)
+    return StreamFeatures(samples[: (frames - 1) * config.hop_samples + config.frame_samples], features)
 
 
 def _sixteen_bits(index: int, samples: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_esp.conversion import Recordings, StreamingModel, Values, count_frames
-from lightning_esp.precision.figures import Analysis, Excerpt, FlowStep, LayerNoise, ModuleEffect, TensorRange
+from lightning_esp.precision.figures import Analysis, FlowStep, LayerNoise, ModuleEffect, Snippet, TensorRange
 from lightning_esp.precision.measured_windows import first_windows, take_recordings
 from lightning_esp.quantization import NoiseFigures, OperatorNoise, QuantizedModel, Worker, module_path
 from lightning_esp.simulation import QuantizedStreaming
@@ -64,8 +64,8 @@ def analyze(
     with nullcontext(worker) if worker is not None else Worker() as running:
         figures: NoiseFigures = running.call("measure_noise", quantized.graph, windows, feedback)
     count = len(windows) * len(next(iter(windows[0].values())))
-    excerpt = _excerpt(model, quantized, taken)
-    return Analysis(_layers(model, figures), _tensors(model, figures), excerpt, count, _flow(model))
+    snippet = _excerpt(model, quantized, taken)
+    return Analysis(_layers(model, figures), _tensors(model, figures), snippet, count, _flow(model))
 
 
 def rank_modules(
@@ -125,9 +125,9 @@ def _layers(model: StreamingModel, figures: NoiseFigures) -> tuple[LayerNoise, .
 
 def _flow(model: StreamingModel) -> tuple[FlowStep, ...]:
     return tuple(
-        FlowStep(layer.path, layer.operator, layer.caches, str(1 / layer.pace), layer.delay)
+        FlowStep(layer.path, layer.operator, layer.caches, str(1 / layer.stride), layer.delay)
         for layer in model.layers
-        if layer.caches or layer.pace != 1 or layer.delay
+        if layer.caches or layer.stride != 1 or layer.delay
     )
 
 
@@ -149,7 +149,7 @@ def _tensors(model: StreamingModel, figures: NoiseFigures) -> tuple[TensorRange,
 
 
 @torch.no_grad()
-def _excerpt(model: StreamingModel, quantized: QuantizedModel, taken: Sequence[tuple[Values, int]]) -> Excerpt | None:
+def _excerpt(model: StreamingModel, quantized: QuantizedModel, taken: Sequence[tuple[Values, int]]) -> Snippet | None:
     port = model.spec.outputs[0]
     if len(port.shape) != 3 or port.time_axis is None:
         return None
@@ -166,7 +166,7 @@ def _excerpt(model: StreamingModel, quantized: QuantizedModel, taken: Sequence[t
         for parts, found in ((floating, model.run(cut)), (integer, stream(**cut))):
             first = (found if isinstance(found, Tensor) else found[0])[0]
             parts.append((first if channels_first else first.T)[:EXCERPT_CHANNELS])
-    return Excerpt(tuple(starts), _rows(torch.cat(floating, 1)), _rows(torch.cat(integer, 1)))
+    return Snippet(tuple(starts), _rows(torch.cat(floating, 1)), _rows(torch.cat(integer, 1)))
 
 
 def _rows(values: Tensor) -> tuple[tuple[float, ...], ...]:

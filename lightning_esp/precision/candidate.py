@@ -1,4 +1,4 @@
-"""`Rung`: one precision that was tried, its figures, and what became of it."""
+"""`Candidate`: one precision that was tried, its figures, and what became of it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lightning_esp.precision.output_noise import decibels
 from lightning_esp.quantization import QuantizedModel
 from lightning_esp.verification import TaskResult, Verification
 
-Outcome = Literal["chosen", "rejected", "passed over"]
+Outcome = Literal["chosen", "rejected", "skipped"]
 
 
 @dataclass(frozen=True)
-class Rung:
+class Candidate:
     """One way to quantize the model.
 
     Args:
@@ -24,7 +24,7 @@ class Rung:
         method: calibration algorithm.
         equalization: whether layers were equalized.
         int16: modules in int16 inside an int8 model.
-        outcome: `"chosen"`, `"rejected"`, or `"passed over"` where a quieter rung was judged in its place.
+        outcome: `"chosen"`, `"rejected"`, or `"skipped"` where a quieter candidate was judged in its place.
         reason: why it was not chosen.
         noise: power of the noise at the noisiest output as a share of the signal's; None where it could not be quantized.
         metrics: of the user's own steps, where they were run.
@@ -87,28 +87,30 @@ def describe(precision: str, method: str, equalization: bool, int16: tuple[str, 
 
 
 @dataclass(frozen=True)
-class Climb:
-    """Result of a climb.
+class PrecisionSearch:
+    """Result of a search.
 
     Args:
         setting: what was chosen.
         quantized: the model quantized that way.
         verification: its proofs.
         task: what the user's own steps say of it.
-        rungs: all that was tried, in the order of the ladder.
+        candidates: all that was tried, in the order of the ladder.
     """
 
     setting: Quantization
     quantized: QuantizedModel
     verification: Verification
     task: TaskResult
-    rungs: tuple[Rung, ...]
+    candidates: tuple[Candidate, ...]
 
-    def conclude(self, rungs: Sequence[Rung]) -> Climb:
-        """Add all rungs, here and to the verification as plain data."""
+    def conclude(self, candidates: Sequence[Candidate]) -> PrecisionSearch:
+        """Add all candidates, here and to the verification as plain data."""
         tolerance = self.setting.tolerance
         told = {
             "tolerance": tolerance if math.isfinite(tolerance) else str(tolerance),
-            "rungs": [rung.to_report() for rung in rungs],
+            "candidates": [candidate.to_report() for candidate in candidates],
         }
-        return replace(self, rungs=tuple(rungs), verification=replace(self.verification, climb=told))
+        return replace(
+            self, candidates=tuple(candidates), verification=replace(self.verification, precision_search=told)
+        )

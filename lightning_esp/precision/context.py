@@ -1,4 +1,4 @@
-"""Shared inputs of all rungs of a climb, and a rung as it is quantized."""
+"""Shared inputs of all candidates of a search, and a candidate as it is quantized."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_esp.calibration import CalibrationSet, Progress
 from lightning_esp.config import Budget, Quantization
 from lightning_esp.conversion import Recordings, StreamingModel
 from lightning_esp.cost import Estimate, check_budget
-from lightning_esp.precision.candidate import Outcome, Rung
+from lightning_esp.precision.candidate import Candidate, Outcome
 from lightning_esp.quantization import QuantizedModel, Worker
 from lightning_esp.verification import Offline, Proof, TaskResult, Verification, prove_graph, prove_integers
 
@@ -19,8 +19,8 @@ OVER_BUDGET = "over the budget"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
-    """Shared inputs of all rungs.
+class SearchContext:
+    """Shared inputs of all candidates.
 
     Args:
         model: the float model.
@@ -28,7 +28,7 @@ class Ground:
         recordings: whole recordings without batch dimension, to verify with.
         worker: a running esp-ppq process.
         target: the chip.
-        quantization: tolerance, the modules that are in int16 on every rung, and the method that is tried first.
+        quantization: tolerance, the modules that are in int16 on every candidate, and the method that is tried first.
         budget: limits of the estimate.
         proofs: proofs of the float model, which hold.
         notes: their notes.
@@ -71,13 +71,13 @@ class Ground:
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """A rung that was quantized, or could not be.
+class CandidateResult:
+    """A candidate that was quantized, or could not be.
 
     Args:
         setting: how.
         quantized: the model; None where esp-ppq refused.
-        noise: as in `Rung`.
+        noise: as in `Candidate`.
         reason: why it cannot be chosen, whatever the metrics say; empty where it can.
     """
 
@@ -91,10 +91,10 @@ class Attempt:
         """The bytes of its files."""
         return () if self.quantized is None else tuple(stage.data for stage in self.quantized.stages)
 
-    def end(self, outcome: Outcome, reason: str = "", task: TaskResult | None = None) -> Rung:
+    def end(self, outcome: Outcome, reason: str = "", task: TaskResult | None = None) -> Candidate:
         """Say what became of it."""
         found, cost = self.setting, None if self.quantized is None else self.quantized.estimate
-        return Rung(
+        return Candidate(
             found.precision,
             "minmax" if found.precision == "int16" else found.method,
             found.equalization,

@@ -49,7 +49,7 @@ class TensorRange:
 
 
 @dataclass(frozen=True)
-class Excerpt:
+class Snippet:
     """The first output over some recordings, one after the other, float beside integers.
 
     Args:
@@ -102,14 +102,14 @@ class Analysis:
     Args:
         layers: operators in the order of computation.
         tensors: tensors with a grid of their own, inputs and caches first.
-        excerpt: outputs to look at; None where the first output has no channels to draw.
+        snippet: outputs to look at; None where the first output has no channels to draw.
         windows: windows that all this was measured on.
         flow: operators with state, rate or delay; empty for a hand-written streaming form.
     """
 
     layers: tuple[LayerNoise, ...]
     tensors: tuple[TensorRange, ...]
-    excerpt: Excerpt | None
+    snippet: Snippet | None
     windows: int
     flow: tuple[FlowStep, ...] = ()
 

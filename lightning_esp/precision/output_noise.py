@@ -13,7 +13,7 @@ from lightning_esp.conversion import Recordings, StreamingModel
 from lightning_esp.precision.measured_windows import first_windows, take_recordings
 from lightning_esp.quantization import Array, QuantizedModel, Worker
 
-# Decibels of a few tenths decide between two calibration methods, so more is heard than `analyze` takes.
+# Decibels of a few tenths decide between two calibration methods, so more is run than `analyze` takes.
 MAX_RECORDINGS, MAX_WINDOWS = 8, 64
 
 

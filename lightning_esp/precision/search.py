@@ -1,4 +1,4 @@
-"""`climb`: from int8 to int16, until the user's metrics, the budget and every proof hold."""
+"""`search_precision`: from int8 to int16, until the user's metrics, the budget and every proof hold."""
 
 from __future__ import annotations
 
@@ -10,67 +10,67 @@ from dataclasses import replace
 from lightning_esp.config import Quantization
 from lightning_esp.errors import DeviceSafetyError, EspdlError, LightningEspError, ProofError, QuantizationError
 from lightning_esp.precision.analysis import name_worst, rank_modules
-from lightning_esp.precision.candidate import Climb, Rung, describe
-from lightning_esp.precision.context import OVER_BUDGET, Attempt, Ground, over_budget
+from lightning_esp.precision.candidate import Candidate, PrecisionSearch, describe
+from lightning_esp.precision.context import OVER_BUDGET, CandidateResult, SearchContext, over_budget
 from lightning_esp.precision.output_noise import decibels, measure_outputs, prepare_reference
 from lightning_esp.quantization import QuantizedModel, quantize
 from lightning_esp.simulation import QuantizedStreaming
 from lightning_esp.verification import TaskResult
 
 METHODS = ("kl", "percentile", "mse", "minmax")
-# To run the user's steps is what costs time, and a rung so much noisier than another one will not be better for them.
+# To run the user's steps is what costs time, and a candidate so much noisier than another one will not be better for them.
 PASSED_OVER_DB = 6.0
 # So many modules more are in int16 with every step; half of a model in int16 costs hardly less than all of it.
 STEPS = (1, 1, 2, 4)
 
-# What one rung may fail at and another one not.
+# What one candidate may fail at and another one not.
 _REFUSALS = (QuantizationError, DeviceSafetyError, EspdlError, ProofError)
 
 
-def climb(ground: Ground) -> Climb:
+def search_precision(context: SearchContext) -> PrecisionSearch:
     """Try one way to quantize after the other.
 
-    All methods of int8 are quantized and compared by the noise at the outputs; the quietest is judged first. A rung
+    All methods of int8 are quantized and compared by the noise at the outputs; the quietest is judged first. A candidate
     holds if the budget holds, no metric of the user's steps fell by more than the tolerance (without such metrics: the
     noise at every output is at most that share of the signal), and all proofs hold. An infinite tolerance takes the first
-    rung that can be proved.
+    candidate that can be proved.
 
     Raises:
-        ProofError: no rung holds; the message lists them all with their figures.
-        LightningEspError: the first rung's error, where none could even be quantized.
+        ProofError: no candidate holds; the message lists them all with their figures.
+        LightningEspError: the first candidate's error, where none could even be quantized.
     """
-    return _Climber(ground).run()
+    return _Search(context).run()
 
 
-class _Climber:
-    """One climb; keeps the rungs that were tried."""
+class _Search:
+    """One search; keeps the candidates that were tried."""
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
-        self._reference = prepare_reference(ground.model, ground.recordings)
-        self._rungs: list[Rung] = []
+    def __init__(self, context: SearchContext) -> None:
+        self._context = context
+        self._reference = prepare_reference(context.model, context.recordings)
+        self._candidates: list[Candidate] = []
         self._errors: list[LightningEspError] = []
         self._rejected: dict[tuple[bytes, ...], str] = {}
         self._worst: tuple[str, ...] = ()
-        self._found: Climb | None = None
+        self._found: PrecisionSearch | None = None
 
-    def run(self) -> Climb:
-        """Climb."""
+    def run(self) -> PrecisionSearch:
+        """Try candidates until one holds."""
         attempts = self._compare()
         self._judge_quietest(attempts)
         if self._found is None and any(attempt.quantized for attempt in attempts):
             self._mix(min(attempts, key=_loudness))
         if self._found is None:
-            whole = replace(self._ground.quantization, precision="int16", equalization=False)
-            self._rungs.append(self._judge(self._attempt(whole)))
+            whole = replace(self._context.quantization, precision="int16", equalization=False)
+            self._candidates.append(self._judge(self._attempt(whole)))
         if self._found is None:
             self._give_up()
         assert self._found is not None
-        return self._found.conclude(self._rungs)
+        return self._found.conclude(self._candidates)
 
-    def _compare(self) -> list[Attempt]:
+    def _compare(self) -> list[CandidateResult]:
         """Quantize to int8 in every way."""
-        wanted = self._ground.quantization
+        wanted = self._context.quantization
         base = replace(wanted, precision="int8")
         if math.isinf(wanted.tolerance):
             return [self._attempt(base)]
@@ -81,78 +81,78 @@ class _Climber:
             attempts.append(self._attempt(replace(best.setting, equalization=True)))
         return attempts
 
-    def _attempt(self, setting: Quantization) -> Attempt:
-        ground, name = self._ground, _describe(setting)
-        ground.progress(f"try {name}", 0, 1)
+    def _attempt(self, setting: Quantization) -> CandidateResult:
+        context, name = self._context, _describe(setting)
+        context.progress(f"try {name}", 0, 1)
         try:
-            quantized = quantize(ground.model, ground.samples, setting, ground.target, worker=ground.worker)
+            quantized = quantize(context.model, context.samples, setting, context.target, worker=context.worker)
         except _REFUSALS as error:
             self._errors.append(error)
-            attempt = Attempt(setting, reason=_first_sentence(error))
+            attempt = CandidateResult(setting, reason=_first_sentence(error))
         else:
             attempt = self._measure(setting, quantized)
-        ground.progress(f"try {name}", 1, 1)
+        context.progress(f"try {name}", 1, 1)
         return attempt
 
-    def _measure(self, setting: Quantization, quantized: QuantizedModel) -> Attempt:
-        noise = max(measure_outputs(quantized, self._reference, self._ground.worker).values())
+    def _measure(self, setting: Quantization, quantized: QuantizedModel) -> CandidateResult:
+        noise = max(measure_outputs(quantized, self._reference, self._context.worker).values())
         if not math.isfinite(noise):
-            return Attempt(setting, quantized, reason="outputs that are no finite numbers")
-        return Attempt(setting, quantized, noise, over_budget(quantized.estimate, self._ground.budget))
+            return CandidateResult(setting, quantized, reason="outputs that are no finite numbers")
+        return CandidateResult(setting, quantized, noise, over_budget(quantized.estimate, self._context.budget))
 
-    def _judge_quietest(self, attempts: Sequence[Attempt]) -> None:
-        """Judge from the quietest on, and keep the rungs in the order of the ladder."""
+    def _judge_quietest(self, attempts: Sequence[CandidateResult]) -> None:
+        """Judge from the quietest on, and keep the candidates in the order of the ladder."""
         order = sorted(range(len(attempts)), key=lambda index: _loudness(attempts[index]))
-        ended: dict[int, Rung] = {}
+        ended: dict[int, Candidate] = {}
         better = attempts[order[0]]
         for index in order:
             attempt = attempts[index]
             far = _behind(attempt, better) > PASSED_OVER_DB
             if attempt.quantized is not None and (self._found is not None or far):
-                ended[index] = attempt.end("passed over", attempt.reason or _compare(attempt, better))
+                ended[index] = attempt.end("skipped", attempt.reason or _compare(attempt, better))
                 continue
             ended[index] = self._judge(attempt)
             better = attempt if self._found is not None else better
-        self._rungs += [ended[index] for index in range(len(attempts))]
+        self._candidates += [ended[index] for index in range(len(attempts))]
 
-    def _judge(self, attempt: Attempt) -> Rung:
+    def _judge(self, attempt: CandidateResult) -> Candidate:
         if attempt.quantized is None or attempt.reason:
             return attempt.end("rejected", attempt.reason)
         if attempt.files in self._rejected:
             return attempt.end("rejected", f"the same files as {self._rejected[attempt.files]}")
         name, task = _describe(attempt.setting), TaskResult({}, {})
-        self._ground.progress(f"judge {name}", 0, 1)
+        self._context.progress(f"judge {name}", 0, 1)
         try:
             task = self._evaluate(attempt)
-            reason = "; ".join(_doubts(task, attempt.noise, self._ground.quantization.tolerance))
+            reason = "; ".join(_doubts(task, attempt.noise, self._context.quantization.tolerance))
             if not reason:
-                verification = self._ground.prove(attempt.quantized)
-                self._found = Climb(attempt.setting, attempt.quantized, verification, task, ())
+                verification = self._context.prove(attempt.quantized)
+                self._found = PrecisionSearch(attempt.setting, attempt.quantized, verification, task, ())
                 return attempt.end("chosen", task=task)
         except _REFUSALS as error:
             reason = _first_sentence(error)
         finally:
-            self._ground.progress(f"judge {name}", 1, 1)
+            self._context.progress(f"judge {name}", 1, 1)
         self._rejected[attempt.files] = name
         return attempt.end("rejected", reason, task)
 
-    def _evaluate(self, attempt: Attempt) -> TaskResult:
+    def _evaluate(self, attempt: CandidateResult) -> TaskResult:
         assert attempt.quantized is not None
-        if self._ground.evaluate is None:
+        if self._context.evaluate is None:
             return TaskResult({}, {})
-        return self._ground.evaluate(QuantizedStreaming(attempt.quantized, structured=True))
+        return self._context.evaluate(QuantizedStreaming(attempt.quantized, structured=True))
 
-    def _mix(self, best: Attempt) -> None:
+    def _mix(self, best: CandidateResult) -> None:
         """Keep the costliest modules in int16, more of them step by step."""
         assert best.quantized is not None
-        ground = self._ground
-        effects = rank_modules(ground.model, best.quantized, ground.recordings, worker=ground.worker)
+        context = self._context
+        effects = rank_modules(context.model, best.quantized, context.recordings, worker=context.worker)
         waiting = [effect.module for effect in effects if effect.noise > 0]
         self._worst = name_worst(effects)
         kept = best.setting.int16
         for size in STEPS:
             groups = [_take(waiting, kept, size)]
-            # Where none is left the whole model would be int16, which is the next rung.
+            # Where none is left the whole model would be int16, which is the next candidate.
             while groups and waiting and self._found is None:
                 group = groups.pop(0)
                 attempt = self._attempt(replace(best.setting, int16=(*kept, *group)))
@@ -161,15 +161,15 @@ class _Climber:
                 elif len(group) > 1:
                     # One of them cannot be in int16, beside a cut say, which says nothing about the others.
                     groups = [(module,) for module in group]
-                self._rungs.append(self._judge(attempt))
+                self._candidates.append(self._judge(attempt))
 
     def _give_up(self) -> None:
-        if self._errors and len(self._errors) == len(self._rungs):
+        if self._errors and len(self._errors) == len(self._candidates):
             raise self._errors[0]
-        wanted, lines = self._ground.quantization, "".join(f"\n  {rung}" for rung in self._rungs)
+        wanted, lines = self._context.quantization, "".join(f"\n  {candidate}" for candidate in self._candidates)
         raise ProofError(
-            f"Quantization(precision='auto', tolerance={wanted.tolerance:g}): none of {len(self._rungs)} rungs holds for "
-            f"{self._ground.target}.{lines}\n{_advice(self._rungs, self._worst)}"
+            f"Quantization(precision='auto', tolerance={wanted.tolerance:g}): none of {len(self._candidates)} candidates holds for "
+            f"{self._context.target}.{lines}\n{_advice(self._candidates, self._worst)}"
         )
 
 
@@ -196,23 +196,23 @@ def _doubts(task: TaskResult, noise: float | None, tolerance: float) -> list[str
     return []
 
 
-def _noise(attempt: Attempt) -> float:
+def _noise(attempt: CandidateResult) -> float:
     return math.inf if attempt.noise is None else attempt.noise
 
 
-def _loudness(attempt: Attempt) -> float:
+def _loudness(attempt: CandidateResult) -> float:
     """The noise in decibels, to a tenth: less decides nothing, so of two alike the first stays in front."""
     noise = _noise(attempt)
     return round(10 * math.log10(max(noise, 1e-30)), 1)
 
 
-def _behind(attempt: Attempt, best: Attempt) -> float:
+def _behind(attempt: CandidateResult, best: CandidateResult) -> float:
     ratio = _noise(attempt) / max(_noise(best), 1e-30)
     return 10 * math.log10(ratio) if 0 < ratio < math.inf else 0.0
 
 
-def _compare(attempt: Attempt, better: Attempt) -> str:
-    """Tell why an attempt is passed over for a better one."""
+def _compare(attempt: CandidateResult, better: CandidateResult) -> str:
+    """Tell why an attempt is skipped for a better one."""
     if attempt.files == better.files:
         return f"the same files as {_describe(better.setting)}"
     behind, name = _behind(attempt, better), _describe(better.setting)
@@ -227,9 +227,9 @@ def _first_sentence(error: Exception) -> str:
     return re.split(r"\.\s+(?=[A-Z])", str(error).partition("\n")[0])[0].removesuffix(".")
 
 
-def _advice(rungs: Sequence[Rung], worst: Sequence[str]) -> str:
+def _advice(candidates: Sequence[Candidate], worst: Sequence[str]) -> str:
     words: list[str] = []
-    if any(rung.reason.startswith(OVER_BUDGET) for rung in rungs):
+    if any(candidate.reason.startswith(OVER_BUDGET) for candidate in candidates):
         words.append("What is over the budget was not judged: raise the limit, or make the model smaller.")
     if worst:
         words.append(

@@ -17,7 +17,7 @@ from lightning_esp.training.lengths import count_frames, find_lengths
 
 
 @dataclass(frozen=True)
-class Call:
+class CapturedCall:
     """One call of the module.
 
     Args:
@@ -42,7 +42,7 @@ class InputRecorder:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[CapturedCall] = []
         self._batch: Any = None
         self._signature = inspect.signature(module.forward)
         self._handle = module.register_forward_pre_hook(self._record, with_kwargs=True)
@@ -66,7 +66,7 @@ class InputRecorder:
             for name, value in tensor_arguments(self._signature, args, kwargs).items()
         }
         if inputs:
-            self.calls.append(Call(inputs, find_lengths(self._batch)))
+            self.calls.append(CapturedCall(inputs, find_lengths(self._batch)))
 
 
 def tensor_arguments(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -84,7 +84,7 @@ def tensor_arguments(signature: inspect.Signature, args: Sequence[Any], kwargs: 
     return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
 
 
-def tell_time(module: nn.Module, calls: Sequence[Call], streaming: Streaming) -> Streaming:
+def tell_time(module: nn.Module, calls: Sequence[CapturedCall], streaming: Streaming) -> Streaming:
     """Return `streaming` with the `time_axis` that the batches tell, if they do and it was not given.
 
     One axis has another length in another batch; or one axis has the length that the lengths beside each batch say it was
@@ -101,7 +101,7 @@ def tell_time(module: nn.Module, calls: Sequence[Call], streaming: Streaming) ->
     return told if told.time_axis is not None else replace(told, time_axis=_padded_axis(calls, streaming))
 
 
-def is_told(module: nn.Module, calls: Sequence[Call], streaming: Streaming) -> bool:
+def is_told(module: nn.Module, calls: Sequence[CapturedCall], streaming: Streaming) -> bool:
     """Tell whether the batches, or the module, tell the axis of time."""
     options = tell_time(module, calls, streaming)
     try:
@@ -112,7 +112,7 @@ def is_told(module: nn.Module, calls: Sequence[Call], streaming: Streaming) -> b
     return True
 
 
-def _padded_axis(calls: Sequence[Call], streaming: Streaming) -> int | None:
+def _padded_axis(calls: Sequence[CapturedCall], streaming: Streaming) -> int | None:
     """The one axis that is as long in every batch as its recordings were padded to."""
     told = streaming.inputs or {}
     common: set[int] | None = None
@@ -125,7 +125,9 @@ def _padded_axis(calls: Sequence[Call], streaming: Streaming) -> int | None:
     return next(iter(common)) if common is not None and len(common) == 1 else None
 
 
-def split_recordings(module: nn.Module, calls: Sequence[Call], streaming: Streaming, limit: int) -> list[Recording]:
+def split_recordings(
+    module: nn.Module, calls: Sequence[CapturedCall], streaming: Streaming, limit: int
+) -> list[Recording]:
     """Turn batched calls into recordings without a batch dimension, padding cut off.
 
     Args:
@@ -151,7 +153,7 @@ def split_recordings(module: nn.Module, calls: Sequence[Call], streaming: Stream
 
 
 @torch.no_grad()
-def _real_frames(module: nn.Module, call: Call, streaming: Streaming) -> tuple[list[int] | None, int, set[str]]:
+def _real_frames(module: nn.Module, call: CapturedCall, streaming: Streaming) -> tuple[list[int] | None, int, set[str]]:
     assert call.lengths is not None
     lengths, padded = call.lengths
     if len(lengths) != call.batch:

@@ -52,7 +52,7 @@ def collect_figures(manifest: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         for name, value in values.items():
             yield f"export/{target}/{name}", value
     for index, (target, entry) in enumerate(manifest.get("targets", {}).items()):
-        networks = entry.get("listening", {}).get("networks", {})
+        networks = entry.get("stream_evaluation", {}).get("networks", {})
         shown = {"float": networks.get("float_offline")} if index == 0 else {}
         for owner, found in {**shown, target: networks.get("integer")}.items():
             if found:

@@ -24,7 +24,7 @@ from lightning_esp.training.front_end_match import (
 )
 from lightning_esp.training.loaders import PrivateLoaders, UntilEnough, make_private, map_loaders
 from lightning_esp.training.replay import Replay, combine
-from lightning_esp.training.sources import Source, is_user_defined, iterate_sources
+from lightning_esp.training.sources import DataSource, is_user_defined, iterate_sources
 from lightning_esp.training.subject import Subject
 
 
@@ -49,7 +49,7 @@ class Captured:
     time_axis: int | None = None
 
 
-def find_calibration(subject: Subject, limit: int, seed: int) -> tuple[Source, PrivateLoaders]:
+def find_calibration(subject: Subject, limit: int, seed: int) -> tuple[DataSource, PrivateLoaders]:
     """Return the data to calibrate with, and loaders of our own over them.
 
     Raises:
@@ -84,14 +84,14 @@ def capture_recordings(
     if rehearsal and private.failure:
         return Captured([], f"the {source.name} data", private.failure)
     loaders = _joined(subject, source, private)
-    calls, ears, seen, step = _record(subject, loaders, calibration, 1 if rehearsal else None)
+    calls, waveforms, seen, step = _record(subject, loaders, calibration, 1 if rehearsal else None)
     _check_called(subject, calls.calls, seen, f"the {source.name} data", step)
     if seen == 1 and not is_told(subject.module, calls.calls, streaming):
         # The lengths of whole batches may tell which axis is time.
         others, *_ = _record(subject, _joined(subject, source, make_private(source.loaders)), calibration, 2)
         streaming = tell_time(subject.module, others.calls, streaming)
     recordings = split_recordings(subject.module, calls.calls, streaming, calibration.max_recordings)
-    rows = ears.rows([call.batch for call in calls.calls])
+    rows = waveforms.rows([call.batch for call in calls.calls])
     plain = has_contract(subject.module) or isinstance(streaming.stages, list | tuple)
     match = match_waveforms(find_front_end(subject.original), rows, recordings, LAYOUTS[:1] if plain else LAYOUTS)
     # What the module holds inside, the export takes out.
@@ -103,7 +103,7 @@ def capture_recordings(
     return Captured(recordings, f"the {source.name} data", private.failure, match, time_axis=axis)
 
 
-def _joined(subject: Subject, source: Source, private: PrivateLoaders) -> Any:
+def _joined(subject: Subject, source: DataSource, private: PrivateLoaders) -> Any:
     return combine(subject.trainer, private.loaders) if source.name == "training" else private.loaders
 
 
@@ -154,7 +154,7 @@ def _record(
 ) -> tuple[InputRecorder, WaveformRecorder, int, str]:
     module = subject.copy_module()
     recorder = InputRecorder(module.get_submodule(subject.path))
-    ears = WaveformRecorder(module, module.get_submodule(subject.path))
+    waveforms = WaveformRecorder(module, module.get_submodule(subject.path))
     seen = _Counter(recorder)
     many = calibration.max_recordings
     limited = map_loaders(
@@ -177,7 +177,7 @@ def _record(
     if guarded and seen.batches and not recorder.calls:
         # A step that returns at once in a sanity check.
         return _record(subject, loaders, calibration, batches, guarded=False)
-    return recorder, ears, seen.batches, step
+    return recorder, waveforms, seen.batches, step
 
 
 def _check_called(subject: Subject, calls: list[Any], batches: int, data: str, step: str) -> None:

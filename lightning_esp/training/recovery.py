@@ -92,7 +92,7 @@ class Retry:
             "import torch",
             *import_names(describe_arguments(self.complete), "export"),
             "",
-            f"# The network with the weights of {self.checkpoint}, what it heard, and its front end.",
+            f"# The network with the weights of {self.checkpoint}, its recordings, and its front end.",
             f"saved = torch.load({str(self.material)!r}, weights_only=False)",
             f"bundle = export(**saved, {describe_arguments(self.complete)})",
         ]

@@ -19,7 +19,7 @@ HOOKS = {
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """Loaders of the user.
 
     Args:
@@ -31,7 +31,7 @@ class Source:
     loaders: Any
 
 
-def iterate_sources(trainer: Trainer, module: LightningModule, datamodule: Any) -> Iterator[Source]:
+def iterate_sources(trainer: Trainer, module: LightningModule, datamodule: Any) -> Iterator[DataSource]:
     """Yield what could calibrate a model, best first.
 
     Args:
@@ -45,16 +45,16 @@ def iterate_sources(trainer: Trainer, module: LightningModule, datamodule: Any) 
             yield source
 
 
-def find_source(name: str, trainer: Trainer, module: LightningModule, datamodule: Any) -> Source | None:
+def find_source(name: str, trainer: Trainer, module: LightningModule, datamodule: Any) -> DataSource | None:
     """Return the loaders of that name, in Lightning's order: datamodule, loaders given to `fit`, hooks of the module."""
     hook = HOOKS[name]
     if is_user_defined(datamodule, hook):
-        return Source(name, getattr(datamodule, hook)())
+        return DataSource(name, getattr(datamodule, hook)())
     attached = _attached(trainer, name)
     if attached is not None:
-        return Source(name, attached)
+        return DataSource(name, attached)
     if is_user_defined(module, hook):
-        return Source(name, getattr(module, hook)())
+        return DataSource(name, getattr(module, hook)())
     return None
 
 

@@ -17,7 +17,7 @@ from lightning_esp.training.subject import Subject
 
 HOOK = "validation_streams"
 
-# What a dry run hears.
+# Validation streams of a dry run.
 SAMPLES, FRAMES = 32_000, 1_000
 
 

@@ -2,7 +2,7 @@
 
 from lightning_esp.verification.integers import boundaries
 from lightning_esp.verification.memory_plan import memory
-from lightning_esp.verification.pace import hears_alike, keeps_up
+from lightning_esp.verification.pace import keeps_up, same_features
 from lightning_esp.verification.proof import Array, Golden, GoldenAudio, Proof, TaskResult, Verification
 from lightning_esp.verification.reach import compare_reach
 from lightning_esp.verification.readings import gives_integers, to_frames
@@ -21,7 +21,6 @@ __all__ = [
     "boundaries",
     "compare_reach",
     "gives_integers",
-    "hears_alike",
     "keeps_up",
     "memory",
     "prove_float",
@@ -29,6 +28,7 @@ __all__ = [
     "prove_integers",
     "require",
     "run_offline",
+    "same_features",
     "to_frames",
     "verify",
 ]

@@ -35,7 +35,7 @@ _NEXT_STEP = {
 
 
 @dataclass(frozen=True)
-class Layer:
+class SumLayer:
     """An operator that sums up products.
 
     Args:
@@ -79,8 +79,10 @@ def accumulators(quantized: QuantizedModel, recordings: Recordings) -> tuple[Pro
     )
 
 
-def _prove(quantized: QuantizedModel, layers: list[Layer], peaks: Mapping[tuple[int, str], int], windows: int) -> Proof:
-    def reached(layer: Layer) -> int:
+def _prove(
+    quantized: QuantizedModel, layers: list[SumLayer], peaks: Mapping[tuple[int, str], int], windows: int
+) -> Proof:
+    def reached(layer: SumLayer) -> int:
         return peaks.get((layer.stage, layer.name), layer.bound)
 
     worst = max(layers, key=reached)
@@ -97,7 +99,7 @@ def _prove(quantized: QuantizedModel, layers: list[Layer], peaks: Mapping[tuple[
     )
 
 
-def _doubt(quantized: QuantizedModel, loose: list[Layer], windows: int) -> str:
+def _doubt(quantized: QuantizedModel, loose: list[SumLayer], windows: int) -> str:
     most = max(loose, key=lambda layer: layer.bound)
     others = f", and {len(loose) - 1} more operators" if len(loose) > 1 else ""
     return (
@@ -106,18 +108,18 @@ def _doubt(quantized: QuantizedModel, loose: list[Layer], windows: int) -> str:
     )
 
 
-def _name(quantized: QuantizedModel, layer: Layer) -> str:
+def _name(quantized: QuantizedModel, layer: SumLayer) -> str:
     return f"{quantized.stages[layer.stage].name}: {layer.name}"
 
 
-def bound_layers(quantized: QuantizedModel, pipeline: IntegerPipeline) -> list[Layer]:
+def bound_layers(quantized: QuantizedModel, pipeline: IntegerPipeline) -> list[SumLayer]:
     """Bound the accumulators that the chip may leave, by the weights and by the integers that their inputs can hold.
 
     Args:
         quantized: the files.
         pipeline: their interpreters.
     """
-    rules, layers = chip_rules(quantized.target), list[Layer]()
+    rules, layers = chip_rules(quantized.target), list[SumLayer]()
     if all(rules.accumulator_limit(whole) is None for whole in _TYPES):
         return []
     for index, (stream, ranges) in enumerate(zip(pipeline.streams, _ranges(quantized, pipeline), strict=True)):
@@ -126,7 +128,7 @@ def bound_layers(quantized: QuantizedModel, pipeline: IntegerPipeline) -> list[L
             limit = rules.accumulator_limit(node.input(0).dtype)
             if limit is not None:
                 bound = accumulator_bound(node, *ranges[node.input(0).name])
-                layers.append(Layer(index, operator_key(node), limit.bit_length(), bound))
+                layers.append(SumLayer(index, operator_key(node), limit.bit_length(), bound))
     return layers
 
 
@@ -166,7 +168,7 @@ def _join(first: Range, second: Range) -> Range:
 
 
 def _follow(
-    quantized: QuantizedModel, pipeline: IntegerPipeline, layers: list[Layer], recordings: Recordings
+    quantized: QuantizedModel, pipeline: IntegerPipeline, layers: list[SumLayer], recordings: Recordings
 ) -> tuple[dict[tuple[int, str], int], int]:
     """The peaks of some layers on all windows of all recordings, by stage and name, and how many windows these are."""
     peaks = {(layer.stage, layer.name): 0 for layer in layers}

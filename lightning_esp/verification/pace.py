@@ -1,4 +1,4 @@
-"""Proofs of listening: that the chip keeps up with the sound, and hears what the training heard."""
+"""Proofs of a front end on the chip: it keeps up with the sound, and its features are those of the training."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _doubt(estimate: Estimate, share: float, period_us: float, load: FrontEndLoa
     return f"the front end alone is estimated to take {features / 1000:.1f} ms, {taken}; use a longer FeatureConfig(frame_shift=...)"
 
 
-def hears_alike(differences: Sequence[float], limit: float) -> Proof:
+def same_features(differences: Sequence[float], limit: float) -> Proof:
     """Hold the features in fixed point against those in float32, in which the model was trained.
 
     Beyond the limit a recording is odd, not the arithmetic: amber at worst.

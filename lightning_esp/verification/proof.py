@@ -96,8 +96,8 @@ class Verification:
         float_metrics: metrics of the float offline model, by the name that the user's step logs.
         quantized_metrics: the same of the integer stream.
         analysis: what quantization cost, as plain data; empty where it was not measured.
-        climb: the precisions that were tried, as plain data; empty where one was given.
-        listening: what was heard in validation streams, as plain data; empty where there were none.
+        precision_search: the precisions that were tried, as plain data; empty where one was given.
+        stream_evaluation: figures on the validation streams, as plain data; empty where there were none.
         confusion: decisions in rows and columns, as plain data; empty where none were taken.
     """
 
@@ -107,8 +107,8 @@ class Verification:
     float_metrics: dict[str, float] = field(default_factory=dict)
     quantized_metrics: dict[str, float] = field(default_factory=dict)
     analysis: dict[str, Any] = field(default_factory=dict, repr=False)
-    climb: dict[str, Any] = field(default_factory=dict, repr=False)
-    listening: dict[str, Any] = field(default_factory=dict, repr=False)
+    precision_search: dict[str, Any] = field(default_factory=dict, repr=False)
+    stream_evaluation: dict[str, Any] = field(default_factory=dict, repr=False)
     confusion: dict[str, Any] = field(default_factory=dict, repr=False)
 
 

@@ -113,9 +113,9 @@ def test_a_precision_is_found(run: tuple[Path, Path, Path], tmp_path: Path) -> N
     checkpoint, recipe, _ = run
     arguments = ["export", str(checkpoint), "--recipe", str(recipe), "--output", str(tmp_path / "out")]
     assert main([*arguments, "--precision", "auto"]) == 0
-    climb = read_bundle(tmp_path / "out").manifest["targets"]["esp32s3"]["climb"]
-    assert [rung["outcome"] for rung in climb["rungs"]].count("chosen") == 1
-    assert climb["rungs"][0]["name"] == "int8, kl"
+    search_precision = read_bundle(tmp_path / "out").manifest["targets"]["esp32s3"]["precision_search"]
+    assert [candidate["outcome"] for candidate in search_precision["candidates"]].count("chosen") == 1
+    assert search_precision["candidates"][0]["name"] == "int8, kl"
 
 
 def test_what_is_wrong_is_said(

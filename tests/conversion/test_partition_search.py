@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from lightning_esp.conversion import partition_search as module
-from lightning_esp.conversion.partition_search import Parts, Tensor, balance, closed_sets
+from lightning_esp.conversion.partition_search import CrossingTensor, Parts, balance, closed_sets
 
 GRAPHS = 60
 
@@ -19,7 +19,7 @@ def random_parts(seed: int, count: int) -> Parts:
     costs = tuple(float(draw.choice([0, 1, 1, 2, 3, 5, 8])) + draw.choice([0.0, 0.5]) for _ in range(count))
     needs = tuple(frozenset(draw.sample(range(part), min(part, draw.choice([0, 1, 1, 2])))) for part in range(count))
     readers = {part: frozenset(other for other in range(count) if part in needs[other]) for part in range(count)}
-    tensors = tuple(Tensor(part, found, draw.choice([1, 4, 16])) for part, found in readers.items() if found)
+    tensors = tuple(CrossingTensor(part, found, draw.choice([1, 4, 16])) for part, found in readers.items() if found)
     return Parts(costs, needs, tensors)
 
 
@@ -68,7 +68,7 @@ def test_few_bytes_decide_between_cuts_of_equal_cost() -> None:
     parts = Parts(
         (2.0, 1.0, 0.0, 1.0, 2.0),
         (frozenset(), *(frozenset({i}) for i in range(4))),
-        tuple(Tensor(i, frozenset({i + 1}), size) for i, size in enumerate((9, 5, 2, 9))),
+        tuple(CrossingTensor(i, frozenset({i + 1}), size) for i, size in enumerate((9, 5, 2, 9))),
     )
     assert balance(parts, 2) == (0, 0, 0, 1, 1)
 

@@ -19,7 +19,7 @@ from lightning_esp.conversion.partition import partition
 from lightning_esp.conversion.rules import RULES, refusals
 from lightning_esp.conversion.spec import Port
 from lightning_esp.conversion.streaming_model import StreamingModel
-from lightning_esp.conversion.trace import Trace
+from lightning_esp.conversion.trace import ForwardTrace
 from lightning_esp.errors import ConfigurationError, ConversionError
 from tests.models.proved import as_tuple
 from tests.models.random_architectures import Architecture, draw, randomise, takes
@@ -43,7 +43,7 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
 
 
-def trace_of(architecture: Architecture) -> Trace:
+def trace_of(architecture: Architecture) -> ForwardTrace:
     streaming = Streaming(time_axis=architecture.axis, inputs={"input": "stream"})
     return record(architecture.module, {"input": architecture.example}, streaming)
 
@@ -208,7 +208,7 @@ def run(count: int) -> Tally:
     return tally
 
 
-def judge(tally: Tally, count: int) -> None:
+def evaluate_streams(tally: Tally, count: int) -> None:
     assert tally.wrong == []
     assert tally.drawn >= count
     assert tally.converted + sum(tally.refused.values()) == tally.drawn
@@ -224,7 +224,7 @@ def judge(tally: Tally, count: int) -> None:
 
 
 def test_random_architectures_stream_exactly_or_are_refused() -> None:
-    judge(run(500), 500)
+    evaluate_streams(run(500), 500)
 
 
 @pytest.mark.parametrize("seed", [54, 213, 997, 3054, 11630, 97311])
@@ -236,7 +236,7 @@ def test_architectures_that_were_wrong_once_are_right(seed: int) -> None:
 
 @pytest.mark.full
 def test_many_random_architectures_stream_exactly_or_are_refused() -> None:
-    judge(run(5_000), 5_000)
+    evaluate_streams(run(5_000), 5_000)
 
 
 def test_a_wrong_conversion_would_be_seen() -> None:

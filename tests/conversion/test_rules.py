@@ -17,18 +17,18 @@ from tests.models.random_architectures import Function, randomise
 Forward = Callable[..., Tensor]
 
 
-@pytest.mark.parametrize("lag", range(-7, 6))
+@pytest.mark.parametrize("delay", range(-7, 6))
 @pytest.mark.parametrize("extent", range(1, 7))
 @pytest.mark.parametrize("stride", [1, 2, 3, 5])
-def test_a_kernel_stands_as_early_as_its_frames_allow(lag: int, extent: int, stride: int) -> None:
-    place = slide(lag, extent, stride)
+def test_a_kernel_stands_as_early_as_its_frames_allow(delay: int, extent: int, stride: int) -> None:
+    place = slide(delay, extent, stride)
     # Output j covers stream frames first .. first + extent - 1 and may use frames up to stride * (j + 1) - 1.
     first = -place.history
     assert first + extent - 1 <= stride - 1
     # One output earlier would need a frame that has not come.
     assert first + stride + extent - 1 > stride - 1
     # Offline output i starts at offline input stride * i, each lag taken off.
-    assert -place.history - lag == -stride * place.lag
+    assert -place.history - delay == -stride * place.delay
 
 
 def check(module: nn.Module, shape: tuple[int, ...] = (1, 4, 24), axis: int = 2) -> None:
@@ -143,9 +143,9 @@ def test_a_new_operator_is_one_small_function(monkeypatch: pytest.MonkeyPatch) -
     from lightning_esp.conversion import conversion
     from lightning_esp.conversion.building import Builder
     from lightning_esp.conversion.rules.common import per_frame
-    from lightning_esp.conversion.stream_tensor import Stream
+    from lightning_esp.conversion.stream_tensor import StreamTensor
 
-    def sinc(build: Builder, input: Stream) -> Stream:
+    def sinc(build: Builder, input: StreamTensor) -> StreamTensor:
         return per_frame(build, torch.sinc, input)
 
     module = Function(lambda m, x: torch.sinc(x))

@@ -22,7 +22,7 @@ def handmade_bundle(directory, name):
     return write_bundle({"esp32s3": CASES[name]()}, directory, deployment)
 
 
-def listening(directory):
+def stream_evaluation(directory):
     detector = Detector(threshold={"yes": 0.9, "no": 0.25}, average=30, minimum=5, refractory=70, activation="sigmoid")
     return listening_bundle(directory, labels=("yes", "no", "_silence_", "a", "b"), detector=detector)
 
@@ -43,7 +43,7 @@ def on_a_p4(directory):
 
 BUNDLES = {
     **{name: lambda directory, name=name: handmade_bundle(directory, name) for name in CASES},
-    "listening": listening,
+    "stream_evaluation": stream_evaluation,
     "reference": reference,
     "sensor": sensor,
     "esp32p4": on_a_p4,

@@ -16,7 +16,7 @@ from lightning_esp import Deployment, EspStreamingExport, Streaming, export
 from lightning_esp.bundle import read_model
 from lightning_esp.config import Detector
 from lightning_esp.errors import DataError
-from lightning_esp.frontend import LogMel, as_on_chip, hear
+from lightning_esp.frontend import LogMel, as_on_chip, compute_stream_features
 from lightning_esp.simulation import integer_windows
 from tests.models.runs import fit
 from tests.models.spotter import BANDS, CLASSES, Net
@@ -38,7 +38,7 @@ def make_front_end() -> LogMel:
     return front_end
 
 
-class Listener(pl.LightningModule):
+class StreamEvaluator(pl.LightningModule):
     """A spotter that starts at samples."""
 
     def __init__(self, gain: float = 1.0) -> None:
@@ -95,7 +95,7 @@ def check_golden_chain(bundle, front_end, waveforms, target="esp32s3") -> None:
     record = struct.unpack_from("<I", data, 8)[0]
     window = 0
     for waveform, heard, made in zip(waveforms, samples, features, strict=False):
-        (expected,) = hear(front_end, [waveform])
+        (expected,) = compute_stream_features(front_end, [waveform])
         assert np.array_equal(heard, expected.samples.numpy())
         assert np.array_equal(made, expected.features.T.numpy())
         for inputs in integer_windows(quantized, {"x": expected.features[None]}):
@@ -155,7 +155,7 @@ def test_the_callback_finds_the_front_end(tmp_path):
     torch.manual_seed(0)
     callback = EspStreamingExport(output_dir=tmp_path / "b")
     loaders = {"train_dataloaders": make_loader(), "val_dataloaders": make_loader()}
-    _, module = fit(tmp_path, callback, module=Listener(), max_epochs=1, **loaders)
+    _, module = fit(tmp_path, callback, module=StreamEvaluator(), max_epochs=1, **loaders)
     bundle = callback.bundle
     assert bundle is not None
     assert bundle.manifest["frontend"] == module.front_end.describe()
@@ -173,7 +173,7 @@ def test_the_snippet_of_a_failed_export_makes_a_bundle_that_listens(tmp_path, mo
     torch.manual_seed(0)
     with monkeypatch.context() as patch:
         patch.setattr("lightning_esp.callback.export", fail)
-        module = Listener()
+        module = StreamEvaluator()
         module.labels = LABELS
         callback = EspStreamingExport(output_dir=tmp_path / "b", dry_run=False)
         loaders = {"train_dataloaders": make_loader(), "val_dataloaders": make_loader()}
@@ -194,14 +194,14 @@ def test_a_network_that_sees_something_else_is_exported_without(tmp_path, caplog
     callback = EspStreamingExport(output_dir=tmp_path / "b", dry_run=False)
     loaders = {"train_dataloaders": make_loader(), "val_dataloaders": make_loader()}
     with caplog.at_level(logging.INFO):
-        fit(tmp_path, callback, module=Listener(gain=0.5), max_epochs=1, **loaders)
+        fit(tmp_path, callback, module=StreamEvaluator(gain=0.5), max_epochs=1, **loaders)
     assert "what the network sees is not what the front end front_end makes of one channel" in caplog.text
     assert callback.bundle is not None
     assert callback.bundle.manifest["frontend"] is None
     assert not list((tmp_path / "b").rglob("*_audio.bin"))
 
 
-class Inside(Listener):
+class Inside(StreamEvaluator):
     """The same, its front end a part of what is exported."""
 
     def __init__(self) -> None:
@@ -229,7 +229,7 @@ def test_the_callback_takes_a_front_end_out_of_the_network(tmp_path, caplog):
     assert metrics["quantized"]["esp32s3"]["output_snr_db"] > 15
     assert set(metrics["float"]) <= set(metrics["quantized"]["esp32s3"])
     samples, features = read_audio(callback.bundle)
-    (expected,) = hear(module.net[0], [make_waveforms(12)[0]])
+    (expected,) = compute_stream_features(module.net[0], [make_waveforms(12)[0]])
     assert np.array_equal(samples[0], expected.samples.numpy())
     assert np.array_equal(features[0], expected.features.T.numpy())
 
@@ -246,7 +246,7 @@ class FramesFirst(nn.Module):
         return self.head(y).transpose(1, 2)
 
 
-class Between(Listener):
+class Between(StreamEvaluator):
     """A norm, a shift, another order of axes and one axis more lie between front end and network."""
 
     def __init__(self) -> None:
@@ -267,13 +267,13 @@ def test_what_lies_between_front_end_and_network_goes_with_them(tmp_path, caplog
     bundle = callback.bundle
     assert bundle is not None
     module.eval()
-    described, ear, norm = bundle.manifest["frontend"], module.front_end, module.norm
-    scale = ear.scale / (norm.running_var + norm.eps).sqrt() / 0.6
+    described, front_end, norm = bundle.manifest["frontend"], module.front_end, module.norm
+    scale = front_end.scale / (norm.running_var + norm.eps).sqrt() / 0.6
     assert torch.allclose(torch.tensor(described["scale"]), scale, rtol=1e-3)
     metrics = bundle.manifest["metrics"]["quantized"]["esp32s3"]
     assert metrics["output_snr_db"] > 15
     samples, features = read_audio(bundle)
-    expected = norm(hear(ear, [make_waveforms(12)[0]])[0].features[None])[0]
+    expected = norm(compute_stream_features(front_end, [make_waveforms(12)[0]])[0].features[None])[0]
     assert np.allclose(features[0].T, ((expected - 0.3) / 0.6).numpy(), atol=1e-3)
     assert len(samples[0]) == (features[0].shape[0] - 1) * 160 + 400
 

@@ -22,7 +22,7 @@ from lightning_esp.frontend import (
     Spectrogram,
     as_on_chip,
     compare_with_float,
-    hear,
+    compute_stream_features,
     read_audio,
     restore_front_end,
 )
@@ -132,7 +132,7 @@ def test_which_chip_computes_how() -> None:
 def test_a_front_end_as_a_chip_computes_it() -> None:
     front_end = LogMel(num_mel_bins=40)
     assert as_on_chip(front_end, "esp32s3") is front_end
-    (heard,) = hear(as_on_chip(front_end, "esp32c3"), [SOUNDS["noise"].float() / 32768])
+    (heard,) = compute_stream_features(as_on_chip(front_end, "esp32c3"), [SOUNDS["noise"].float() / 32768])
     assert torch.equal(heard.features, FixedPointFrontEnd(front_end)(SOUNDS["noise"])[:, : heard.features.shape[1]])
 
 

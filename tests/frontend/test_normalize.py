@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_esp.errors import ConfigurationError, DataError
-from lightning_esp.frontend import Normalize, as_on_chip, hear, restore_front_end
+from lightning_esp.frontend import Normalize, as_on_chip, compute_stream_features, restore_front_end
 
 
 def batches(seed: int = 0) -> list[Tensor]:
@@ -111,11 +111,13 @@ def test_wrong_inputs_are_refused() -> None:
     with pytest.raises(DataError, match="not a list"):
         front_end([1.0, 2.0])
     with pytest.raises(DataError, match=r"recording 1 holds 2 NaN or infinite reading\(s\) in channel 1"):
-        hear(front_end, [torch.zeros(2, 3), torch.tensor([[0.0, 0.0], [float("inf"), float("nan")]])])
+        compute_stream_features(
+            front_end, [torch.zeros(2, 3), torch.tensor([[0.0, 0.0], [float("inf"), float("nan")]])]
+        )
     with pytest.raises(DataError, match="recording 0: Normalize has 2 channels"):
-        hear(front_end, [torch.zeros(3, 9)])
+        compute_stream_features(front_end, [torch.zeros(3, 9)])
     with pytest.raises(DataError, match="recording 0 is a list"):
-        hear(front_end, [[1.0]])  # type: ignore[list-item]
+        compute_stream_features(front_end, [[1.0]])  # type: ignore[list-item]
 
 
 def test_what_was_written_down_computes_the_same() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from lightning_esp.errors import DataError
-from lightning_esp.frontend import LogMel, hear
+from lightning_esp.frontend import LogMel, compute_stream_features
 
 WAVE = torch.sin(torch.arange(4000) / 10)
 REFUSED = {
@@ -25,13 +25,13 @@ REFUSED = {
 def test_what_no_microphone_gives_is_refused(name: str) -> None:
     samples, message = REFUSED[name]
     with pytest.raises(DataError, match=message):
-        hear(LogMel(num_mel_bins=20), [WAVE, samples])
+        compute_stream_features(LogMel(num_mel_bins=20), [WAVE, samples])
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64, torch.int16])
 def test_other_kinds_of_samples_are_taken(kind: torch.dtype) -> None:
     samples: Tensor = (WAVE * 32767).to(kind) if kind is torch.int16 else WAVE.to(kind)
-    (heard,) = hear(LogMel(num_mel_bins=20), [samples])
+    (heard,) = compute_stream_features(LogMel(num_mel_bins=20), [samples])
     assert heard.samples.dtype == torch.int16
     assert abs(int(heard.samples.max()) - 32767) < 300
 
@@ -39,5 +39,5 @@ def test_other_kinds_of_samples_are_taken(kind: torch.dtype) -> None:
 def test_a_peak_beyond_is_clipped() -> None:
     loud = WAVE.clone()
     loud[1000] = 1.7
-    (heard,) = hear(LogMel(num_mel_bins=20), [loud])
+    (heard,) = compute_stream_features(LogMel(num_mel_bins=20), [loud])
     assert int(heard.samples[1000]) == 32767

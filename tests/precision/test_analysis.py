@@ -64,10 +64,10 @@ def test_louder_recordings_are_seen_to_clip(build: Callable[..., Built], worker:
 
 def test_the_excerpt_holds_float_beside_integers(found: tuple[Built, Analysis]) -> None:
     built, analysis = found
-    assert analysis.excerpt is not None
-    true, integer = np.array(analysis.excerpt.float_values), np.array(analysis.excerpt.integer_values)
+    assert analysis.snippet is not None
+    true, integer = np.array(analysis.snippet.float_values), np.array(analysis.snippet.integer_values)
     assert true.shape == integer.shape
-    assert analysis.excerpt.starts[0] == 0
+    assert analysis.snippet.starts[0] == 0
     first = built.model.run(built.recordings[0][None])  # type: ignore[index, call-overload]
     np.testing.assert_allclose(true[:, : first.shape[2]], first[0], atol=1e-4)
     assert 0 < np.square(true - integer).mean() < 0.01 * np.square(true).mean()

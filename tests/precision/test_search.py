@@ -1,4 +1,4 @@
-"""`climb`: the first rung that holds metrics, budget and proofs, and the figures of all that were tried."""
+"""`search_precision`: the first candidate that holds metrics, budget and proofs, and the figures of all that were tried."""
 
 import importlib
 import json
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lightning_esp import Budget, Calibration, Quantization, Streaming, calibrate, convert
 from lightning_esp.errors import BudgetError, ProofError, QuantizationError
-from lightning_esp.precision import Climb, Ground, ModuleEffect, climb
+from lightning_esp.precision import ModuleEffect, PrecisionSearch, SearchContext, search_precision
 from lightning_esp.quantization import Worker
 from lightning_esp.simulation import QuantizedStreaming
 from lightning_esp.verification import Proof, TaskResult
@@ -48,47 +48,51 @@ def recordings() -> list[Tensor]:
     return list(torch.randn(4, 8, 40, generator=torch.Generator().manual_seed(1)))
 
 
-def stand(worker: Worker, module: nn.Module, quantization: Quantization, target: str = "esp32s3") -> Ground:
+def stand(worker: Worker, module: nn.Module, quantization: Quantization, target: str = "esp32s3") -> SearchContext:
     model = convert(module, recordings()[0], Streaming(window=4))
     samples = calibrate(model, recordings(), Calibration(max_windows=40))
-    return Ground(
+    return SearchContext(
         model=model, samples=samples, recordings=recordings(), worker=worker, target=target, quantization=quantization
     )
 
 
-def outcomes(found: Climb) -> dict[str, str]:
-    return {rung.name: rung.outcome for rung in found.rungs}
+def outcomes(found: PrecisionSearch) -> dict[str, str]:
+    return {candidate.name: candidate.outcome for candidate in found.candidates}
 
 
 @pytest.fixture(scope="module")
-def simple(worker: Worker) -> tuple[Climb, list[tuple[str, int, int]]]:
+def simple(worker: Worker) -> tuple[PrecisionSearch, list[tuple[str, int, int]]]:
     phases: list[tuple[str, int, int]] = []
     given = stand(worker, Chain(), Quantization("auto"))
-    return climb(replace(given, progress=lambda *step: phases.append(step))), phases
+    return search_precision(replace(given, progress=lambda *step: phases.append(step))), phases
 
 
-def test_of_the_methods_of_int8_the_quietest_is_taken(simple: tuple[Climb, list[tuple[str, int, int]]]) -> None:
+def test_of_the_methods_of_int8_the_quietest_is_taken(
+    simple: tuple[PrecisionSearch, list[tuple[str, int, int]]],
+) -> None:
     found, phases = simple
-    assert [rung.name for rung in found.rungs[:4]] == METHODS
-    chosen = next(rung for rung in found.rungs if rung.outcome == "chosen")
-    ratios = [rung.output_snr_db for rung in found.rungs if rung.output_snr_db is not None]
+    assert [candidate.name for candidate in found.candidates[:4]] == METHODS
+    chosen = next(candidate for candidate in found.candidates if candidate.outcome == "chosen")
+    ratios = [candidate.output_snr_db for candidate in found.candidates if candidate.output_snr_db is not None]
     assert chosen.output_snr_db == pytest.approx(max(ratios), abs=0.1)
-    assert len({rung.output_snr_db for rung in found.rungs[:4]}) > 1
-    assert [o for n, o in outcomes(found).items() if n in METHODS].count("passed over") == 3
-    assert found.rungs[4].name.endswith(", equalized")
-    assert found.rungs[4].reason == "Quantization(equalization=True) found nothing to equalize"
+    assert len({candidate.output_snr_db for candidate in found.candidates[:4]}) > 1
+    assert [o for n, o in outcomes(found).items() if n in METHODS].count("skipped") == 3
+    assert found.candidates[4].name.endswith(", equalized")
+    assert found.candidates[4].reason == "Quantization(equalization=True) found nothing to equalize"
     assert (found.setting.precision, found.setting.method) == ("int8", chosen.method)
     assert phases[:2] == [("try int8, kl", 0, 1), ("try int8, kl", 1, 1)]
     tried = [name for name, done, _ in phases if done and name.startswith("try ")]
-    assert tried == [f"try {rung.name}" for rung in found.rungs]
+    assert tried == [f"try {candidate.name}" for candidate in found.candidates]
     assert [(name, done) for name, done, _ in phases[-2:]] == [(f"judge {chosen.name}", 0), (f"judge {chosen.name}", 1)]
-    passed = {rung.reason for rung in found.rungs if rung.outcome == "passed over"}
+    passed = {candidate.reason for candidate in found.candidates if candidate.outcome == "skipped"}
     assert all(reason.endswith((f"r than {chosen.name}", f"the same files as {chosen.name}")) for reason in passed)
 
 
-def test_the_figures_of_a_rung_are_those_of_its_files(simple: tuple[Climb, list[tuple[str, int, int]]]) -> None:
+def test_the_figures_of_a_rung_are_those_of_its_files(
+    simple: tuple[PrecisionSearch, list[tuple[str, int, int]]],
+) -> None:
     found, _ = simple
-    chosen = next(rung for rung in found.rungs if rung.outcome == "chosen")
+    chosen = next(candidate for candidate in found.candidates if candidate.outcome == "chosen")
     x = torch.stack(recordings())
     true = Chain()(x).detach()
     noise = true - QuantizedStreaming(found.quantized)(x)
@@ -97,9 +101,9 @@ def test_the_figures_of_a_rung_are_those_of_its_files(simple: tuple[Climb, list[
     assert found.quantized.estimate is not None
     assert chosen.flash == sum(len(stage.data) for stage in found.quantized.stages)
     assert (chosen.ram, chosen.step_us) == (found.quantized.estimate.ram, found.quantized.estimate.step_us)
-    told = found.verification.climb
-    assert [rung["name"] for rung in told["rungs"]] == [rung.name for rung in found.rungs]
-    assert told["rungs"][found.rungs.index(chosen)]["output_snr_db"] == chosen.output_snr_db
+    told = found.verification.precision_search
+    assert [candidate["name"] for candidate in told["candidates"]] == [candidate.name for candidate in found.candidates]
+    assert told["candidates"][found.candidates.index(chosen)]["output_snr_db"] == chosen.output_snr_db
 
 
 class Uneven(nn.Module):
@@ -117,46 +121,46 @@ class Uneven(nn.Module):
 
 
 def test_equalization_is_enough(worker: Worker) -> None:
-    found = climb(stand(worker, Uneven(), Quantization("auto", tolerance=1e-3)))
-    assert [rung.outcome for rung in found.rungs] == ["passed over"] * 4 + ["chosen"]
-    assert all(rung.noise is not None and rung.noise > 1e-3 for rung in found.rungs[:4])
-    assert (found.rungs[4].equalization, found.setting.equalization) == (True, True)
+    found = search_precision(stand(worker, Uneven(), Quantization("auto", tolerance=1e-3)))
+    assert [candidate.outcome for candidate in found.candidates] == ["skipped"] * 4 + ["chosen"]
+    assert all(candidate.noise is not None and candidate.noise > 1e-3 for candidate in found.candidates[:4])
+    assert (found.candidates[4].equalization, found.setting.equalization) == (True, True)
 
 
 def test_what_gains_nothing_is_not_taken(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     noises = iter([0.010, 0.00500, 0.00499, 0.010, 0.00498])
     monkeypatch.setattr(MODULE, "measure_outputs", lambda *_: {"output": next(noises)})
-    found = climb(stand(worker, Uneven(), Quantization("auto", tolerance=0.02)))
+    found = search_precision(stand(worker, Uneven(), Quantization("auto", tolerance=0.02)))
     assert outcomes(found)["int8, percentile"] == "chosen"
-    assert found.rungs[4].name == "int8, percentile, equalized"
-    assert found.rungs[4].reason == "no quieter than int8, percentile"
+    assert found.candidates[4].name == "int8, percentile, equalized"
+    assert found.candidates[4].reason == "no quieter than int8, percentile"
 
 
 def test_the_worst_module_in_int16_is_enough(worker: Worker) -> None:
-    found = climb(stand(worker, Chain(20.0), Quantization("auto")))
-    *lower, last = found.rungs
-    assert {rung.outcome for rung in lower} == {"rejected"}
+    found = search_precision(stand(worker, Chain(20.0), Quantization("auto")))
+    *lower, last = found.candidates
+    assert {candidate.outcome for candidate in lower} == {"rejected"}
     assert (last.outcome, last.int16, found.setting.int16) == ("chosen", ("second",), ("second",))
     assert last.noise is not None
-    assert last.noise <= 0.005 < min(rung.noise for rung in lower if rung.noise is not None)
+    assert last.noise <= 0.005 < min(candidate.noise for candidate in lower if candidate.noise is not None)
     assert "dB at the outputs, and the tolerance asks for 23.01 dB" in lower[0].reason
     assert {tensor.dtype for tensor in found.quantized.stages[0].outputs} == {"int8"}
 
 
 def test_only_int16_holds(worker: Worker) -> None:
-    found = climb(stand(worker, Chain(60.0), Quantization("auto")))
-    assert [rung.int16 for rung in found.rungs[5:]] == [("second",), ("second", "third"), ()]
+    found = search_precision(stand(worker, Chain(60.0), Quantization("auto")))
+    assert [candidate.int16 for candidate in found.candidates[5:]] == [("second",), ("second", "third"), ()]
     assert outcomes(found).popitem() == ("int16", "chosen")
-    assert {rung.outcome for rung in found.rungs[:-1]} == {"rejected"}
+    assert {candidate.outcome for candidate in found.candidates[:-1]} == {"rejected"}
     assert found.quantized.precision == "int16"
 
 
 def test_a_budget_keeps_int16_out_and_the_error_lists_every_rung(worker: Worker) -> None:
     given = stand(worker, Chain(60.0), Quantization("auto"))
     with pytest.raises(ProofError) as caught:
-        climb(replace(given, budget=Budget(flash=9000)))
+        search_precision(replace(given, budget=Budget(flash=9000)))
     text = str(caught.value)
-    assert "Quantization(precision='auto', tolerance=0.005): none of 8 rungs holds for esp32s3." in text
+    assert "Quantization(precision='auto', tolerance=0.005): none of 8 candidates holds for esp32s3." in text
     for name in [
         *METHODS,
         "int8, kl, equalized",
@@ -171,8 +175,8 @@ def test_a_budget_keeps_int16_out_and_the_error_lists_every_rung(worker: Worker)
 
 
 def test_nothing_holds_and_the_error_lists_every_rung(worker: Worker) -> None:
-    with pytest.raises(ProofError, match="none of 8 rungs holds for esp32p4") as caught:
-        climb(stand(worker, Chain(200.0), Quantization("auto"), "esp32p4"))
+    with pytest.raises(ProofError, match="none of 8 candidates holds for esp32p4") as caught:
+        search_precision(stand(worker, Chain(200.0), Quantization("auto"), "esp32p4"))
     lines = str(caught.value).split("\n")
     assert [line.partition(" (")[0].strip() for line in lines[1:5]] == METHODS
     assert sum(": rejected: " in line for line in lines) == 8
@@ -183,10 +187,10 @@ def test_nothing_holds_and_the_error_lists_every_rung(worker: Worker) -> None:
 def test_a_limit_of_time_needs_a_chip_with_figures(worker: Worker) -> None:
     given = stand(worker, Chain(), Quantization("auto"), "esp32c3")
     with pytest.raises(BudgetError, match="nobody has published figures for esp32c3"):
-        climb(replace(given, budget=Budget(step_us=100.0)))
+        search_precision(replace(given, budget=Budget(step_us=100.0)))
 
 
-def judge(least: float, seen: list[float]) -> Callable[[nn.Module], TaskResult]:
+def evaluate_streams(least: float, seen: list[float]) -> Callable[[nn.Module], TaskResult]:
     """A metric of the user's: the signal-to-noise ratio must reach `least` dB."""
     x = torch.stack(recordings())
     true = Chain(60.0)(x).detach()
@@ -204,54 +208,56 @@ def judge(least: float, seen: list[float]) -> Callable[[nn.Module], TaskResult]:
 def test_the_metrics_of_the_user_decide_and_are_kept(worker: Worker) -> None:
     seen: list[float] = []
     given = stand(worker, Chain(60.0), Quantization("auto"))
-    found = climb(replace(given, evaluate=judge(10.0, seen)))
+    found = search_precision(replace(given, evaluate=evaluate_streams(10.0, seen)))
     # 12 dB would not do without metrics.
     assert found.setting.int16 == ("second",)
-    assert found.rungs[-1].metrics == {"ratio": seen[-1]} == found.task.quantized_metrics
-    assert found.rungs[0].reason == f"ratio is {seen[0]:.1f}"
+    assert found.candidates[-1].metrics == {"ratio": seen[-1]} == found.task.quantized_metrics
+    assert found.candidates[0].reason == f"ratio is {seen[0]:.1f}"
     # minmax gave the files of mse, so nobody ran them again.
-    assert found.rungs[3].reason == "the same files as int8, mse"
+    assert found.candidates[3].reason == "the same files as int8, mse"
     assert len(seen) == 4
-    assert found.rungs[3].metrics == {}
+    assert found.candidates[3].metrics == {}
 
 
 def test_a_rung_that_cannot_be_proved_is_not_taken(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    ground = importlib.import_module("lightning_esp.precision.context")
-    right = ground.prove_integers
+    context = importlib.import_module("lightning_esp.precision.context")
+    right = context.prove_integers
 
     def prove(quantized, *rest, **options):  # type: ignore[no-untyped-def]
         if quantized.precision == "int8":
             raise ProofError("accumulators fit 20 bits: 600000, but at most 524287 is allowed. Operator 'a'. Split it.")
         return right(quantized, *rest, **options)
 
-    monkeypatch.setattr(ground, "prove_integers", prove)
-    found = climb(stand(worker, Chain(), Quantization("auto")))
+    monkeypatch.setattr(context, "prove_integers", prove)
+    found = search_precision(stand(worker, Chain(), Quantization("auto")))
     assert found.quantized.precision == "int16"
-    reasons = {rung.reason for rung in found.rungs[:4]}
+    reasons = {candidate.reason for candidate in found.candidates[:4]}
     assert "accumulators fit 20 bits: 600000, but at most 524287 is allowed" in reasons
 
 
 def test_an_infinite_tolerance_takes_the_first_rung_that_is_proved(worker: Worker) -> None:
-    found = climb(stand(worker, Chain(200.0), Quantization("auto", method="mse", tolerance=float("inf"))))
+    found = search_precision(stand(worker, Chain(200.0), Quantization("auto", method="mse", tolerance=float("inf"))))
     assert outcomes(found) == {"int8, mse": "chosen"}
-    assert json.loads(json.dumps(found.verification.climb, allow_nan=False))["tolerance"] == "inf"
+    assert json.loads(json.dumps(found.verification.precision_search, allow_nan=False))["tolerance"] == "inf"
 
 
 def test_a_rung_that_does_not_follow_the_float_network_is_not_taken(worker: Worker) -> None:
     module, wanted = Chain(200.0), Quantization("auto", tolerance=float("inf"), min_snr_db=15.0)
     given = stand(worker, module, wanted)
-    found = climb(replace(given, offline=run_offline(module, given.model, recordings(), 32, wanted.min_snr_db)))
-    assert found.rungs[0].reason.startswith("output 'output' follows the float network")
-    assert "15 dB are asked for" in found.rungs[0].reason
+    found = search_precision(
+        replace(given, offline=run_offline(module, given.model, recordings(), 32, wanted.min_snr_db))
+    )
+    assert found.candidates[0].reason.startswith("output 'output' follows the float network")
+    assert "15 dB are asked for" in found.candidates[0].reason
     assert found.verification.proofs[-1].limit == pytest.approx(10**-1.5)
     # What is not judged by it is taken as it is.
-    assert outcomes(climb(replace(given, rehearsal=True))) == {"int8, kl": "chosen"}
+    assert outcomes(search_precision(replace(given, rehearsal=True))) == {"int8, kl": "chosen"}
 
 
 def test_what_no_rung_can_be_made_of_is_the_first_rungs_own_error(worker: Worker) -> None:
     wrong = Quantization("auto", int16=("nothing.here",))
     with pytest.raises(QuantizationError, match=r"int16=\[\.\.\. 'nothing\.here' \.\.\.\]\) names no module"):
-        climb(stand(worker, Chain(), wrong))
+        search_precision(stand(worker, Chain(), wrong))
 
 
 class Shared(nn.Module):
@@ -272,8 +278,8 @@ class Shared(nn.Module):
 def test_a_module_that_cannot_be_int16_alone_is_left_out(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     effects = [ModuleEffect(name, 1.0) for name in ("head", "two", "one", "higher", "high", "stage_0")]
     monkeypatch.setattr(MODULE, "rank_modules", lambda *_, **__: effects)
-    found = climb(stand(worker, Shared(), Quantization("auto", tolerance=1e-6, method="minmax")))
-    assert [rung.int16 for rung in found.rungs[5:-1]] == [
+    found = search_precision(stand(worker, Shared(), Quantization("auto", tolerance=1e-6, method="minmax")))
+    assert [candidate.int16 for candidate in found.candidates[5:-1]] == [
         ("head",),
         ("head", "two"),
         ("head", "one", "higher"),
@@ -281,7 +287,13 @@ def test_a_module_that_cannot_be_int16_alone_is_left_out(worker: Worker, monkeyp
         ("head", "higher"),
     ]
     refused = "tensor 'x' enters or leaves a file, but is "
-    assert [rung.reason.startswith(refused) for rung in found.rungs[5:-1]] == [False, True, True, True, False]
+    assert [candidate.reason.startswith(refused) for candidate in found.candidates[5:-1]] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_what_lies_inside_a_module_in_int16_takes_no_step(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,5 +301,5 @@ def test_what_lies_inside_a_module_in_int16_takes_no_step(worker: Worker, monkey
     shake(module)
     effects = [ModuleEffect(name, 1.0) for name in ("0", "0.0", "0.2", "1", "stage_0")]
     monkeypatch.setattr(MODULE, "rank_modules", lambda *_, **__: effects)
-    found = climb(stand(worker, module, Quantization("auto", tolerance=2e-6, method="minmax")))
-    assert [rung.int16 for rung in found.rungs[5:7]] == [("0",), ("0", "1")]
+    found = search_precision(stand(worker, module, Quantization("auto", tolerance=2e-6, method="minmax")))
+    assert [candidate.int16 for candidate in found.candidates[5:7]] == [("0",), ("0", "1")]

@@ -27,8 +27,8 @@ def test_a_run_climbs_with_its_own_metrics(tmp_path: Path) -> None:
     callback = EspStreamingExport(quantization=Quantization("auto", tolerance=0.3))
     fit(tmp_path, callback)
     assert callback.bundle is not None
-    climb = callback.bundle.manifest["targets"]["esp32s3"]["climb"]
-    chosen = next(rung for rung in climb["rungs"] if rung["outcome"] == "chosen")
+    search_precision = callback.bundle.manifest["targets"]["esp32s3"]["precision_search"]
+    chosen = next(candidate for candidate in search_precision["candidates"] if candidate["outcome"] == "chosen")
     quantized = callback.bundle.manifest["metrics"]["quantized"]["esp32s3"]
     assert chosen["metrics"] == quantized
     assert "val_acc" in quantized

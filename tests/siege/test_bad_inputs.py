@@ -23,7 +23,15 @@ from lightning_esp.detection import (
 )
 from lightning_esp.errors import LightningEspError
 from lightning_esp.espdl import EspdlInterpreter, read_espdl
-from lightning_esp.frontend import FeatureConfig, LogMel, Mfcc, Spectrogram, hear, read_audio, restore_front_end
+from lightning_esp.frontend import (
+    FeatureConfig,
+    LogMel,
+    Mfcc,
+    Spectrogram,
+    compute_stream_features,
+    read_audio,
+    restore_front_end,
+)
 from lightning_esp.quantization import Worker
 from tests.siege.small import make_net
 
@@ -197,7 +205,7 @@ def sound_rows() -> Iterator[Row]:
     for value in NO_WAVEFORM:
         if not isinstance(value, torch.Tensor):
             yield f"LogMel of {value!r:.40}", lambda p, v=value: LogMel(num_mel_bins=4)(v)
-        yield f"hear {value!r:.40}", lambda p, v=value: hear(LogMel(num_mel_bins=4), [v])
+        yield f"hear {value!r:.40}", lambda p, v=value: compute_stream_features(LogMel(num_mel_bins=4), [v])
         yield f"export waveform {value!r:.40}", lambda p, v=value: p.export(data=[v], front_end=LogMel(num_mel_bins=4))
 
 

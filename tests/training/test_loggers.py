@@ -20,7 +20,7 @@ MANIFEST = {
     "metrics": {"float": {"val_acc": 0.9}, "quantized": {"esp32s3": {"val_acc": 0.89, "output_snr_db": "inf"}}},
     "targets": {
         "esp32s3": {
-            "listening": {"networks": {"float_offline": {**FOUND, "false_rejects": 0.05}, "integer": FOUND}},
+            "stream_evaluation": {"networks": {"float_offline": {**FOUND, "false_rejects": 0.05}, "integer": FOUND}},
             "estimate": {"step_us": 420, "ram": 10_000, "psram": 0, "flash": 50_000},
         }
     },

@@ -13,7 +13,7 @@ from lightning_esp.cost import (
     front_end_us,
     network_us,
 )
-from lightning_esp.verification.pace import hears_alike, keeps_up
+from lightning_esp.verification.pace import keeps_up, same_features
 
 FLOAT, FIXED = FrontEndLoad(512, 40), FrontEndLoad(512, 40, "fixed_point")
 
@@ -86,7 +86,7 @@ def test_the_table_names_every_chip() -> None:
 
 
 def test_features_far_from_float_are_doubted() -> None:
-    near, far = hears_alike([0.01, 0.02], 0.05), hears_alike([0.01, 0.3, 0.2], 0.05)
+    near, far = same_features([0.01, 0.02], 0.05), same_features([0.01, 0.3, 0.2], 0.05)
     assert (near.state, near.figure, near.where) == ("green", 0.02, "")
     assert (far.state, far.figure, far.where) == ("amber", 0.3, "recording 1")
     assert "in 2 of 3 recordings" in far.doubt

@@ -1,4 +1,4 @@
-"""Pictures of what a detector hears: trade-off curves, and scores over a stretch of a recording."""
+"""Pictures of a detector on streams: trade-off curves, and scores over a stretch of a recording."""
 
 from __future__ import annotations
 

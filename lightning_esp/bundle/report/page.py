@@ -10,7 +10,7 @@ from lightning_esp.bundle.audio import read_detector
 from lightning_esp.bundle.report.markup import Markup, figure, join, number, size, table, tag
 from lightning_esp.bundle.report.memory import list_memory_tiles, render_memory
 from lightning_esp.bundle.report.pictures import draw_bar, draw_load, draw_matrix, draw_streams, softmax
-from lightning_esp.bundle.report.precision_search import render_climb
+from lightning_esp.bundle.report.precision_search import render_precision_search
 from lightning_esp.bundle.report.ranges import render_states, render_worst_ranges
 from lightning_esp.bundle.report.streams import list_tiles, render_listening
 
@@ -69,7 +69,7 @@ def _tiles(target: str, manifest: Data, report: Data) -> Markup:
     shown = [row for row in deltas if "loss" not in row[0]]
     for name, floating, integer in shown[:2]:
         tiles.append((name, number(integer), f"float {number(floating)}, {_signed(integer - floating)}"))
-    tiles += list_tiles(report["targets"][target].get("listening"))
+    tiles += list_tiles(report["targets"][target].get("stream_evaluation"))
     if estimate is not None:
         tiles.append(("costliest frame step", _time(estimate["step_us"]), _against(estimate, streaming, budget)))
         tiles += list_memory_tiles(estimate, budget)
@@ -202,14 +202,14 @@ def _target(target: str, manifest: Data, report: Data) -> Markup:
     parts: list[object] = [tag("h2", _chip(target))]
     parts += [
         _metrics(target, manifest),
-        render_listening(figures.get("listening")),
+        render_listening(figures.get("stream_evaluation")),
         _matrix(figures, manifest),
         # The streams of validation say more.
-        Markup("") if figures.get("listening") else _streams(target, figures, manifest),
+        Markup("") if figures.get("stream_evaluation") else _streams(target, figures, manifest),
         _load(target, manifest),
         render_memory(manifest["targets"][target].get("estimate"), figures["bytes"]),
     ]
-    parts += [render_climb(figures), _noise(figures), render_worst_ranges(figures), _ranges(figures)]
+    parts += [render_precision_search(figures), _noise(figures), render_worst_ranges(figures), _ranges(figures)]
     parts.append(render_states(figures))
     return tag("section", *parts)
 
@@ -258,10 +258,10 @@ def _matrix(figures: Data, manifest: Data) -> Markup:
 
 
 def _streams(target: str, figures: Data, manifest: Data) -> Markup:
-    excerpt = figures.get("analysis", {}).get("excerpt")
-    if not excerpt or not excerpt["float_values"] or len(excerpt["float_values"][0]) < 2:
+    snippet = figures.get("analysis", {}).get("snippet")
+    if not snippet or not snippet["float_values"] or len(snippet["float_values"][0]) < 2:
         return Markup("")
-    floating, integer = excerpt["float_values"], excerpt["integer_values"]
+    floating, integer = snippet["float_values"], snippet["integer_values"]
     labels, detector = manifest["labels"], read_detector(manifest, target)
     scores = len(labels) == len(floating) and (detector is None or detector.activation == "softmax")
     if scores:
@@ -270,7 +270,7 @@ def _streams(target: str, figures: Data, manifest: Data) -> Markup:
     streaming, output = manifest["streaming"], "posteriors" if scores else "outputs"
     period = streaming["frame_period"] and streaming["frame_period"] * streaming["stride"]
     return figure(
-        draw_streams(names, floating, integer, excerpt["starts"], period, excerpt.get("events")),
+        draw_streams(names, floating, integer, snippet["starts"], period, snippet.get("events")),
         f"The {output} over recordings, one after the other (dashed: a recording starts, from zero state). Grey area: float; "
         "line: integers. Shown are the channels that rise highest. Triangles: events of the detector, open in float and filled in "
         "integers.",

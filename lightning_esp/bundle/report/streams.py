@@ -13,27 +13,35 @@ NAMES = {"float_offline": "float, offline", "float_streamed": "float, streamed",
 MINUS = "\u2212"
 
 
-def render_listening(listening: Mapping[str, Any] | None) -> Markup:
+def render_listening(stream_evaluation: Mapping[str, Any] | None) -> Markup:
     """Return the section about `listening` of a target in `report.json`; nothing where it has none."""
-    if not listening:
+    if not stream_evaluation:
         return Markup("")
-    networks = {name: listening["networks"][name] for name in NAMES if name in listening["networks"]}
-    parts: list[object] = [tag("h3", "What it hears"), tag("p", _introduce(listening)), _rates(networks, listening)]
-    if listening["accuracy"]:
-        parts.append(_accuracy(listening["accuracy"]))
+    networks = {name: stream_evaluation["networks"][name] for name in NAMES if name in stream_evaluation["networks"]}
+    parts: list[object] = [
+        tag("h3", "Validation streams"),
+        tag("p", _introduce(stream_evaluation)),
+        _rates(networks, stream_evaluation),
+    ]
+    if stream_evaluation["accuracy"]:
+        parts.append(_accuracy(stream_evaluation["accuracy"]))
     curves = {NAMES[name]: found["det"] for name, found in networks.items() if found["det"]}
     if curves:
         chosen = {NAMES[n]: (f["false_accepts"]["per_hour"], f["false_rejects"]) for n, f in networks.items()}
         parts.append(figure(draw_det(curves, chosen), _tell_curve(networks)))
-    parts.append(figure(draw_stretch(listening["excerpt"], listening["labels"]), _tell_stretch(listening)))
+    parts.append(
+        figure(
+            draw_stretch(stream_evaluation["snippet"], stream_evaluation["labels"]), _tell_stretch(stream_evaluation)
+        )
+    )
     return join(parts)
 
 
-def list_tiles(listening: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+def list_tiles(stream_evaluation: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
     """Return name, figure and note of what the verdict tells of it."""
-    if not listening:
+    if not stream_evaluation:
         return []
-    networks = listening["networks"]
+    networks = stream_evaluation["networks"]
     found, floating = networks["integer"], networks["float_offline"]
     accepts = found["false_accepts"]
     hours = f"{accepts['count']} in {number(accepts['hours'], 3)} h, 95 % bound {number(accepts['bound'], 3)}"
@@ -46,15 +54,19 @@ def list_tiles(listening: Mapping[str, Any] | None) -> list[tuple[str, str, str]
     return tiles
 
 
-def _introduce(listening: Mapping[str, Any]) -> str:
-    found, detector = listening["networks"]["integer"], listening["detector"]
-    hours, count, period = found["false_accepts"]["hours"], listening["streams"], listening["frame_period"]
-    again = listening["repeated"]
+def _introduce(stream_evaluation: Mapping[str, Any]) -> str:
+    found, detector = stream_evaluation["networks"]["integer"], stream_evaluation["detector"]
+    hours, count, period = (
+        found["false_accepts"]["hours"],
+        stream_evaluation["streams"],
+        stream_evaluation["frame_period"],
+    )
+    again = stream_evaluation["repeated"]
     repeated = f" {100 * again:.0f} % of their speech repeats." if again else ""
     frames = [f"mean of {detector['average']} frames ({detector['average'] * period * 1000:g} ms)"]
     frames.append(f"{detector['minimum']} in a row over the threshold")
     frames.append(f"{detector['refractory']} at rest after an event ({detector['refractory'] * period * 1000:g} ms)")
-    late = listening["stream_delay"]
+    late = stream_evaluation["stream_delay"]
     delay = f" On the chip a frame's scores come up to {late * 1000:g} ms after it." if late else ""
     return (
         f"The same {count} validation stream{'s' if count != 1 else ''}, {number(hours, 3)} hours with {found['keywords']} "
@@ -62,7 +74,7 @@ def _introduce(listening: Mapping[str, Any]) -> str:
     )
 
 
-def _rates(networks: Mapping[str, Any], listening: Mapping[str, Any]) -> Markup:
+def _rates(networks: Mapping[str, Any], stream_evaluation: Mapping[str, Any]) -> Markup:
     rows = []
     for name, found in networks.items():
         accepts, latency = found["false_accepts"], found["latency"]
@@ -79,7 +91,7 @@ def _rates(networks: Mapping[str, Any], listening: Mapping[str, Any]) -> Markup:
                 "–" if found["recall"] is None else f"{100 * found['recall']:.1f} %",
             ]
         )
-    rate = number(listening["max_false_accepts_per_hour"])
+    rate = number(stream_evaluation["max_false_accepts_per_hour"])
     header = [
         "network",
         "false accepts per hour",
@@ -90,7 +102,7 @@ def _rates(networks: Mapping[str, Any], listening: Mapping[str, Any]) -> Markup:
         "DET area",
     ]
     caption = "A false accept answers no keyword at all. Latency counts from the end of a word to its event. DET area: mean share of misses up to 10 false accepts per hour."
-    if listening["chosen"]:
+    if stream_evaluation["chosen"]:
         caption += " Thresholds were chosen with the integers on these streams, so these figures flatter them; the curves do not."
     return table(caption, [*header, f"found at {rate} per hour"], rows, (1, 2, 3, 4, 5, 6, 7))
 
@@ -118,8 +130,8 @@ def _tell_curve(networks: Mapping[str, Any]) -> str:
     )
 
 
-def _tell_stretch(listening: Mapping[str, Any]) -> str:
-    stretch = listening["excerpt"]
+def _tell_stretch(stream_evaluation: Mapping[str, Any]) -> str:
+    stretch = stream_evaluation["snippet"]
     return (
         f"Stream {stretch['stream'] + 1} from {stretch['start']:.0f} s on: scores as the detector compares them with its "
         "thresholds (dashed). Grey area: float; line: integers; shaded: the word is said. Triangles: events, open in float "

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_esp.conversion.building import Builder
 from lightning_esp.conversion.rules.common import Rule, bare, per_frame
-from lightning_esp.conversion.stream_tensor import Refused, Stream
+from lightning_esp.conversion.stream_tensor import Refused, StreamTensor
 from lightning_esp.conversion.trace import Constant
 
 _WEIGHTS = Refused(
@@ -84,7 +84,7 @@ class _Attention(nn.Module):
 
 
 def multi_head(
-    build: Builder, query: Stream, key: Stream, value: Stream, embed_dim: int, heads: int, in_weight: Any, in_bias: Any,
+    build: Builder, query: StreamTensor, key: StreamTensor, value: StreamTensor, embed_dim: int, heads: int, in_weight: Any, in_bias: Any,
     bias_k: Any, bias_v: Any, add_zero: bool, dropout: float, out_weight: Any, out_bias: Any, training: bool = True,
     key_padding_mask: Any = None, need_weights: bool = True, attn_mask: Any = None, **options: Any,
 ) -> tuple[Any, ...]:  # fmt: skip
@@ -113,9 +113,9 @@ def _linear(build: Builder, matrix: Tensor, bias: Tensor | None, first: int, cou
 
 
 def scaled_dot_product(
-    build: Builder, query: Stream, key: Stream, value: Stream, attn_mask: Any = None, dropout_p: float = 0.0,
+    build: Builder, query: StreamTensor, key: StreamTensor, value: StreamTensor, attn_mask: Any = None, dropout_p: float = 0.0,
     is_causal: bool = False, scale: float | None = None, **_: Any,
-) -> Stream:  # fmt: skip
+) -> StreamTensor:  # fmt: skip
     """`F.scaled_dot_product_attention`; its mask is True for what is attended to."""
     masks = [] if attn_mask is None else [_read(build, attn_mask, masked=False)]
     if is_causal:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_esp.conversion.building import Builder
 from lightning_esp.conversion.rules.common import Rule, per_frame
-from lightning_esp.conversion.stream_tensor import Stream
+from lightning_esp.conversion.stream_tensor import StreamTensor
 
 # By axis, from the first pooled one on: where each part begins and ends.
 Bounds = tuple[tuple[tuple[int, int], ...], ...]
@@ -40,8 +40,8 @@ def _parts(size: int, count: int) -> tuple[tuple[int, int], ...]:
 
 
 def _pool(
-    function: Any, axes: int, build: Builder, x: Stream, output_size: Any, return_indices: bool = False
-) -> Stream:
+    function: Any, axes: int, build: Builder, x: StreamTensor, output_size: Any, return_indices: bool = False
+) -> StreamTensor:
     if return_indices:
         build.refuse("returns the places of the maxima", "leave return_indices out")
     given = output_size if isinstance(output_size, tuple) else (output_size,) * axes

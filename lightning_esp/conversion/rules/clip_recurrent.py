@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_esp.conversion.building import Builder
 from lightning_esp.conversion.rules.common import Rule
-from lightning_esp.conversion.stream_tensor import Stream
+from lightning_esp.conversion.stream_tensor import StreamTensor
 from lightning_esp.conversion.trace import Constant
 
 
@@ -44,19 +44,19 @@ class _Whole(nn.Module):
         return (output.flip(axis) if backwards else output), states
 
 
-def gru(build: Builder, input: Stream, hx: Any, weights: Any, *options: Any) -> tuple[Stream, ...]:
+def gru(build: Builder, input: StreamTensor, hx: Any, weights: Any, *options: Any) -> tuple[StreamTensor, ...]:
     """`nn.GRU` of any number of layers and directions."""
     return _run(build, input, (hx,), weights, options, nn.GRU)
 
 
-def lstm(build: Builder, input: Stream, hx: Any, weights: Any, *options: Any) -> tuple[Stream, ...]:
+def lstm(build: Builder, input: StreamTensor, hx: Any, weights: Any, *options: Any) -> tuple[StreamTensor, ...]:
     """`nn.LSTM` of any number of layers and directions."""
     return _run(build, input, hx, weights, options, nn.LSTM)
 
 
 def _run(
-    build: Builder, x: Stream, states: Any, weights: Any, options: Any, kind: type[nn.RNNBase]
-) -> tuple[Stream, ...]:
+    build: Builder, x: StreamTensor, states: Any, weights: Any, options: Any, kind: type[nn.RNNBase]
+) -> tuple[StreamTensor, ...]:
     biases, layers, _, _, bidirectional, batch_first = options
     if not isinstance(weights, tuple) or not all(isinstance(w, Constant) for w in weights):
         build.refuse("reads packed sequences", "give it the padded tensor; every clip streams for itself")

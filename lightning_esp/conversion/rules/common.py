@@ -9,24 +9,24 @@ import torch
 from torch import Tensor, nn
 
 from lightning_esp.conversion.building import Builder, streams_in
-from lightning_esp.conversion.stream_tensor import Stream
+from lightning_esp.conversion.stream_tensor import StreamTensor
 from lightning_esp.conversion.trace import replace_values
 
 Rule: TypeAlias = Callable[..., Any]
 
 
-def per_frame(build: Builder, function: Callable[..., Any] | nn.Module, *args: Any, **kwargs: Any) -> Stream:
-    """Convert a call that treats every frame alone: bring its tensors to one lag and call `function` on the window."""
+def per_frame(build: Builder, function: Callable[..., Any] | nn.Module, *args: Any, **kwargs: Any) -> StreamTensor:
+    """Convert a call that treats every frame alone: bring its tensors to one delay and call `function` on the window."""
     streams = list(streams_in((args, tuple(kwargs.values()))))
     aligned = dict(zip(map(id, streams), build.align(streams), strict=True))
 
     def change(item: Any) -> Any:
-        return aligned[id(item)] if isinstance(item, Stream) else item
+        return aligned[id(item)] if isinstance(item, StreamTensor) else item
 
     args = replace_values(args, change)
     kwargs = {key: replace_values(value, change) for key, value in kwargs.items()}
-    node, rest = build.apply(function, *args, **kwargs)
-    return build.result(node, [aligned[id(s)] for s in streams], rest=rest)
+    node, pad_value = build.apply(function, *args, **kwargs)
+    return build.result(node, [aligned[id(s)] for s in streams], pad_value=pad_value)
 
 
 def bare(kind: type[nn.Module]) -> type[Any]:
@@ -48,7 +48,7 @@ def spatial(value: Any, count: int) -> tuple[int, ...]:
     return (int(value),) * count
 
 
-def touches(x: Stream, axes: Iterable[int]) -> bool:
+def touches(x: StreamTensor, axes: Iterable[int]) -> bool:
     """Tell whether time is among the axes."""
     return x.time_axis is not None and x.time_axis in set(axes)
 

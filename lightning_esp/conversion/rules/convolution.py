@@ -12,7 +12,7 @@ from lightning_esp.conversion.building import Builder
 from lightning_esp.conversion.nodes import Frame
 from lightning_esp.conversion.rules.common import Rule, bare, per_frame, spatial
 from lightning_esp.conversion.rules.shaping import pad
-from lightning_esp.conversion.stream_tensor import Stream
+from lightning_esp.conversion.stream_tensor import StreamTensor
 from lightning_esp.conversion.trace import Constant
 
 _CONVS: dict[int, Any] = {1: bare(nn.Conv1d), 2: bare(nn.Conv2d)}
@@ -30,20 +30,20 @@ class Options:
 
 
 def _weights(build: Builder, x: Any, weight: Any, bias: Any) -> None:
-    if not isinstance(weight, Constant) or isinstance(bias, Stream) or not isinstance(x, Stream):
+    if not isinstance(weight, Constant) or isinstance(bias, StreamTensor) or not isinstance(x, StreamTensor):
         build.refuse("has a weight that is computed from the input", "make the weight a parameter")
 
 
 def convolve(
     build: Builder,
-    input: Stream,
+    input: StreamTensor,
     weight: Constant,
     bias: Constant | None = None,
     stride: Any = 1,
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
-) -> Stream:
+) -> StreamTensor:
     """`conv1d` and `conv2d` of any kernel, stride, dilation and groups."""
     _weights(build, input, weight, bias)
     kernel = tuple(weight.value.shape[2:])
@@ -63,7 +63,7 @@ def convolve(
     return build.result(node, [input], **fields)
 
 
-def _time_axis(build: Builder, x: Stream, count: int) -> int:
+def _time_axis(build: Builder, x: StreamTensor, count: int) -> int:
     axis = x.time - (len(x.shape) - count)
     if axis < 0:
         build.refuse("takes time for its channels", "move time to the last axis, [batch, channels, time]")
@@ -81,7 +81,7 @@ def _paddings(
 
 
 def convolve_time(
-    build: Builder, x: Stream, weight: Constant, bias: Constant | None, options: Options, axis: int, after: int
+    build: Builder, x: StreamTensor, weight: Constant, bias: Constant | None, options: Options, axis: int, after: int
 ) -> tuple[fx.Node, dict[str, Any]]:
     """A convolution of which spatial axis `axis` is time, padded by `after` at the end: its node, and what is new of its stream."""
     x = build.pad(x, options.padding[axis], after)
@@ -89,8 +89,8 @@ def convolve_time(
     place, frames = build.slide(x, extent, options.stride[axis], options.dilation[axis])
     without = tuple(0 if i == axis else p for i, p in enumerate(options.padding))
     conv = _conv(build, weight, bias, Options(options.stride, without, options.dilation, options.groups))
-    rest = build.slide_rest(conv, x, extent)
-    return build.emit(conv, frames), {"rest": rest, **build.slid(x, place)}
+    pad_value = build.slide_pad_value(conv, x, extent)
+    return build.emit(conv, frames), {"pad_value": pad_value, **build.slid(x, place)}
 
 
 def _conv(build: Builder, weight: Constant, bias: Constant | None, options: Options) -> nn.Module:
@@ -111,7 +111,7 @@ def _conv(build: Builder, weight: Constant, bias: Constant | None, options: Opti
 
 def convolve_transposed(
     build: Builder,
-    input: Stream,
+    input: StreamTensor,
     weight: Constant,
     bias: Constant | None = None,
     stride: Any = 1,
@@ -119,7 +119,7 @@ def convolve_transposed(
     output_padding: Any = 0,
     groups: int = 1,
     dilation: Any = 1,
-) -> Stream:
+) -> StreamTensor:
     """`conv_transpose1d` and `conv_transpose2d`: each frame of the input reaches `extent` frames of the output."""
     _weights(build, input, weight, bias)
     count = weight.value.ndim - 2
@@ -137,8 +137,8 @@ def convolve_transposed(
     fitted = tuple(max(0, up - extent) if i == axis else n for i, n in enumerate(extra))
     conv = _transposed(build, weight, bias, Options(options.stride, without, options.dilation, groups), fitted)
     whole = build.emit(conv, build.remember(input, past))
-    pace = input.pace / up
-    node = build.emit(torch.narrow, whole, input.time, up * past, Frame(pace))
+    step = input.stride / up
+    node = build.emit(torch.narrow, whole, input.time, up * past, Frame(step))
     before = options.padding[axis]
     frames = (input.frames - 1) * up + extent - 2 * before + extra[axis]
     exact = torch.minimum(input.exact * up - before, frames)
@@ -147,27 +147,27 @@ def convolve_transposed(
         # Of the frames in reach, those that a weight falls on.
         return [i for i in range(-((extent - 1 - j) // up), j // up + 1) if (j - i * up) % options.dilation[axis] == 0]
 
-    rest = _narrowed(build.rest_of(conv, input), input.time)
+    pad_value = _narrowed(build.pad_value_of(conv, input), input.time)
     fields: dict[str, Any] = {
-        "pace": pace,
-        "lag": input.lag * up + before,
+        "stride": step,
+        "delay": input.delay * up + before,
         "frames": frames,
         "exact": exact,
-        "rest": rest,
+        "pad_value": pad_value,
     }
     return build.result(node, [input], reads=((input, reads),), **fields)
 
 
-def _narrowed(rest: torch.Tensor | None, axis: int) -> torch.Tensor | None:
-    return None if rest is None else rest.narrow(axis, 0, 1)
+def _narrowed(pad_value: torch.Tensor | None, axis: int) -> torch.Tensor | None:
+    return None if pad_value is None else pad_value.narrow(axis, 0, 1)
 
 
-def _check_start(build: Builder, x: Stream, past: int) -> None:
-    if x.lag < 0 and (x.rest is None or bool((x.rest != 0).any())):
+def _check_start(build: Builder, x: StreamTensor, past: int) -> None:
+    if x.delay < 0 and (x.pad_value is None or bool((x.pad_value != 0).any())):
         build.refuse("follows left padding that is not zero", "pad with zeros, or after it")
-    if x.lag > 0 and past and build.strict:
+    if x.delay > 0 and past and build.strict:
         build.refuse(
-            f"follows a layer that drops its first {x.lag} frame(s), and adds up past frames that do not exist offline",
+            f"follows a layer that drops its first {x.delay} frame(s), and adds up past frames that do not exist offline",
             "pad the layers before it on the left, F.pad(x, ((kernel - 1) * dilation, 0))",
         )
 

@@ -8,14 +8,14 @@ import torch
 
 from lightning_esp.conversion.building import Builder
 from lightning_esp.conversion.rules.common import Rule, per_frame
-from lightning_esp.conversion.stream_tensor import Stream
+from lightning_esp.conversion.stream_tensor import StreamTensor
 from lightning_esp.conversion.trace import Constant
 
 
-def concatenate(build: Builder, tensors: tuple[Any, ...], dim: int = 0, axis: int | None = None) -> Stream:
+def concatenate(build: Builder, tensors: tuple[Any, ...], dim: int = 0, axis: int | None = None) -> StreamTensor:
     """`cat` over channels or bins; over time only zeros in front, which is left padding."""
     dim = dim if axis is None else axis
-    streams = [t for t in tensors if isinstance(t, Stream)]
+    streams = [t for t in tensors if isinstance(t, StreamTensor)]
     at = dim % len(streams[0].shape)
     if any(s.time_axis == at for s in streams):
         return _prepend(build, tensors, at)
@@ -24,14 +24,14 @@ def concatenate(build: Builder, tensors: tuple[Any, ...], dim: int = 0, axis: in
     return per_frame(build, torch.cat, tensors, at)
 
 
-def _prepend(build: Builder, tensors: tuple[Any, ...], axis: int) -> Stream:
+def _prepend(build: Builder, tensors: tuple[Any, ...], axis: int) -> StreamTensor:
     *front, x = tensors
     if not all(isinstance(t, Constant) and not t.varies and axis not in t.follows for t in front):
         build.refuse(
             "joins tensors one after the other in time",
             "join them over the channels; constant frames in front are left padding, F.pad(x, (n, 0))",
         )
-    if not isinstance(x, Stream):
+    if not isinstance(x, StreamTensor):
         build.refuse("appends constant frames", "pad only on the left, F.pad(x, (n, 0))")
     for constant in reversed(front):
         value = constant.value.reshape(-1)[0]
@@ -41,9 +41,9 @@ def _prepend(build: Builder, tensors: tuple[Any, ...], axis: int) -> Stream:
     return x
 
 
-def stack(build: Builder, tensors: tuple[Any, ...], dim: int = 0) -> Stream:
+def stack(build: Builder, tensors: tuple[Any, ...], dim: int = 0) -> StreamTensor:
     """`stack` along a new axis."""
-    streams = [t for t in tensors if isinstance(t, Stream)]
+    streams = [t for t in tensors if isinstance(t, StreamTensor)]
     return per_frame(build, torch.stack, tensors, dim % (len(streams[0].shape) + 1))
 
 

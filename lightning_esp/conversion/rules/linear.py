@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_esp.conversion.building import Builder
 from lightning_esp.conversion.rules.common import Rule, per_frame, touches
-from lightning_esp.conversion.stream_tensor import Stream
+from lightning_esp.conversion.stream_tensor import StreamTensor
 from lightning_esp.conversion.trace import Constant
 
 
@@ -23,9 +23,9 @@ class _Pointwise(nn.Conv1d):
         return super().forward(input.transpose(1, 2)).transpose(1, 2)
 
 
-def linear(build: Builder, input: Stream, weight: Any, bias: Any = None) -> Stream:
+def linear(build: Builder, input: StreamTensor, weight: Any, bias: Any = None) -> StreamTensor:
     """`F.linear` over channels or bins."""
-    if not isinstance(weight, Constant) or isinstance(bias, Stream):
+    if not isinstance(weight, Constant) or isinstance(bias, StreamTensor):
         build.refuse("has a weight that is computed from the input", "make the weight a parameter")
     if touches(input, [len(input.shape) - 1]):
         build.refuse(
@@ -40,9 +40,9 @@ def linear(build: Builder, input: Stream, weight: Any, bias: Any = None) -> Stre
     return per_frame(build, build.fill(layer, weight=weight, bias=bias), input)
 
 
-def matmul(build: Builder, input: Any, other: Any, *_: Any) -> Stream:
+def matmul(build: Builder, input: Any, other: Any, *_: Any) -> StreamTensor:
     """`x @ constant` and `constant @ x`."""
-    streams = [t for t in (input, other) if isinstance(t, Stream)]
+    streams = [t for t in (input, other) if isinstance(t, StreamTensor)]
     if len(streams) == 2:
         build.refuse(
             "multiplies two tensors made from the input, as attention over time does",
@@ -55,10 +55,10 @@ def matmul(build: Builder, input: Any, other: Any, *_: Any) -> Stream:
     return per_frame(build, torch.matmul, input, other)
 
 
-def einsum(build: Builder, equation: str, *operands: Any) -> Stream:
+def einsum(build: Builder, equation: str, *operands: Any) -> StreamTensor:
     """`einsum` of one tensor of the stream with constants, as long as time is not summed."""
     flat = operands[0] if len(operands) == 1 and isinstance(operands[0], tuple) else operands
-    streams = [(i, t) for i, t in enumerate(flat) if isinstance(t, Stream)]
+    streams = [(i, t) for i, t in enumerate(flat) if isinstance(t, StreamTensor)]
     left, _, right = equation.replace(" ", "").partition("->")
     if len(streams) != 1 or not right or "." in equation:
         build.refuse(f"({equation!r}) joins tensors made from the input", "use convolutions, or nn.GRU")

@@ -9,7 +9,7 @@ from torch import nn
 
 from lightning_esp.conversion.building import Builder
 from lightning_esp.conversion.rules.common import Rule, per_frame, touches
-from lightning_esp.conversion.stream_tensor import Stream
+from lightning_esp.conversion.stream_tensor import StreamTensor
 from lightning_esp.conversion.trace import Constant
 
 _NORMS: dict[int, Any] = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
@@ -18,7 +18,7 @@ _ADVICE = "use nn.BatchNorm1d (nn.BatchNorm2d), or nn.LayerNorm over the channel
 
 def batch_norm(
     build: Builder,
-    input: Stream,
+    input: StreamTensor,
     running_mean: Constant | None,
     running_var: Constant | None,
     weight: Constant | None = None,
@@ -26,7 +26,7 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> Stream:
+) -> StreamTensor:
     """Batch norm with its running statistics."""
     if training or running_mean is None or running_var is None:
         build.refuse("takes its statistics from the recording", "keep track_running_stats=True")
@@ -40,8 +40,8 @@ def batch_norm(
 
 
 def layer_norm(
-    build: Builder, input: Stream, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> Stream:
+    build: Builder, input: StreamTensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> StreamTensor:
     """Layer norm over the last axes, without time."""
     if touches(input, range(len(input.shape) - len(normalized_shape), len(input.shape))):
         build.refuse("normalises over all of time, which a stream never has", _ADVICE)
@@ -55,8 +55,8 @@ def refuse_norm(build: Builder, *_: Any, **__: Any) -> NoReturn:
 
 
 def response_norm(
-    build: Builder, input: Stream, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> Stream:
+    build: Builder, input: StreamTensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> StreamTensor:
     """Local response norm: every channel by its neighbours in the same frame."""
     if touches(input, [1]):
         build.refuse("divides each frame by its neighbours in time", "move the channels to axis 1")
@@ -65,7 +65,7 @@ def response_norm(
 
 def instance_norm(
     build: Builder,
-    input: Stream,
+    input: StreamTensor,
     running_mean: Constant | None = None,
     running_var: Constant | None = None,
     weight: Constant | None = None,
@@ -73,7 +73,7 @@ def instance_norm(
     use_input_stats: bool = True,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> Stream:
+) -> StreamTensor:
     """Instance norm, where its statistics do not run over time: with those of training, a batch norm; or frame by frame."""
     if not use_input_stats:
         return batch_norm(build, input, running_mean, running_var, weight, bias, False, momentum, eps)
@@ -82,7 +82,9 @@ def instance_norm(
     return per_frame(build, nn.LayerNorm(list(input.shape[2:]), eps, False), input)
 
 
-def rms_norm(build: Builder, input: Stream, normalized_shape: Any, weight: Any = None, eps: Any = None) -> Stream:
+def rms_norm(
+    build: Builder, input: StreamTensor, normalized_shape: Any, weight: Any = None, eps: Any = None
+) -> StreamTensor:
     """RMS norm over the last axes, without time."""
     if touches(input, range(len(input.shape) - len(normalized_shape), len(input.shape))):
         build.refuse("normalises over all of time, which a stream never has", _ADVICE)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from lightning_esp.conversion.building import Builder
 from lightning_esp.conversion.rules.common import Rule, axes_of, glu, per_frame, touches
-from lightning_esp.conversion.stream_tensor import Stream
+from lightning_esp.conversion.stream_tensor import StreamTensor
 
 
 def _plain(function: Callable[..., Tensor]) -> Rule:
-    def rule(build: Builder, *args: Any, **kwargs: Any) -> Stream:
+    def rule(build: Builder, *args: Any, **kwargs: Any) -> StreamTensor:
         kwargs.pop("inplace", None)
         return per_frame(build, function, *args, **kwargs)
 
@@ -24,7 +24,7 @@ def _plain(function: Callable[..., Tensor]) -> Rule:
 
 
 def _reflected(function: Callable[..., Tensor]) -> Rule:
-    def rule(build: Builder, x: Any, other: Any) -> Stream:
+    def rule(build: Builder, x: Any, other: Any) -> StreamTensor:
         return per_frame(build, function, other, x)
 
     return rule
@@ -32,28 +32,30 @@ def _reflected(function: Callable[..., Tensor]) -> Rule:
 
 def _power() -> Rule:
     # The chip has no power, but a square is a product.
-    def rule(build: Builder, x: Any, exponent: Any) -> Stream:
+    def rule(build: Builder, x: Any, exponent: Any) -> StreamTensor:
         square = isinstance(exponent, int | float) and exponent == 2
         return per_frame(build, torch.square, x) if square else per_frame(build, torch.pow, x, exponent)
 
     return rule
 
 
-def identity(build: Builder, x: Stream, *_: Any, **__: Any) -> Stream:
+def identity(build: Builder, x: StreamTensor, *_: Any, **__: Any) -> StreamTensor:
     """Operators that change no value: no node at all."""
-    if not isinstance(x, Stream):
+    if not isinstance(x, StreamTensor):
         build.refuse("is called on a constant", "call it on the input")
     return x
 
 
-def dropout(build: Builder, x: Stream, p: float = 0.5, training: bool = True, inplace: bool = False) -> Stream:
+def dropout(
+    build: Builder, x: StreamTensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> StreamTensor:
     """Dropout does nothing in evaluation mode."""
     if training and p > 0:
         build.refuse("is active in evaluation mode", "pass training=self.training")
     return x
 
 
-def convert_dtype(build: Builder, x: Stream, *args: Any, **kwargs: Any) -> Stream:
+def convert_dtype(build: Builder, x: StreamTensor, *args: Any, **kwargs: Any) -> StreamTensor:
     """`to`, `float`, ...: nothing where the dtype stays."""
     name = build.call.name
     kinds = [a for a in (*args, *kwargs.values()) if isinstance(a, torch.dtype)]
@@ -63,7 +65,7 @@ def convert_dtype(build: Builder, x: Stream, *args: Any, **kwargs: Any) -> Strea
     return per_frame(build, torch.Tensor.to, x, kind)
 
 
-def gate(build: Builder, input: Stream, dim: int = -1) -> Stream:
+def gate(build: Builder, input: StreamTensor, dim: int = -1) -> StreamTensor:
     """`F.glu`, written as slices: Split has been computed wrongly on the chip."""
     axis = dim % len(input.shape)
     if touches(input, [axis]):
@@ -72,11 +74,11 @@ def gate(build: Builder, input: Stream, dim: int = -1) -> Stream:
     value = build.emit(torch.narrow, input, axis, 0, half)
     control = build.emit(torch.narrow, input, axis, half, half)
     node = build.emit(torch.mul, value, build.emit(torch.sigmoid, control))
-    return build.result(node, [input], rest=build.rest_of(glu, input, axis))
+    return build.result(node, [input], pad_value=build.pad_value_of(glu, input, axis))
 
 
 def _over_axis(function: Callable[..., Tensor], default: Any = None) -> Rule:
-    def rule(build: Builder, input: Stream, dim: Any = default, *args: Any, **kwargs: Any) -> Any:
+    def rule(build: Builder, input: StreamTensor, dim: Any = default, *args: Any, **kwargs: Any) -> Any:
         kwargs = {key: value for key, value in kwargs.items() if key != "_stacklevel"}
         axes = axes_of(dim, len(input.shape))
         if touches(input, axes):
@@ -106,7 +108,7 @@ def _refuse_over_time(build: Builder) -> NoReturn:
 def minmax(build: Builder, input: Any, other: Any = None, *args: Any, dim: Any = None, **kwargs: Any) -> Any:
     """`max` and `min`: of two tensors, or over an axis."""
     largest = build.call.name == "max"
-    if isinstance(other, Stream) or hasattr(other, "value"):
+    if isinstance(other, StreamTensor) or hasattr(other, "value"):
         return per_frame(build, torch.maximum if largest else torch.minimum, input, other)
     axes = axes_of(other if dim is None else dim, len(input.shape))
     if touches(input, axes):
@@ -116,7 +118,9 @@ def minmax(build: Builder, input: Any, other: Any = None, *args: Any, dim: Any =
     return (values, per_frame(build, torch.argmax if largest else torch.argmin, input, axes[0], keepdim))
 
 
-def _normalize(build: Builder, input: Stream, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Any = None) -> Any:
+def _normalize(
+    build: Builder, input: StreamTensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Any = None
+) -> Any:
     if touches(input, axes_of(dim, len(input.shape))):
         _refuse_over_time(build)
     return per_frame(build, F.normalize, input, p, dim, eps)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from lightning_esp.conversion.building import Builder
 from lightning_esp.conversion.rules.common import Rule, per_frame, spatial
-from lightning_esp.conversion.stream_tensor import Stream
+from lightning_esp.conversion.stream_tensor import StreamTensor
 from lightning_esp.conversion.trace import Varying, flatten
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -23,14 +23,14 @@ _PAD_FIRST = "pad in front of it, F.pad(x, (kernel - 1, 0)), and use padding=0"
 
 def average(
     build: Builder,
-    input: Stream,
+    input: StreamTensor,
     kernel_size: Any,
     stride: Any = None,
     padding: Any = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: Any = None,
-) -> Stream:
+) -> StreamTensor:
     """`avg_pool1d` and `avg_pool2d`; with stride 1 a moving average."""
     count = _count(build)
     paddings = spatial(padding, count)
@@ -48,14 +48,14 @@ def average(
 
 def largest(
     build: Builder,
-    input: Stream,
+    input: StreamTensor,
     kernel_size: Any,
     stride: Any = None,
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
-) -> Stream:
+) -> StreamTensor:
     """`max_pool1d` and `max_pool2d`."""
     count = _count(build)
     paddings, dilations = spatial(padding, count), spatial(dilation, count)
@@ -71,7 +71,7 @@ def _count(build: Builder) -> int:
     return int(build.call.name[-2])
 
 
-def _time(x: Stream, count: int) -> int | None:
+def _time(x: StreamTensor, count: int) -> int | None:
     """Index of time among the spatial axes; None where the pool leaves time alone."""
     if x.time_axis is None or x.time_axis < len(x.shape) - count:
         return None
@@ -80,14 +80,14 @@ def _time(x: Stream, count: int) -> int | None:
 
 def _pool(
     build: Builder,
-    x: Stream,
+    x: StreamTensor,
     kernel_size: Any,
     stride: Any,
     padding: tuple[int, ...],
     dilation: tuple[int, ...],
     ceil_mode: bool,
     options: dict[str, Any],
-) -> Stream:
+) -> StreamTensor:
     count = len(padding)
     _check_sizes(build, x, kernel_size, stride)
     kernel = spatial(kernel_size, count)
@@ -105,10 +105,10 @@ def _pool(
     without = tuple(0 if i == axis else p for i, p in enumerate(padding))
     node = build.emit(function, frames, kernel, strides, without, **options)
     pool = partial(function, kernel_size=kernel, stride=strides, padding=without, **options)
-    return build.result(node, [x], rest=build.slide_rest(pool, x, extent), **build.slid(x, place))
+    return build.result(node, [x], pad_value=build.slide_pad_value(pool, x, extent), **build.slid(x, place))
 
 
-def _check_sizes(build: Builder, x: Stream, kernel_size: Any, stride: Any) -> None:
+def _check_sizes(build: Builder, x: StreamTensor, kernel_size: Any, stride: Any) -> None:
     varying = [v for v in flatten((kernel_size, stride)) if isinstance(v, Varying)]
     if not varying:
         return
@@ -128,7 +128,7 @@ def _recent(build: Builder) -> str:
     return "average the last N frames, F.avg_pool1d(F.pad(x, (N - 1, 0)), N, stride=1)"
 
 
-def adaptive(build: Builder, input: Stream, output_size: Any, return_indices: bool = False) -> Stream:
+def adaptive(build: Builder, input: StreamTensor, output_size: Any, return_indices: bool = False) -> StreamTensor:
     """`adaptive_*_pool`: over bins only."""
     count = _count(build)
     sizes = spatial(output_size, count)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_esp.conversion.building import Builder
 from lightning_esp.conversion.rules.common import Rule
-from lightning_esp.conversion.stream_tensor import Refused, Stream
+from lightning_esp.conversion.stream_tensor import Refused, StreamTensor
 from lightning_esp.conversion.trace import Constant
 
 _RULE = "the state after the last frame is read, which a stream never has"
@@ -28,7 +28,7 @@ class LastState(Refused):
         layers: what each layer puts out, in order.
     """
 
-    layers: tuple[Stream, ...] = ()
+    layers: tuple[StreamTensor, ...] = ()
 
 
 class GruStep(nn.Module):
@@ -63,21 +63,21 @@ class LstmStep(GruStep):
         return output, new_hidden.squeeze(0), new_cell.squeeze(0)
 
 
-def gru(build: Builder, input: Stream, hx: Any, weights: Any, *options: Any) -> tuple[Any, ...]:
+def gru(build: Builder, input: StreamTensor, hx: Any, weights: Any, *options: Any) -> tuple[Any, ...]:
     """`nn.GRU` of any number of layers."""
     layers = _recurrent(build, input, (hx,), weights, options, nn.GRU, ("hidden",))
     return (layers[-1], LastState(_RULE, _ADVICE, layers))
 
 
-def lstm(build: Builder, input: Stream, hx: Any, weights: Any, *options: Any) -> tuple[Any, ...]:
+def lstm(build: Builder, input: StreamTensor, hx: Any, weights: Any, *options: Any) -> tuple[Any, ...]:
     """`nn.LSTM` of any number of layers."""
     layers = _recurrent(build, input, hx, weights, options, nn.LSTM, ("hidden", "cell"))
     return (layers[-1], LastState(_RULE, _ADVICE, layers), _LAST)
 
 
 def _recurrent(
-    build: Builder, x: Stream, states: Any, weights: Any, options: Any, kind: type[Any], labels: tuple[str, ...]
-) -> tuple[Stream, ...]:
+    build: Builder, x: StreamTensor, states: Any, weights: Any, options: Any, kind: type[Any], labels: tuple[str, ...]
+) -> tuple[StreamTensor, ...]:
     """Add the recurrent layers, and return the output of each."""
     if not isinstance(weights, tuple):
         build.refuse("reads packed sequences", "give it the padded tensor; every recording streams for itself")
@@ -105,7 +105,7 @@ def _recurrent(
     return (*(replace(last, node=node) for node in nodes[:-1]), last)
 
 
-def _check(build: Builder, x: Stream, states: Any, bidirectional: bool, batch_first: bool) -> None:
+def _check(build: Builder, x: StreamTensor, states: Any, bidirectional: bool, batch_first: bool) -> None:
     if x.folded:
         build.refuse(
             f"runs along axis 1 of {list(x.shape)} in each frame, where batch and time are one axis, and a recurrent layer has no "
@@ -121,7 +121,7 @@ def _check(build: Builder, x: Stream, states: Any, bidirectional: bool, batch_fi
             f"{x.time_axis} and the batch axis {x.batch_axis}",
             "use batch_first=True on [batch, time, channels]",
         )
-    if x.lag != 0:
+    if x.delay != 0:
         build.refuse(
             "follows left padding that no layer uses up, or layers that drop or await frames",
             "pad every layer before it on the left by (kernel - 1) * dilation, so that no frame is added or dropped",

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from lightning_esp.conversion.building import Builder
 from lightning_esp.conversion.rules.common import Rule, axes_of, per_frame
-from lightning_esp.conversion.stream_tensor import Stream
+from lightning_esp.conversion.stream_tensor import StreamTensor
 
 _AVERAGE = "average the last N frames, F.avg_pool1d(F.pad(x, (N - 1, 0)), N, stride=1), or use nn.GRU"
 BY_HAND = "write streaming_forward(x, *caches) and streaming_caches() for this module by hand"
@@ -25,14 +25,14 @@ def _refusal(rule: str, advice: str) -> Callable[..., NoReturn]:
     return refuse
 
 
-def running(build: Builder, input: Stream, dim: Any = None, **kwargs: Any) -> Stream:
+def running(build: Builder, input: StreamTensor, dim: Any = None, **kwargs: Any) -> StreamTensor:
     """`cumsum` and its kin: over channels a plain operator, over time an endless sum."""
     if input.time_axis in axes_of(dim, len(input.shape)):
         build.refuse("adds up all frames since the start, which grows without end", _AVERAGE)
     return per_frame(build, build.call.function, input, dim, **kwargs)
 
 
-def ordered(build: Builder, input: Stream, *args: Any, **kwargs: Any) -> Any:
+def ordered(build: Builder, input: StreamTensor, *args: Any, **kwargs: Any) -> Any:
     """`sort` and its kin: over channels a plain operator."""
     name = build.call.name
     at = 1 if name in ("topk", "kthvalue", "quantile") else 0

@@ -13,36 +13,36 @@ from lightning_esp.conversion.building import Builder, same_frame
 from lightning_esp.conversion.nodes import Frame
 from lightning_esp.conversion.rules.common import Rule, axes_of, per_frame
 from lightning_esp.conversion.rules.folding import fold
-from lightning_esp.conversion.stream_tensor import Pending, Stream, slide
+from lightning_esp.conversion.stream_tensor import Pending, StreamTensor, slide
 from lightning_esp.conversion.trace import Constant, Varying, flatten
 
 _END = 2**31 - 1
 RESHAPES = frozenset({"reshape", "view", "flatten", "unflatten", "squeeze", "view_as", "reshape_as", "ravel"})
 
 
-def transpose(build: Builder, x: Stream, *dims: Any, **named: Any) -> Stream:
+def transpose(build: Builder, x: StreamTensor, *dims: Any, **named: Any) -> StreamTensor:
     """`transpose`, `swapaxes`, `t`, `T`, `mT`: two axes change places."""
     a, b = (*dims, *named.values()) or (-2, -1)
     return per_frame(build, torch.transpose, x, a % len(x.shape), b % len(x.shape))
 
 
-def permute(build: Builder, x: Stream, *dims: Any, **named: Any) -> Stream:
+def permute(build: Builder, x: StreamTensor, *dims: Any, **named: Any) -> StreamTensor:
     """`permute` with its axes as one tuple or one by one."""
     order = (*dims, *named.values())
     return per_frame(build, torch.permute, x, order[0] if isinstance(order[0], tuple) else order)
 
 
-def movedim(build: Builder, x: Stream, source: Any, destination: Any) -> Stream:
+def movedim(build: Builder, x: StreamTensor, source: Any, destination: Any) -> StreamTensor:
     """`movedim` and `moveaxis`."""
     return per_frame(build, torch.movedim, x, source, destination)
 
 
-def unsqueeze(build: Builder, x: Stream, dim: int) -> Stream:
+def unsqueeze(build: Builder, x: StreamTensor, dim: int) -> StreamTensor:
     """A new axis of size 1."""
     return per_frame(build, torch.unsqueeze, x, dim % (len(x.shape) + 1))
 
 
-def reshape(build: Builder, x: Stream | Pending, *_: Any, **__: Any) -> Stream:
+def reshape(build: Builder, x: StreamTensor | Pending, *_: Any, **__: Any) -> StreamTensor:
     """`reshape`, `view`, `flatten`, `unflatten`, `squeeze`: read off the shapes before and after.
 
     Time stays an axis of its own, or trades whole frames for channels.
@@ -61,12 +61,12 @@ def reshape(build: Builder, x: Stream | Pending, *_: Any, **__: Any) -> Stream:
     def size(axis: int, n: int) -> Any:
         if axis == batch:
             return -1
-        return Frame(x.pace) if axis == time else n
+        return Frame(x.stride) if axis == time else n
 
     return per_frame(build, torch.reshape, x, tuple(size(i, n) for i, n in enumerate(shape)))
 
 
-def _folds(x: Stream, shape: tuple[int, ...], batch: int | None, time: int | None) -> bool:
+def _folds(x: StreamTensor, shape: tuple[int, ...], batch: int | None, time: int | None) -> bool:
     """Tell whether `[batch, time, ...]` becomes `[batch * time, ...]`, or comes out of it again."""
     if batch != 0 or x.batch_axis != 0 or not x.moving:
         return False
@@ -75,7 +75,7 @@ def _folds(x: Stream, shape: tuple[int, ...], batch: int | None, time: int | Non
     return x.time_axis == 1 and time == 0 and shape[0] == x.shape[0] * x.shape[1]
 
 
-def _check_apart(build: Builder, x: Stream, shape: tuple[int, ...], batch: int | None, time: int | None) -> None:
+def _check_apart(build: Builder, x: StreamTensor, shape: tuple[int, ...], batch: int | None, time: int | None) -> None:
     pairs: tuple[tuple[str, int | None, int | None], ...] = (
         ("the batch", x.batch_axis, batch),
         ("time", x.time_axis, time),
@@ -98,7 +98,7 @@ def _check_apart(build: Builder, x: Stream, shape: tuple[int, ...], batch: int |
             )
 
 
-def expand(build: Builder, x: Stream, *_: Any, **__: Any) -> Stream:
+def expand(build: Builder, x: StreamTensor, *_: Any, **__: Any) -> StreamTensor:
     """`expand` and `expand_as`, of a held tensor over time too: a product with ones, since the chip has no Expand."""
     shape = build.shape()
     before = (1,) * (len(shape) - len(x.shape)) + x.shape
@@ -106,7 +106,7 @@ def expand(build: Builder, x: Stream, *_: Any, **__: Any) -> Stream:
     sizes = [1 if b == n or i == batch else n for i, (b, n) in enumerate(zip(before, shape, strict=True))]
     if x.time_axis is None and time is not None:
         like = build.match([run[time] for run in build.runs()])
-        sizes[time] = build.frames(like.pace)
+        sizes[time] = build.frames(like.stride)
         return build.result(build.emit(torch.mul, x, _ones(build, sizes)), [x])
     return per_frame(build, torch.mul, x, _ones(build, sizes))
 
@@ -115,7 +115,7 @@ def _ones(build: Builder, sizes: list[int]) -> Constant:
     return Constant(build.example.new_ones(sizes))
 
 
-def repeat(build: Builder, x: Stream, *sizes: Any) -> Stream:
+def repeat(build: Builder, x: StreamTensor, *sizes: Any) -> StreamTensor:
     """`repeat` over the axes of channels and bins."""
     times = sizes[0] if isinstance(sizes[0], tuple) else sizes
     shift = len(times) - len(x.shape)
@@ -124,7 +124,7 @@ def repeat(build: Builder, x: Stream, *sizes: Any) -> Stream:
     return per_frame(build, torch.Tensor.repeat, x, times)
 
 
-def get_item(build: Builder, x: Stream, index: Any) -> Stream:
+def get_item(build: Builder, x: StreamTensor, index: Any) -> StreamTensor:
     """`x[...]` with slices, numbers, None and `...`; on time a crop, or every n-th frame."""
     items = _spelled(build, x, index if isinstance(index, tuple) else (index,))
     axis = 0
@@ -142,7 +142,7 @@ def get_item(build: Builder, x: Stream, index: Any) -> Stream:
     return _take(build, x, kept)
 
 
-def _take(build: Builder, x: Stream, items: list[Any]) -> Stream:
+def _take(build: Builder, x: StreamTensor, items: list[Any]) -> StreamTensor:
     # One Slice per axis: the runtime knows nothing of several axes at once, and numbers keep their axis until the end.
     axis, drop, add = 0, [], []
     for position, item in enumerate(items):
@@ -166,13 +166,13 @@ def _take(build: Builder, x: Stream, items: list[Any]) -> Stream:
         shape.insert(at, 1)
         places.insert(at, -1)
     sizes = tuple(
-        -1 if p >= 0 and p == x.batch_axis else Frame(x.pace) if p >= 0 and p == x.time_axis else n
+        -1 if p >= 0 and p == x.batch_axis else Frame(x.stride) if p >= 0 and p == x.time_axis else n
         for p, n in zip(places, shape, strict=True)
     )
     return per_frame(build, torch.reshape, x, sizes)
 
 
-def _spelled(build: Builder, x: Stream, items: tuple[Any, ...]) -> list[Any]:
+def _spelled(build: Builder, x: StreamTensor, items: tuple[Any, ...]) -> list[Any]:
     if any(not isinstance(i, int | slice | type(None) | type(Ellipsis)) or isinstance(i, bool) for i in items):
         build.refuse("picks frames or channels by a tensor or a list", "use slices and numbers")
     return spell_index(items, len(x.shape))
@@ -185,7 +185,7 @@ def spell_index(items: tuple[Any, ...], ndim: int) -> list[Any]:
     return [*items[:at], *[slice(None)] * (ndim - count), *items[at + 1 :]]
 
 
-def _slice_other(build: Builder, x: Stream, axis: int, item: slice) -> Stream:
+def _slice_other(build: Builder, x: StreamTensor, axis: int, item: slice) -> StreamTensor:
     if any(isinstance(v, Varying) for v in (item.start, item.stop, item.step)):
         build.refuse("cuts channels by a number that follows the recording", "cut by constants")
     start, stop, step = item.indices(x.shape[axis])
@@ -195,20 +195,20 @@ def _slice_other(build: Builder, x: Stream, axis: int, item: slice) -> Stream:
     return _reshaped(build, x, axis, len(range(start, stop, step)), torch.Tensor.__getitem__, x, index)
 
 
-def _narrow(build: Builder, x: Stream, axis: int, start: int, count: int) -> Stream:
+def _narrow(build: Builder, x: StreamTensor, axis: int, start: int, count: int) -> StreamTensor:
     if (start, count) == (0, x.shape[axis]):
         return x
     return _reshaped(build, x, axis, count, torch.narrow, x, axis, start, count)
 
 
-def _reshaped(build: Builder, x: Stream, axis: int, count: int, function: Any, *args: Any) -> Stream:
+def _reshaped(build: Builder, x: StreamTensor, axis: int, count: int, function: Any, *args: Any) -> StreamTensor:
     shape = tuple(count if i == axis else n for i, n in enumerate(x.shape))
-    node, rest = build.apply(function, *args)
+    node, pad_value = build.apply(function, *args)
     reads = ((x, same_frame),)
-    return build.finish(replace(x, node=node, rest=rest, shape=shape, reads=reads))
+    return build.finish(replace(x, node=node, pad_value=pad_value, shape=shape, reads=reads))
 
 
-def _slice_time(build: Builder, x: Stream, item: Any) -> tuple[Stream, Any]:
+def _slice_time(build: Builder, x: StreamTensor, item: Any) -> tuple[StreamTensor, Any]:
     if not isinstance(item, slice):
         build.refuse(
             "picks one frame out of the recording",
@@ -222,7 +222,7 @@ def _slice_time(build: Builder, x: Stream, item: Any) -> tuple[Stream, Any]:
     return (x, slice(None)) if step == 1 else (_every(build, x, step), slice(None))
 
 
-def _bounds(build: Builder, x: Stream, item: slice) -> tuple[int, Any]:
+def _bounds(build: Builder, x: StreamTensor, item: slice) -> tuple[int, Any]:
     runs = len(build.trace.frames)
     lengths = [int(x.frames[n]) for n in build.trace.frames]
     picked = [slice(_of(item.start, r), _of(item.stop, r)).indices(lengths[r]) for r in range(runs)]
@@ -260,7 +260,7 @@ def _of(value: Any, run: int) -> Any:
     return value.values[run] if isinstance(value, Varying) else value
 
 
-def _crop(build: Builder, x: Stream, start: int, stop: Any) -> Stream:
+def _crop(build: Builder, x: StreamTensor, start: int, stop: Any) -> StreamTensor:
     if isinstance(stop, int):
         return build.pad(x, -start, -stop)
     frames = torch.minimum(stop, x.frames)
@@ -268,15 +268,15 @@ def _crop(build: Builder, x: Stream, start: int, stop: Any) -> Stream:
     return build.pad(build.finish(cropped), -start)
 
 
-def _every(build: Builder, x: Stream, step: int) -> Stream:
-    place = slide(x.lag, 1, step)
+def _every(build: Builder, x: StreamTensor, step: int) -> StreamTensor:
+    place = slide(x.delay, 1, step)
     start = -place.history
     index = (slice(None),) * x.time + (slice(start, None, step),)
     node = build.emit(torch.Tensor.__getitem__, x, index)
     return build.finish(replace(x, node=node, **build.slid(x, place)))
 
 
-def narrow(build: Builder, x: Stream, dim: int, start: Any, length: Any) -> Stream:
+def narrow(build: Builder, x: StreamTensor, dim: int, start: Any, length: Any) -> StreamTensor:
     """`narrow`, as the slice that it is."""
     if isinstance(length, Varying):
         values = tuple(_of(start, r) + n for r, n in enumerate(length.values))
@@ -287,12 +287,12 @@ def narrow(build: Builder, x: Stream, dim: int, start: Any, length: Any) -> Stre
     return get_item(build, x, (slice(None),) * axis + (slice(start, stop),))
 
 
-def select(build: Builder, x: Stream, dim: int, index: int) -> Stream:
+def select(build: Builder, x: StreamTensor, dim: int, index: int) -> StreamTensor:
     """`select`: one channel or bin."""
     return get_item(build, x, (slice(None),) * (dim % len(x.shape)) + (index,))
 
 
-def split(build: Builder, x: Stream, *given: Any, dim: int | None = None, **_: Any) -> tuple[Stream, ...]:
+def split(build: Builder, x: StreamTensor, *given: Any, dim: int | None = None, **_: Any) -> tuple[StreamTensor, ...]:
     """`chunk`, `split`, `tensor_split` and `unbind`, as slices: Split has been computed wrongly on the chip."""
     axis = (dim if dim is not None else given[1] if len(given) > 1 else 0) % len(x.shape)
     if axis == x.time_axis:
@@ -305,24 +305,28 @@ def split(build: Builder, x: Stream, *given: Any, dim: int | None = None, **_: A
     return tuple(parts)
 
 
-def unbind(build: Builder, x: Stream, dim: int = 0) -> tuple[Stream, ...]:
+def unbind(build: Builder, x: StreamTensor, dim: int = 0) -> tuple[StreamTensor, ...]:
     """`unbind`: every channel or bin on its own."""
     axis = dim % len(x.shape)
     if axis in (x.time_axis, x.batch_axis):
         build.refuse("takes time or the batch apart", "loop over channels or bins only")
-    shape = tuple(-1 if i == x.batch_axis else Frame(x.pace) if i == x.time_axis else n for i, n in enumerate(x.shape))
+    shape = tuple(
+        -1 if i == x.batch_axis else Frame(x.stride) if i == x.time_axis else n for i, n in enumerate(x.shape)
+    )
     sizes = shape[:axis] + shape[axis + 1 :]
     parts = [_narrow(build, x, axis, i, 1) for i in range(x.shape[axis])]
     return tuple(_finish_part(build, part, sizes, i) for i, part in enumerate(parts))
 
 
-def _finish_part(build: Builder, part: Stream, sizes: tuple[Any, ...], index: int) -> Stream:
-    node, rest = build.apply(torch.reshape, part, sizes)
-    return build.result(node, [part], index, rest=rest)
+def _finish_part(build: Builder, part: StreamTensor, sizes: tuple[Any, ...], index: int) -> StreamTensor:
+    node, pad_value = build.apply(torch.reshape, part, sizes)
+    return build.result(node, [part], index, pad_value=pad_value)
 
 
-def pad(build: Builder, input: Stream, pad: Any, mode: str = "constant", value: float | None = None) -> Stream:
-    """`F.pad` and the padding layers: time by its lag, other axes as they are."""
+def pad(
+    build: Builder, input: StreamTensor, pad: Any, mode: str = "constant", value: float | None = None
+) -> StreamTensor:
+    """`F.pad` and the padding layers: time by its delay, other axes as they are."""
     pairs = [tuple(pad[i : i + 2]) for i in range(0, len(pad), 2)]
     first = len(input.shape) - len(pairs)
     at = None if input.time_axis is None or input.time_axis < first else len(input.shape) - 1 - input.time_axis
@@ -335,17 +339,17 @@ def pad(build: Builder, input: Stream, pad: Any, mode: str = "constant", value: 
     if any(any(pair) for pair in others):
         flat = tuple(n for pair in others for n in pair)
         options = {"value": value} if mode == "constant" else {}
-        node, rest = build.apply(F.pad, input, flat, mode, **options)
+        node, pad_value = build.apply(F.pad, input, flat, mode, **options)
         axes = {len(input.shape) - 1 - i: sum(pair) for i, pair in enumerate(others)}
         shape = tuple(n + axes.get(i, 0) for i, n in enumerate(input.shape))
         reads = ((input, same_frame),)
-        input = build.finish(replace(input, node=node, rest=rest, shape=shape, reads=reads))
+        input = build.finish(replace(input, node=node, pad_value=pad_value, shape=shape, reads=reads))
     if input.steady and (left or right):
         build.refuse("pads a tensor that was expanded over time", "expand it to all frames")
     return build.pad(input, left, right, 0.0 if value is None else float(value))
 
 
-def flip(build: Builder, x: Stream, *given: Any, dims: Any = ()) -> Stream:
+def flip(build: Builder, x: StreamTensor, *given: Any, dims: Any = ()) -> StreamTensor:
     """`flip` over channels or bins; time reversed needs the end of the recording first."""
     axes = axes_of((*flatten(given), *flatten(dims)), len(x.shape))
     if x.time_axis in axes:
@@ -353,7 +357,7 @@ def flip(build: Builder, x: Stream, *given: Any, dims: Any = ()) -> Stream:
     return per_frame(build, torch.flip, x, axes)
 
 
-def roll(build: Builder, x: Stream, shifts: Any, dims: Any = None) -> Stream:
+def roll(build: Builder, x: StreamTensor, shifts: Any, dims: Any = None) -> StreamTensor:
     """`roll` over channels or bins, by slices."""
     axes = axes_of(dims, len(x.shape))
     if dims is None or dims == () or x.batch_axis in axes:

@@ -14,7 +14,7 @@ from lightning_esp.conversion.rules.common import Rule, per_frame
 from lightning_esp.conversion.rules.recurrent import LastState
 from lightning_esp.conversion.rules.refusals import unknown
 from lightning_esp.conversion.rules.shaping import RESHAPES, spell_index
-from lightning_esp.conversion.stream_tensor import Pending, Refused, Stream
+from lightning_esp.conversion.stream_tensor import Pending, Refused, StreamTensor
 from lightning_esp.conversion.trace import Call, Constant, Ref, Varying, replace_values
 from lightning_esp.errors import ConversionError
 
@@ -44,7 +44,7 @@ def apply_whole(build: ClipBuilder, call: Call, values: Mapping[int, Any]) -> tu
         kwargs = {key: replace_values(value, change) for key, value in kwargs.items()}
         result = _convert(build, call, args, kwargs)
         results = result if isinstance(result, tuple) else (result,)
-        return tuple(build.as_clip(r) if isinstance(r, Stream) else r for r in results)
+        return tuple(build.as_clip(r) if isinstance(r, StreamTensor) else r for r in results)
     finally:
         build.whole = False
 
@@ -60,10 +60,10 @@ def _settle(build: ClipBuilder, value: Any) -> Any:
     if isinstance(value, Varying):
         base, batch = value.values[0], value.values[-1]
         return base if base == batch else Varying((*[base] * (len(value.values) - 1), batch))
-    return build.hold(value) if isinstance(value, Stream) and value.time_axis is not None else value
+    return build.hold(value) if isinstance(value, StreamTensor) and value.time_axis is not None else value
 
 
-def _last_state(build: ClipBuilder, state: LastState) -> Stream:
+def _last_state(build: ClipBuilder, state: LastState) -> StreamTensor:
     """`h_n`, `[layers, batch, hidden]`: what each layer puts out in the last frame of the clip."""
     parts = []
     for stream in state.layers:
@@ -72,13 +72,13 @@ def _last_state(build: ClipBuilder, state: LastState) -> Stream:
     node = parts[0] if len(parts) == 1 else build.emit(torch.cat, tuple(parts), 0)
     first = state.layers[0]
     shape = (len(parts), first.shape[1 - first.time], first.shape[2])
-    return build.as_clip(build.finish(Stream(node, shape, 1, None)))
+    return build.as_clip(build.finish(StreamTensor(node, shape, 1, None)))
 
 
 def _narrow_to_frame(build: ClipBuilder, call: Call, values: Mapping[int, Any]) -> Any:
     """The arguments of `x[..., -1]` on time, of which one frame is held; None for any other call."""
     x = values[call.args[0].index] if call.args and isinstance(call.args[0], Ref) else None
-    if not isinstance(x, Stream) or x.time_axis is None or x.folded or call.results[0] >= build.trace.known:
+    if not isinstance(x, StreamTensor) or x.time_axis is None or x.folded or call.results[0] >= build.trace.known:
         return None
     if call.name == "select" and len(call.args) == 3 and call.args[1] % len(x.shape) == x.time_axis:
         index: Any = (slice(None),) * x.time_axis + (call.args[2],)

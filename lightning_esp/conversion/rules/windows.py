@@ -12,11 +12,11 @@ from lightning_esp.conversion.building import Builder
 from lightning_esp.conversion.rules.common import Rule, per_frame, spatial
 from lightning_esp.conversion.rules.convolution import Options, convolve_time
 from lightning_esp.conversion.rules.shaping import RESHAPES
-from lightning_esp.conversion.stream_tensor import Pending, Stream
+from lightning_esp.conversion.stream_tensor import Pending, StreamTensor
 from lightning_esp.conversion.trace import Constant
 
 
-def unfold(build: Builder, x: Stream, *args: Any, **named: Any) -> Any:
+def unfold(build: Builder, x: StreamTensor, *args: Any, **named: Any) -> Any:
     """`nn.Unfold` over time and bins, and `Tensor.unfold` over channels or bins."""
     return (
         _windows(build, x, *args, **named)
@@ -25,7 +25,7 @@ def unfold(build: Builder, x: Stream, *args: Any, **named: Any) -> Any:
     )
 
 
-def _windows(build: Builder, x: Stream, dimension: int, size: int, step: int) -> Stream:
+def _windows(build: Builder, x: StreamTensor, dimension: int, size: int, step: int) -> StreamTensor:
     axis = dimension % len(x.shape)
     if axis == x.time_axis and x.moving:
         return _past(build, x, size, step)
@@ -34,12 +34,12 @@ def _windows(build: Builder, x: Stream, dimension: int, size: int, step: int) ->
     return per_frame(build, take_windows, x, axis, size, step)
 
 
-def _past(build: Builder, x: Stream, size: int, step: int) -> Stream:
+def _past(build: Builder, x: StreamTensor, size: int, step: int) -> StreamTensor:
     """Windows of frames: each frame beside those before it."""
     place, frames = build.slide(x, size, step)
     node = build.emit(take_windows, frames, x.time, size, step)
-    rest = build.slide_rest(lambda values: take_windows(values, x.time, size, step), x, size)
-    return build.result(node, [x], rest=rest, **build.slid(x, place))
+    pad_value = build.slide_pad_value(lambda values: take_windows(values, x.time, size, step), x, size)
+    return build.result(node, [x], pad_value=pad_value, **build.slid(x, place))
 
 
 def take_windows(x: Tensor, axis: int, size: int, step: int) -> Tensor:
@@ -50,7 +50,7 @@ def take_windows(x: Tensor, axis: int, size: int, step: int) -> Tensor:
 
 
 def _patches(
-    build: Builder, input: Stream, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+    build: Builder, input: StreamTensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Pending:
     """A convolution that copies: each of its outputs has one weight, of one."""
     kernel, dilations, paddings, strides = (spatial(v, 2) for v in (kernel_size, dilation, padding, stride))

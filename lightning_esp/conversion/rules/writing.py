@@ -12,10 +12,10 @@ from torch import Tensor
 from lightning_esp.conversion.building import Builder, same_frame
 from lightning_esp.conversion.nodes import Frame
 from lightning_esp.conversion.rules.common import Rule, per_frame
-from lightning_esp.conversion.stream_tensor import Pending, Stream
+from lightning_esp.conversion.stream_tensor import Pending, StreamTensor
 from lightning_esp.conversion.trace import Constant, Shape, Varying
 
-Operand: TypeAlias = "Stream | Constant | Pending"
+Operand: TypeAlias = "StreamTensor | Constant | Pending"
 _WRITES = frozenset({"__setitem__", "copy", "fill", "zero"})
 _SHIFT = (
     "build the tensor at once, F.pad(x, (n, 0))[..., : x.shape[-1]] to shift by n frames, torch.cat over the channels"
@@ -39,9 +39,9 @@ class _Target:
         return tuple(1 if i in (self.batch, self.time) else n for i, n in enumerate(self.shape))
 
 
-def set_item(build: Builder, x: Operand, index: Any, value: Any) -> Stream | Pending:
+def set_item(build: Builder, x: Operand, index: Any, value: Any) -> StreamTensor | Pending:
     """`x[index] = value` with slices and numbers, or with a mask of its own shape."""
-    if isinstance(index, Stream | Constant):
+    if isinstance(index, StreamTensor | Constant):
         return _masked(build, x, index, value)
     batch, time = build.axes()
     target = _Target(build.shape(), batch, time)
@@ -56,18 +56,18 @@ def set_item(build: Builder, x: Operand, index: Any, value: Any) -> Stream | Pen
     return result
 
 
-def _masked(build: Builder, x: Operand, mask: Operand, value: Any) -> Stream:
+def _masked(build: Builder, x: Operand, mask: Operand, value: Any) -> StreamTensor:
     if not isinstance(value, int | float) and not (isinstance(value, Constant) and value.value.numel() == 1):
         build.refuse("writes where a mask says, from a tensor", "write torch.where(mask, y, x) instead")
     return per_frame(build, torch.where, mask, value, x)
 
 
-def copy(build: Builder, x: Operand, source: Any, *_: Any, **__: Any) -> Stream | Pending:
+def copy(build: Builder, x: Operand, source: Any, *_: Any, **__: Any) -> StreamTensor | Pending:
     """`x.copy_(source)`."""
     return set_item(build, x, (Ellipsis,), source)
 
 
-def fill(build: Builder, x: Operand, value: Any = 0.0) -> Stream | Pending:
+def fill(build: Builder, x: Operand, value: Any = 0.0) -> StreamTensor | Pending:
     """`x.fill_(value)` and `x.zero_()`."""
     return set_item(build, x, (Ellipsis,), value)
 
@@ -76,9 +76,9 @@ def _spelled(build: Builder, target: _Target, index: Sequence[Any]) -> list[Any]
     if any(not isinstance(i, int | slice | type(Ellipsis)) or isinstance(i, bool) for i in index):
         build.refuse("writes to places given by a tensor or a list", "write to slices and numbers")
     count = sum(1 for item in index if item is not Ellipsis)
-    rest = [slice(None)] * (len(target.shape) - count)
+    others = [slice(None)] * (len(target.shape) - count)
     at = next((i for i, item in enumerate(index) if item is Ellipsis), len(index))
-    items = [*index[:at], *rest, *[item for item in index[at:] if item is not Ellipsis]]
+    items = [*index[:at], *others, *[item for item in index[at:] if item is not Ellipsis]]
     for axis, item in enumerate(items):
         if axis == target.batch and item != slice(None):
             build.refuse("writes to a part of the batch", "treat all recordings of a batch alike")
@@ -102,10 +102,10 @@ def _fitted(build: Builder, target: _Target, items: Sequence[Any], value: Any) -
     shape = tuple(
         n if i in (target.batch, target.time) else p for i, (n, p) in enumerate(zip(target.shape, places, strict=True))
     )
-    if not isinstance(value, Stream):
+    if not isinstance(value, StreamTensor):
         tensor = build.fixed(value) if isinstance(value, Constant) else build.example.new_tensor(value)
         return Constant(_widened(tensor, numbers, len(shape)).expand(_Target(shape, target.batch, target.time).sizes))
-    stream: Stream = value
+    stream: StreamTensor = value
     before = [1] * (len(shape) - len(numbers) - len(stream.shape)) + list(stream.shape)
     for axis in numbers:
         before.insert(axis, 1)
@@ -150,7 +150,7 @@ def _over_time(
     """A value that is written to all frames but the first or last ones, padded by what stands there."""
     assert target.time is not None
     item = items[target.time]
-    if not isinstance(item, slice) or not isinstance(value, Stream) or not isinstance(x, Constant):
+    if not isinstance(item, slice) or not isinstance(value, StreamTensor) or not isinstance(x, Constant):
         build.refuse("writes to some frames of a recording", _SHIFT)
     lengths = [shape[target.time] for shape in build.runs()]
     spans = [slice(_of(item.start, r), _of(item.stop, r), _of(item.step, r)).indices(n) for r, n in enumerate(lengths)]
@@ -194,9 +194,9 @@ def _joined(build: Builder, held: Sequence[tuple[Operand, int]], axis: int, targ
     parts = [(_narrowed(build, operand, axis, start, stop - start), stop - start) for operand, start, stop in runs]
     if len(parts) == 1:
         return parts[0][0]
-    if not any(isinstance(part, Stream) for part, _ in parts):
+    if not any(isinstance(part, StreamTensor) for part, _ in parts):
         return Constant(torch.cat([build.fixed(p) for p, _ in parts if isinstance(p, Constant)], axis))
-    joined: Stream | Pending
+    joined: StreamTensor | Pending
     if any(isinstance(part, Constant) and part.varies for part, _ in parts):
         joined = replace(_UNFINISHED)
     else:
@@ -212,16 +212,17 @@ _UNFINISHED = Pending(
 )
 
 
-def _cat(build: Builder, parts: Sequence[Operand], axis: int, target: _Target) -> Stream:
-    streams = [part for part in parts if isinstance(part, Stream)]
+def _cat(build: Builder, parts: Sequence[Operand], axis: int, target: _Target) -> StreamTensor:
+    streams = [part for part in parts if isinstance(part, StreamTensor)]
     moving = build.align(streams)
     aligned = dict(zip(map(id, streams), moving, strict=True))
     given = [aligned.get(id(part), part) for part in parts]
     nodes = tuple(
-        g if isinstance(g, Stream) else build.emit(_spread_over, g, moving[0], target.batch, target.time) for g in given
+        g if isinstance(g, StreamTensor) else build.emit(_spread_over, g, moving[0], target.batch, target.time)
+        for g in given
     )
-    rest = build.rest_of(torch.cat, tuple(given), axis)
-    return _finished(build, moving, build.emit(torch.cat, nodes, axis), rest, target.shape)
+    pad_value = build.pad_value_of(torch.cat, tuple(given), axis)
+    return _finished(build, moving, build.emit(torch.cat, nodes, axis), pad_value, target.shape)
 
 
 def _spread_over(constant: Tensor, like: Tensor, batch: int | None, time: int | None) -> Tensor:
@@ -239,21 +240,23 @@ def _narrowed(build: Builder, x: Operand, axis: int, start: int, size: int) -> O
     return _made(build, [x], shape, torch.narrow, x, axis, start, size)
 
 
-def _reshaped(build: Builder, x: Stream, shape: Shape, target: _Target) -> Stream:
-    sizes = tuple(-1 if i == target.batch else Frame(x.pace) if i == target.time else n for i, n in enumerate(shape))
+def _reshaped(build: Builder, x: StreamTensor, shape: Shape, target: _Target) -> StreamTensor:
+    sizes = tuple(-1 if i == target.batch else Frame(x.stride) if i == target.time else n for i, n in enumerate(shape))
     return _made(build, [x], shape, torch.reshape, x, sizes, batch_axis=target.batch, time_axis=target.time)
 
 
-def _made(build: Builder, sources: list[Stream], shape: Shape, function: Any, *args: Any, **axes: Any) -> Stream:
-    node, rest = build.apply(function, *args)
-    return _finished(build, sources, node, rest, shape, **axes)
+def _made(
+    build: Builder, sources: list[StreamTensor], shape: Shape, function: Any, *args: Any, **axes: Any
+) -> StreamTensor:
+    node, pad_value = build.apply(function, *args)
+    return _finished(build, sources, node, pad_value, shape, **axes)
 
 
 def _finished(
-    build: Builder, sources: list[Stream], node: Any, rest: Tensor | None, shape: Shape, **axes: Any
-) -> Stream:
+    build: Builder, sources: list[StreamTensor], node: Any, pad_value: Tensor | None, shape: Shape, **axes: Any
+) -> StreamTensor:
     reads = tuple((source, same_frame) for source in sources)
-    return build.finish(replace(sources[0], node=node, rest=rest, shape=shape, reads=reads, **axes))
+    return build.finish(replace(sources[0], node=node, pad_value=pad_value, shape=shape, reads=reads, **axes))
 
 
 RULES: dict[str, Rule] = {"__setitem__": set_item, "copy": copy, "fill": fill, "zero": fill}

@@ -2,16 +2,16 @@
 
 from lightning_esp.espdl.memory.hazards import Hazard, check_memory, find_hazards
 from lightning_esp.espdl.memory.mending import VIEW, mend
-from lightning_esp.espdl.memory.plan import Place, Plan, plan_memory
+from lightning_esp.espdl.memory.plan import MemoryPlan, Place, plan_memory
 from lightning_esp.espdl.memory.program import PLACINGS, Placing, Program, Step, program_of
 
 __all__ = [
     "PLACINGS",
     "VIEW",
     "Hazard",
+    "MemoryPlan",
     "Place",
     "Placing",
-    "Plan",
     "Program",
     "Step",
     "check_memory",

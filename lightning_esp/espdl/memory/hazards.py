@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lightning_esp.espdl.memory.arena import ALIGNMENT
 from lightning_esp.espdl.memory.lifetimes import FOREVER
-from lightning_esp.espdl.memory.plan import Plan, plan_memory
+from lightning_esp.espdl.memory.plan import MemoryPlan, plan_memory
 from lightning_esp.espdl.memory.program import Placing, Program, Step
 
 # Sizes of internal RAM that are tried, at most.
@@ -31,7 +31,7 @@ class Hazard:
     is_released: bool = False
 
 
-def find_hazards(program: Program, plan: Plan, *, latent: bool = False) -> tuple[Hazard, ...]:
+def find_hazards(program: Program, plan: MemoryPlan, *, latent: bool = False) -> tuple[Hazard, ...]:
     """Follow which step writes which bytes when, and find every read of bytes that are not those of the tensor any more.
 
     Args:
@@ -55,7 +55,7 @@ def find_hazards(program: Program, plan: Plan, *, latent: bool = False) -> tuple
 class _Memory:
     """Tensors that were written, and those of them that another has overwritten."""
 
-    def __init__(self, program: Program, plan: Plan, latent: bool) -> None:
+    def __init__(self, program: Program, plan: MemoryPlan, latent: bool) -> None:
         self._places, self._lives = plan.places, plan.lifetimes
         self._value = {name: name for name in program.inputs}
         self._lost: dict[str, int] = {}
@@ -107,7 +107,7 @@ def check_memory(program: Program) -> tuple[Hazard, ...]:
     return next(filter(None, (find_hazards(program, plan_memory(program, size)) for size in sizes)), ())
 
 
-def _torn(step: Step, plan: Plan) -> list[str]:
+def _torn(step: Step, plan: MemoryPlan) -> list[str]:
     """Inputs that a step replaces while it reads them; element by element over a whole input it may."""
     places = plan.places
     return [
@@ -118,7 +118,7 @@ def _torn(step: Step, plan: Plan) -> list[str]:
     ]
 
 
-def _goes_ahead(step: Step, plan: Plan, name: str, output: str) -> bool:
+def _goes_ahead(step: Step, plan: MemoryPlan, name: str, output: str) -> bool:
     read, written = plan.places[name], plan.places[output]
     # Behind what it reads a step may write; a smaller input is read again for other elements of the output.
     return step.placing is not Placing.SEPARATE and read.begin == written.begin and read.end >= written.end

@@ -13,7 +13,7 @@ from itertools import chain, count
 
 from lightning_esp.errors import EspdlError
 from lightning_esp.espdl.memory.hazards import Hazard, check_memory, find_hazards
-from lightning_esp.espdl.memory.plan import Plan, plan_memory
+from lightning_esp.espdl.memory.plan import MemoryPlan, plan_memory
 from lightning_esp.espdl.memory.program import Placing, Program, Step
 
 # The type that stands for any view: its new shape is stored.
@@ -61,7 +61,7 @@ def _cheapest(remedies: list[Program], hazards: int) -> Program:
     return remedies[min(better, default=(0, 0, 0))[-1]]
 
 
-def _remedies(program: Program, plan: Plan, hazard: Hazard) -> Iterator[Program]:
+def _remedies(program: Program, plan: MemoryPlan, hazard: Hazard) -> Iterator[Program]:
     source = _source(program, plan, hazard)
     if hazard.reader == len(program.steps) or source == hazard.tensor:
         # Only the bytes of a graph output are ever released too early.
@@ -76,7 +76,7 @@ def _remedies(program: Program, plan: Plan, hazard: Hazard) -> Iterator[Program]
         yield _moved(program, hazard.reader, hazard.writer)
 
 
-def _source(program: Program, plan: Plan, hazard: Hazard) -> str:
+def _source(program: Program, plan: MemoryPlan, hazard: Hazard) -> str:
     """The tensor that has to be read late: the one that the writer replaces, else the one that is lost."""
     if hazard.is_released:
         return hazard.tensor

@@ -1,4 +1,4 @@
-"""`Plan`: where ESP-DL 3.3.9 puts every tensor of a program, byte for byte."""
+"""`MemoryPlan`: where ESP-DL 3.3.9 puts every tensor of a program, byte for byte."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """Places and lifetimes of all tensors.
 
     Args:
@@ -46,7 +46,7 @@ class Plan:
     internal: int = 0
 
 
-def plan_memory(program: Program, internal: int = 0) -> Plan:
+def plan_memory(program: Program, internal: int = 0) -> MemoryPlan:
     """Place the tensors of a program.
 
     Args:
@@ -67,7 +67,7 @@ def plan_memory(program: Program, internal: int = 0) -> Plan:
             if life.begin == index:
                 found[life.name] = _take(arenas, life.size)
     places = {name: _place(found[life.owner.name], life.size) for name, life in lives.items()}
-    return Plan(places, lives, sum(arena.size for arena in arenas), sum(arena.size for arena in arenas[1:]))
+    return MemoryPlan(places, lives, sum(arena.size for arena in arenas), sum(arena.size for arena in arenas[1:]))
 
 
 def _take(arenas: Iterable[Arena], size: int) -> tuple[int, int]:

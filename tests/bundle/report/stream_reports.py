@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lightning_esp.detection import DetectorSettings, Keyword
-from lightning_esp.detection.stream_figures import excerpt, judge
+from lightning_esp.detection.stream_figures import evaluate_streams, snippet
 
 LABELS = ["_other_", "<yes>", "no"]
 SETTINGS = DetectorSettings((float("inf"), 0.5, 0.7), average=2, refractory=50, activation="none")
@@ -34,7 +34,7 @@ def make_listening() -> dict[str, Any]:
     keywords = found["integer"][1]
     outputs = {name: outputs for name, (outputs, _) in found.items()}
     report = {
-        "networks": {name: judge(o, keywords, SETTINGS, LABELS, PERIOD) for name, o in outputs.items()},
+        "networks": {name: evaluate_streams(o, keywords, SETTINGS, LABELS, PERIOD) for name, o in outputs.items()},
         "detector": {"average": 2, "minimum": 1, "refractory": 50, "thresholds": [None, 0.5, 0.7]},
         "labels": LABELS,
         "max_false_accepts_per_hour": 1.0,
@@ -44,6 +44,6 @@ def make_listening() -> dict[str, Any]:
         "repeated": 0.25,
         "frame_period": PERIOD,
         "stream_delay": 0.02,
-        "excerpt": excerpt({n: outputs[n] for n in ("float_streamed", "integer")}, keywords, SETTINGS, LABELS, PERIOD),
+        "snippet": snippet({n: outputs[n] for n in ("float_streamed", "integer")}, keywords, SETTINGS, LABELS, PERIOD),
     }
     return json.loads(json.dumps(report))

@@ -52,7 +52,7 @@ def test_an_error_in_a_page_would_be_seen(tmp_path: Path) -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
 def test_curves_stretch_and_matrix_are_drawn(bundle: Bundle, tmp_path: Path) -> None:
     manifest, report = copy.deepcopy(bundle.manifest), copy.deepcopy(bundle.report)
-    report["targets"]["esp32s3"]["listening"] = make_listening()
+    report["targets"]["esp32s3"]["stream_evaluation"] = make_listening()
     report["targets"]["esp32s3"]["confusion"] = {"rows": "float", "data": "validation", "counts": [[5, 1], [0, 9]]}
     page, pdf = tmp_path / "page.html", tmp_path / "page.pdf"
     page.write_bytes(render_report(manifest, report))

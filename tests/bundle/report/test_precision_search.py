@@ -1,23 +1,25 @@
-"""The table of a climb, and what is said of calibration with and without states."""
+"""The table of a search, and what is said of calibration with and without states."""
 
 from typing import Any
 
-from lightning_esp.bundle.report.precision_search import render_climb
+from lightning_esp.bundle.report.precision_search import render_precision_search
 from lightning_esp.bundle.report.ranges import render_states, render_worst_ranges
-from lightning_esp.precision import Rung
+from lightning_esp.precision import Candidate
 
 
-def climb() -> dict[str, Any]:
-    rungs = [
-        Rung("int8", "kl", False, (), "rejected", "acc is 0.80", 0.05, {"acc": 0.8, "val_loss": 1.0}, 10000, 500, 60.0),
-        Rung("int8", "kl", True, (), "rejected", "nothing to equalize"),
-        Rung("int8", "kl", False, ("a<b>",), "chosen", "", 0.005, {"acc": 0.9, "val_loss": 0.5}, 12500, 600, 75.0),
+def search_precision() -> dict[str, Any]:
+    candidates = [
+        Candidate(
+            "int8", "kl", False, (), "rejected", "acc is 0.80", 0.05, {"acc": 0.8, "val_loss": 1.0}, 10000, 500, 60.0
+        ),
+        Candidate("int8", "kl", True, (), "rejected", "nothing to equalize"),
+        Candidate("int8", "kl", False, ("a<b>",), "chosen", "", 0.005, {"acc": 0.9, "val_loss": 0.5}, 12500, 600, 75.0),
     ]
-    return {"climb": {"tolerance": 0.01, "rungs": [rung.to_report() for rung in rungs]}}
+    return {"precision_search": {"tolerance": 0.01, "candidates": [candidate.to_report() for candidate in candidates]}}
 
 
 def test_every_rung_stands_in_the_table_with_what_it_gained_and_cost() -> None:
-    page = render_climb(climb())
+    page = render_precision_search(search_precision())
     rows = page.split("<tr>")[2:]
     assert len(rows) == 3
     assert "int8, kl" in rows[0]
@@ -37,14 +39,14 @@ def test_every_rung_stands_in_the_table_with_what_it_gained_and_cost() -> None:
 
 
 def test_a_given_precision_has_no_table() -> None:
-    assert render_climb({"precision": "int8"}) == ""
+    assert render_precision_search({"precision": "int8"}) == ""
 
 
 def test_a_chip_without_figures_has_no_times() -> None:
-    figures = climb()
-    for rung in figures["climb"]["rungs"]:
-        rung["step_us"] = None
-    rows = render_climb(figures).split("<tr>")[2:]
+    figures = search_precision()
+    for candidate in figures["precision_search"]["candidates"]:
+        candidate["step_us"] = None
+    rows = render_precision_search(figures).split("<tr>")[2:]
     assert [row.count("–") for row in rows] == [1, 5, 1]
 
 

@@ -50,9 +50,9 @@ def test_the_measure_is_right() -> None:
 @pytest.mark.parametrize("theme", THEMES, ids=["day", "night", "print"])
 def test_text_and_curves_stand_out(theme: str) -> None:
     found = colours(theme)
-    for ground in (found["paper"], found["panel"]):
+    for context in (found["paper"], found["panel"]):
         for name in ("ink", "soft", "good", "fair", "bad"):
-            assert contrast(found[name], ground) >= 4.5, name
+            assert contrast(found[name], context) >= 4.5, name
     for name in ("float", "accent", "soft", "good"):
         assert contrast(found[name], found["paper"]) >= 3.0, name
     # The integers' line over the area of float, and the darkest cell of a matrix under its number.

@@ -12,20 +12,20 @@ from lightning_esp import Bundle
 from lightning_esp.bundle.report import render_report
 from lightning_esp.bundle.report.curves import draw_det, draw_stretch
 from lightning_esp.bundle.report.streams import list_tiles, render_listening
-from lightning_esp.detection.stream_figures import excerpt, judge
+from lightning_esp.detection.stream_figures import evaluate_streams, snippet
 from tests.bundle.report.stream_reports import LABELS, PERIOD, SETTINGS, make_listening, make_outputs
 
 
 @pytest.fixture(scope="module")
-def listening() -> dict[str, Any]:
+def stream_evaluation() -> dict[str, Any]:
     return make_listening()
 
 
-def test_the_page_tells_rates_with_hours_and_bounds(bundle: Bundle, listening: dict[str, Any]) -> None:
+def test_the_page_tells_rates_with_hours_and_bounds(bundle: Bundle, stream_evaluation: dict[str, Any]) -> None:
     manifest, report = copy.deepcopy(bundle.manifest), copy.deepcopy(bundle.report)
-    report["targets"]["esp32s3"]["listening"] = listening
+    report["targets"]["esp32s3"]["stream_evaluation"] = stream_evaluation
     page = render_report(manifest, report).decode()
-    found = listening["networks"]["integer"]
+    found = stream_evaluation["networks"]["integer"]
     assert found["missed"] > 0
     assert found["false_accepts"]["count"] > 0
     verdict = page[: page.index("<h2>")]
@@ -62,24 +62,24 @@ def test_a_curve_without_a_false_accept_can_be_drawn() -> None:
     assert "60.0,250.0 60.0,130.0" in draw_det({"float": curve}, {})
 
 
-def test_a_stretch_shows_words_thresholds_and_events(listening: dict[str, Any]) -> None:
-    drawn = draw_stretch(listening["excerpt"], LABELS)
+def test_a_stretch_shows_words_thresholds_and_events(stream_evaluation: dict[str, Any]) -> None:
+    drawn = draw_stretch(stream_evaluation["snippet"], LABELS)
     assert "&lt;yes&gt; is said, 1.00 to 1.50 s" in drawn
-    assert drawn.count('class="said"') == len(listening["excerpt"]["keywords"])
+    assert drawn.count('class="said"') == len(stream_evaluation["snippet"]["keywords"])
     assert drawn.count('class="threshold"') == 2, "a class that never fires has none"
-    events = listening["excerpt"]["events"]
+    events = stream_evaluation["snippet"]["events"]
     assert drawn.count('class="event float"') == len(events["float_streamed"]) > 2
     assert drawn.count('class="event integer"') == len(events["integer"]) > 2
     assert "20 s</text>" in drawn
 
 
-def test_streams_without_keywords_have_rates_only(listening: dict[str, Any]) -> None:
-    quiet = copy.deepcopy(listening)
+def test_streams_without_keywords_have_rates_only(stream_evaluation: dict[str, Any]) -> None:
+    quiet = copy.deepcopy(stream_evaluation)
     outputs, _ = make_outputs(0.0)
-    found = judge(outputs, [[]], SETTINGS, LABELS, PERIOD)
-    quiet["networks"] = dict.fromkeys(listening["networks"], found)
+    found = evaluate_streams(outputs, [[]], SETTINGS, LABELS, PERIOD)
+    quiet["networks"] = dict.fromkeys(stream_evaluation["networks"], found)
     quiet["accuracy"] = None
-    quiet["excerpt"] = excerpt({"float_streamed": outputs, "integer": outputs}, [[]], SETTINGS, LABELS, PERIOD)
+    quiet["snippet"] = snippet({"float_streamed": outputs, "integer": outputs}, [[]], SETTINGS, LABELS, PERIOD)
     page = render_listening(quiet)
     assert "Detection error trade-off" not in page
     assert [name for name, _, _ in list_tiles(quiet)] == ["false accepts per hour"]

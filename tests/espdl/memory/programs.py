@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from lightning_esp.espdl.memory import Placing, Plan, Program, Step, plan_memory
+from lightning_esp.espdl.memory import MemoryPlan, Placing, Program, Step, plan_memory
 
 Cells = npt.NDArray[np.uint64]
 
@@ -87,7 +87,7 @@ def run_apart(program: Program, given: Mapping[str, Cells]) -> dict[str, Cells]:
     return {name: values[name] for name in program.outputs}
 
 
-def run_planned(program: Program, plan: Plan, given: Mapping[str, Cells]) -> dict[str, Cells]:
+def run_planned(program: Program, plan: MemoryPlan, given: Mapping[str, Cells]) -> dict[str, Cells]:
     """The graph outputs as they stand in memory behind a run where the plan says."""
     arenas = [np.zeros(plan.size, np.uint64) for _ in range(2)]
     cells = {name: arenas[place.arena][place.begin : place.end] for name, place in plan.places.items()}
