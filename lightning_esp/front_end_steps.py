@@ -53,7 +53,7 @@ AnyFrontEnd = FrontEnd | Normalize
 
 @dataclass(frozen=True)
 class FrontEndProofs:
-    """What is proved of a front end on one chip.
+    """Proofs of a front end on one chip.
 
     Args:
         golden: golden windows, with the recordings as they are before the front end.
@@ -134,7 +134,7 @@ def recordings_by_chip(
     Args:
         module: the network.
         recordings: what it sees where there is no front end.
-        heard: recordings as the front end of each chip hears them; empty where there is none.
+        stream_features: recordings with their features, by chip; empty where there is none.
         targets: the chips.
     """
     if not stream_features:

@@ -102,14 +102,12 @@ def export(
     with torch.autocast("cpu", enabled=False), Worker() as worker:
         model, module = stream(module, seen[min(targets)], streaming, targets, front_end)
         contexts = make_contexts(module, model, worker, seen, request)
-        evaluator = (
-            None if streams is None else make_stream_evaluator(module, model, streams, deployment, front_end, streaming)
-        )
+        networks = (module, model, streams, deployment, front_end, streaming)
+        evaluator = None if streams is None else make_stream_evaluator(*networks)
         results = dict[str, TargetResult]()
         for index, (chip, context) in enumerate(contexts.items()):
-            results[chip] = export_target(
-                context, (index, len(contexts)), stream_features.get(chip, ()), front_end, evaluator
-            )
+            place, own = (index, len(contexts)), stream_features.get(chip, ())
+            results[chip] = export_target(context, place, own, front_end, evaluator)
     return write_bundle(results, output_dir, deployment)
 
 

@@ -1,4 +1,4 @@
-"""What an export does for one chip: quantize, prove, measure, judge. Nothing here knows of the other chips of a bundle."""
+"""The steps of an export for one chip: quantize, prove, measure, evaluate. Nothing here knows of the other chips of a bundle."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from lightning_esp.verification import MAX_RECORDINGS, TaskResult, Verification,
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What an export was asked for, the same for each of its chips.
+    """Request for an export, the same for each of its chips.
 
     Args:
         calibration: how much of the recordings calibrates the quantizer.
@@ -111,7 +111,7 @@ def export_target(
     Args:
         context: the float model, what goes with it, and the chip.
         place: which of how many chips it is, for the progress.
-        heard: the recordings as the front end of this chip hears them.
+        stream_features: the recordings with their features on this chip.
         front_end: what stands before the network.
         evaluator: judges the integer stream on validation streams, and chooses the thresholds of this chip.
 
@@ -186,7 +186,7 @@ def evaluate_task(
 
 
 def is_lossy(task: TaskResult, quantized: QuantizedModel) -> bool:
-    """Whether a metric fell too far, and int16 could help."""
+    """Tell whether a metric fell too far, and int16 could help."""
     return quantized.precision == "int8" and not all(proof.passed for proof in task.proofs)
 
 

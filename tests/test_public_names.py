@@ -37,18 +37,6 @@ NAMES = {
         "verify_bundle",
         "write_bundle",
     ],
-    "lightning_esp.espdl": [
-        "EspdlInterpreter",
-        "EspdlModel",
-        "EspdlRecorder",
-        "IntegerStream",
-        "Operator",
-        "Recording",
-        "Tensor",
-        "Trace",
-        "list_models",
-        "read_espdl",
-    ],
 }
 
 

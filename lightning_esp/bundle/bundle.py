@@ -20,7 +20,7 @@ COMPONENT = "components/lesp_model"
 
 @dataclass(frozen=True)
 class TargetResult:
-    """What an export found for one chip; nothing in it depends on the other chips of the bundle.
+    """Result of an export for one chip; nothing in it depends on the other chips of the bundle.
 
     Args:
         quantized: the model.

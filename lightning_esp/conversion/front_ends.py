@@ -76,7 +76,7 @@ def refuse_spectra(module: nn.Module, inputs: Mapping[str, Tensor]) -> None:
 
 
 def _explain_ours(path: str, part: nn.Module) -> str:
-    """What to do with a front end of ours; `export` has taken out what it can before it converts."""
+    """Advice on a front end of ours; `export` has taken out what it can before it converts."""
     where = f"module {path!r}" if path else "the model"
     return (
         f"{where} ({type(part).__name__}) makes features of samples, which the chip does in a front end of its own, and convert takes "

@@ -203,7 +203,7 @@ class ClipBuilder(Builder):
 
 
 def _is_input(node: fx.Node) -> bool:
-    """Whether a node is an input, its axes in another order or split at most, so that zeros behind it stay zeros."""
+    """Tell whether a node is an input, its axes in another order or split at most, so that zeros behind it stay zeros."""
     if node.op == "placeholder":
         return bool(node.meta.get("input", False))
     name = getattr(node.target, "__name__", node.target)
@@ -211,5 +211,5 @@ def _is_input(node: fx.Node) -> bool:
 
 
 def _is_turned(x: StreamTensor) -> bool:
-    """Whether the first axis is not the batch alone."""
+    """Tell whether the first axis is not the batch alone."""
     return x.folded or x.batch_axis != 0

@@ -68,9 +68,8 @@ def evaluate_streams(
     for output, spoken in zip(outputs, keywords, strict=True):
         metric.update(output, spoken)
         wanted = [keyword for keyword in spoken if keyword.label in expected]
-        matching = match_events(
-            detect_events(settings, detector_scores(output, settings)), wanted, labels, frame_period
-        )
+        events = detect_events(settings, detector_scores(output, settings))
+        matching = match_events(events, wanted, labels, frame_period)
         latencies += matching.latencies
         accepts += len(matching.false_accepts)
         confused += len(matching.confusions)

@@ -72,11 +72,11 @@ def compute_stream_features(
         (torch.Size([880]), torch.Size([20, 4]))
     """
     if isinstance(front_end, Normalize):
-        return [_feel(front_end, index, readings) for index, readings in enumerate(waveforms)]
-    return [_hear(front_end, index, waveform) for index, waveform in enumerate(waveforms)]
+        return [_normalize(front_end, index, readings) for index, readings in enumerate(waveforms)]
+    return [_compute(front_end, index, waveform) for index, waveform in enumerate(waveforms)]
 
 
-def _feel(front_end: Normalize, index: int, recording: Tensor) -> StreamFeatures:
+def _normalize(front_end: Normalize, index: int, recording: Tensor) -> StreamFeatures:
     if not isinstance(recording, Tensor):
         raise DataError(
             f"recording {index} is a {type(recording).__name__}; give a tensor of readings [channels, time]."
@@ -96,7 +96,7 @@ def _feel(front_end: Normalize, index: int, recording: Tensor) -> StreamFeatures
     return StreamFeatures(readings, features)
 
 
-def _hear(front_end: FrontEnd | FixedPointFrontEnd, index: int, waveform: Tensor) -> StreamFeatures:
+def _compute(front_end: FrontEnd | FixedPointFrontEnd, index: int, waveform: Tensor) -> StreamFeatures:
     if not isinstance(waveform, Tensor):
         raise DataError(
             f"recording {index} is a {type(waveform).__name__}; give a tensor of samples, torch.as_tensor(...) say."

@@ -41,7 +41,7 @@ def isolate_random(seed: int) -> Iterator[None]:
 def copy_module(module: AnyModule) -> AnyModule:
     """Return a deep copy in float32 on the CPU that shares nothing with `module`, neither graph nor compiled code.
 
-    Wrappers are still in place, so that the state dict has the names of the user's checkpoints; see `streaming.wrappers.unwrap`.
+    Wrappers are still in place, so that the state dict has the names of the user's checkpoints; see `conversion.wrappers.unwrap`.
     """
     compiled = getattr(module, "_compiler_ctx", None)
     copied = copy_detached(module, None if compiled is None else {id(compiled): None})

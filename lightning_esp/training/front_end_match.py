@@ -146,7 +146,7 @@ def explain_frames(module: nn.Module) -> str:
         )
     else:
         reason = (
-            "it has no front end; if it hears audio, give it a LogMel, Mfcc or Spectrogram of lightning_esp.frontend, and a "
+            "it has no front end; if it takes audio, give it a LogMel, Mfcc or Spectrogram of lightning_esp.frontend, and a "
             "Normalize if it takes readings of a sensor, so that the firmware takes them raw"
         )
     return (
@@ -167,7 +167,7 @@ class WaveformRecorder:
         self.waveforms: list[Tensor | None] = []
         self._latest: Tensor | None = None
         listeners = list_front_ends(module).values()
-        self._handles = [listener.register_forward_pre_hook(self._hear) for listener in listeners]
+        self._handles = [listener.register_forward_pre_hook(self._record) for listener in listeners]
         self._handles.append(network.register_forward_pre_hook(self._keep))
 
     def remove(self) -> None:
@@ -193,7 +193,7 @@ class WaveformRecorder:
             rows += list(waveform)
         return rows
 
-    def _hear(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+    def _record(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         self._latest = args[0].detach().cpu().clone() if args and isinstance(args[0], Tensor) else None
 
     def _keep(self, module: nn.Module, args: tuple[Any, ...]) -> None:
