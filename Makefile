@@ -27,7 +27,7 @@ TIDY_FLAGS := -std=c++20 -fno-exceptions -fno-rtti -isystem tests/cpp/fake \
 TIDY_FLAGS += -Iidf_project/components/lesp_model_update/include -Iidf_project/components/lesp_detector_settings/include \
 	-DCONFIG_STREAMING_MODEL_UPDATE=1 -DCONFIG_STREAMING_CONSOLE=1
 
-.PHONY: help install demo test test-full check format bench constraints clean
+.PHONY: help install demo test test-full check docs format bench constraints clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -37,7 +37,7 @@ install: $(INSTALLED) ## Make .venv, once; again when pyproject.toml or constrai
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "Install Python 3.11 (3.10 to 3.12 work)." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,recipes,report]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,recipes,report]'
 	@touch $@
 
 demo: $(INSTALLED) ## Train on the tiny set, quantize, verify, and write an ESP-IDF project.
@@ -59,6 +59,10 @@ check: $(INSTALLED) ## Lint, check the format and the types.
 	@# On stderr it counts what it finds in system headers, which nobody asked for.
 	@echo "$(BIN)/clang-tidy idf_project"
 	@printf '%s\n' $(TIDY) | xargs -P "$$(getconf _NPROCESSORS_ONLN)" -I FILE $(BIN)/clang-tidy --quiet FILE -- $(TIDY_FLAGS) 2> >(grep -v 'warnings* generated' >&2)
+
+docs: $(INSTALLED) ## Build the site of docs/ into build/site; a warning is an error.
+	@# The variable silences news of the theme's makers, which are no warning of this site.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 format: $(INSTALLED) ## Format everything, and fix what the linter can.
 	$(BIN)/ruff check --fix
