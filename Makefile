@@ -62,7 +62,7 @@ check: $(INSTALLED) ## Lint, check the format and the types.
 
 docs: $(INSTALLED) ## Build the site of docs/ into build/site; a warning is an error.
 	@# The variable silences news of the theme's makers, which are no warning of this site.
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 format: $(INSTALLED) ## Format everything, and fix what the linter can.
 	$(BIN)/ruff check --fix
