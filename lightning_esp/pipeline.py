@@ -102,8 +102,7 @@ def export(
     with torch.autocast("cpu", enabled=False), Worker() as worker:
         model, module = stream(module, seen[min(targets)], streaming, targets, front_end)
         contexts = make_contexts(module, model, worker, seen, request)
-        networks = (module, model, streams, deployment, front_end, streaming)
-        evaluator = None if streams is None else make_stream_evaluator(*networks)
+        evaluator = make_stream_evaluator(module, model, streams, deployment, front_end, streaming)
         results = dict[str, TargetResult]()
         for index, (chip, context) in enumerate(contexts.items()):
             place, own = (index, len(contexts)), stream_features.get(chip, ())

@@ -284,13 +284,13 @@ class StreamEvaluator:
 def make_stream_evaluator(
     module: nn.Module,
     model: StreamingModel,
-    streams: Iterable[Item],
+    streams: Iterable[Item] | None,
     deployment: Deployment,
     front_end: FrontEnd | Normalize | None,
     streaming: Streaming | None,
 ) -> StreamEvaluator | None:
-    """Return a `StreamEvaluator`; None where there is no detector to judge by."""
-    if deployment.detector is None:
+    """Return a `StreamEvaluator`; None where there are no streams, or no detector to evaluate."""
+    if streams is None or deployment.detector is None:
         return None
     return StreamEvaluator(module, model, streams, deployment, front_end=front_end, streaming=streaming)
 
