@@ -296,7 +296,7 @@ def test_a_validation_in_two_processes_equals_one_in_one(worker: Worker, tmp_pat
     clips = Clips(24, 2)
     scores = QuantizedStreaming(quantized)(clips.x)
     right = int((scores.mean(2).argmax(1) == clips.targets).sum())
-    script = Path(__file__).parent / "models" / "quantized_run.py"
+    script = Path(__file__).parents[1] / "models" / "quantized_run.py"
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), str(tmp_path), strategy]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
