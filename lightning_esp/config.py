@@ -106,6 +106,7 @@ class Streaming:
         latency: for `window="auto"`: seconds from the start of a sound to the output that answers it, at most.
         outputs: which tensors to keep of what `forward` returns, by key, field or index, dotted where they lie deeper:
             `"logits"`, `"0"`, `["out.logits", "vad"]`. None: the only tensor that there is, or all of a flat tuple.
+            These names stand in the bundle beside those of the files: `streaming.names` of the manifest, `kOutputNames`.
         clip: frames of the clips that the model decides on, where its output has no time axis: a classifier that pools over
             time, takes the last frame or flattens the clip. It then decides on the last `clip` frames, again and again.
             `"auto"`: the length of the recordings, where all have one. None refuses such models.

@@ -81,6 +81,7 @@ def render_header(
     blocks = [
         _tensor_array("kInputs", input_tensors(quantized)),
         _tensor_array("kOutputs", output_tensors(quantized)),
+        _output_names(quantized.spec),
         _stage_arrays(quantized, names),
         _array("streaming::StageConfig", "kStages", [_stage(s, names.stages[s.name]) for s in quantized.stages]),
         _array("std::string_view", "kLabels", [_text(label) for label in labels]),
@@ -136,6 +137,13 @@ def _symbols(names: Names, golden: GoldenBytes) -> str:
     symbols += golden.symbols
     lines = [f'extern const char {symbol}[] asm("_binary_{names.model}_{symbol}_start");' for symbol in symbols]
     return "// Embedded by CMakeLists.txt.\nnamespace files {\n" + "\n".join(lines) + "\n} // namespace files"
+
+
+def _output_names(spec: StreamSpec) -> str:
+    if not spec.output_names:
+        return ""
+    names = _array("std::string_view", "kOutputNames", [_text(name) for name in spec.output_names.values()])
+    return f"// What forward calls kOutputs, in the same order.\n{names}"
 
 
 def _stage_arrays(quantized: QuantizedModel, names: Names) -> str:

@@ -103,6 +103,7 @@ def _streaming(spec: StreamSpec) -> dict[str, Any]:
         "inputs": [{"name": p.name, "kind": "held" if p.time_axis is None else "stream"} for p in spec.inputs],
         "outputs": [port.name for port in spec.outputs],
         "paces": {port.name: pace for port in spec.outputs if (pace := _pace(port))},
+        **({"names": spec.output_names} if spec.output_names else {}),
         **({} if spec.choice is None else {"choice": asdict(spec.choice)}),
         **({} if spec.clip is None else {"clip": asdict(spec.clip)}),
     }

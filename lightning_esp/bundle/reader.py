@@ -19,7 +19,17 @@ from lightning_esp.bundle.ownership import find_edits, is_generated
 from lightning_esp.bundle.replacement import is_being_replaced, recover_directory
 from lightning_esp.bundle.schema import Manifest, Report, expecting, find_fault
 from lightning_esp.bundle.tensors import check_axes, check_wiring
-from lightning_esp.conversion import Cache, Clip, Port, Stage, StreamSpec, WindowChoice, WindowOption
+from lightning_esp.conversion import (
+    Cache,
+    Clip,
+    Port,
+    Stage,
+    StreamSpec,
+    Structure,
+    WindowChoice,
+    WindowOption,
+    flat_structure,
+)
 from lightning_esp.errors import BundleError, LightningEspError
 from lightning_esp.options import check_arguments
 from lightning_esp.quantization import CacheInfo, QuantizedModel, StageFile, TensorInfo
@@ -266,8 +276,18 @@ def _spec(streaming: dict[str, Any], files: tuple[StageFile, ...], order: Sequen
         frame_period=streaming["frame_period"],
         cache_form=streaming["caches"],
         choice=_choice(streaming["choice"]) if "choice" in streaming else None,
+        structure=_structure(streaming["names"], streaming["outputs"]) if "names" in streaming else None,
         clip=_clip(streaming["clip"]) if "clip" in streaming else None,
     )
+
+
+def _structure(names: dict[str, str], outputs: Sequence[str]) -> Structure:
+    if set(names) != set(outputs) or len(set(names.values())) < len(outputs):
+        raise BundleError(
+            f"streaming.names is {str(names)[:80]}, and streaming.outputs is {str(list(outputs))[:80]}; the first must hold a "
+            "name of its own for each of the second. Export again."
+        )
+    return flat_structure([names[port] for port in outputs])
 
 
 def _clip(values: dict[str, Any]) -> Clip:

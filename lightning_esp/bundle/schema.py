@@ -137,6 +137,8 @@ class StreamEntry(_Stream, total=False):
 
     choice: ChoiceEntry
     clip: ClipEntry
+    # What `forward` calls each of the `outputs`, where it returns more than a tensor or a flat tuple.
+    names: dict[str, str]
 
 
 class MetricsEntry(TypedDict):

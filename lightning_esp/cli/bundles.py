@@ -131,7 +131,29 @@ def run_inspect(options: argparse.Namespace) -> int:
         print(read_espdl(options.file))
     except OSError as error:
         raise EspdlFormatError(f"{options.file} cannot be read ({error.strerror}); name an .espdl file.") from None
+    for line in _names_in_forward(options.file):
+        print(line)
     return 0
+
+
+def _names_in_forward(file: Path) -> Iterator[str]:
+    """Lines with what `forward` calls the outputs of a file, which only the bundle that it lies in can tell."""
+    from lightning_esp.bundle import MANIFEST, read_bundle, target_dir
+
+    path = file.resolve()
+    depth = len(Path(target_dir("chip")).parts)
+    if len(path.parents) <= depth or not (path.parents[depth] / MANIFEST).is_file():
+        return
+    try:
+        bundle = read_bundle(path.parents[depth])
+    except BundleError as error:
+        yield f"What forward calls the outputs is not known: {error}"
+        return
+    names = bundle.manifest["streaming"].get("names", {})
+    for stage in (stage for target in bundle.manifest["targets"].values() for stage in target["stages"]):
+        if bundle.path / stage["file"] == path:
+            ports = [tensor["name"] for tensor in stage["outputs"] if tensor["name"] in names]
+            yield from (f"output {port} is {names[port]!r} of forward" for port in ports)
 
 
 def run_compare(options: argparse.Namespace) -> int:

@@ -70,7 +70,7 @@ from lightning_esp.conversion.spec import (
     WindowOption,
 )
 from lightning_esp.conversion.streaming_model import StreamingModel
-from lightning_esp.conversion.structure import Keep, keep, keeps, kept
+from lightning_esp.conversion.structure import Keep, Structure, flat_structure, keep, keeps, kept
 from lightning_esp.conversion.threads import single_thread
 from lightning_esp.conversion.wrappers import inner_module, unwrap
 
@@ -85,6 +85,7 @@ __all__ = [
     "Stage",
     "StreamSpec",
     "StreamingModel",
+    "Structure",
     "Values",
     "WindowChoice",
     "WindowOption",
@@ -105,6 +106,7 @@ __all__ = [
     "count_frames",
     "cut_recordings",
     "doubled",
+    "flat_structure",
     "has_contract",
     "in_double",
     "inner_module",

@@ -187,6 +187,12 @@ class StreamSpec:
         return tuple(cache for stage in self.stages for cache in stage.caches)
 
     @cached_property
+    def output_names(self) -> dict[str, str]:
+        """Paths of the outputs in what `forward` returns, by the names of their ports; empty without a `structure`."""
+        names = () if self.structure is None else self.structure.names
+        return {port.name: name for port, name in zip(self.outputs, names, strict=self.structure is not None)}
+
+    @cached_property
     def stream_inputs(self) -> tuple[Port, ...]:
         """The inputs that are sliced along time."""
         return tuple(port for port in self.inputs if port.time_axis is not None)

@@ -191,6 +191,11 @@ def make_structure(result: Any, outputs: str | Sequence[str] | None) -> Structur
     return Structure(names, _rebuild(result, mark))
 
 
+def flat_structure(names: Sequence[str]) -> Structure:
+    """Return the structure of a dict by path, for a model of which no more is known than the paths of its outputs."""
+    return Structure(tuple(names), {name: Slot(index) for index, name in enumerate(names)})
+
+
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names))
 

@@ -129,6 +129,11 @@ FORMS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda m: m["targets"]["esp32s3"]["stages"][0]["outputs"][0].update(layout=[0, 1]),
         r"tensor 'output' has the shape .* the layout \[0, 1\]",
     ),
+    "names of other outputs": (
+        lambda m: m["streaming"].update(names={"output_7": "logits"}),
+        r"streaming\.names is \{'output_7': 'logits'\}, and streaming\.outputs is \['output'\]; the first must hold",
+    ),
+    "names that are numbers": (lambda m: m["streaming"].update(names={"output": 3}), r"streaming\.names\.output is 3; it must be"),
     "stages of numbers": (lambda m: m["targets"]["esp32s3"].update(stages=[1]), r"stages\[0\] is 1; it must be an object"),
 }  # fmt: skip
 

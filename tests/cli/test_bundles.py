@@ -4,8 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
-from lightning_esp import Bundle
+from lightning_esp import Bundle, Streaming, export
 from lightning_esp.cli import main
 
 
@@ -49,6 +51,30 @@ def test_a_file_is_listed(bundle: Bundle, tmp_path: Path, capsys: pytest.Capture
     for wrong in ("torn.espdl", "absent.espdl"):
         assert main(["inspect", str(tmp_path / wrong)]) == 1
         assert wrong in capsys.readouterr().err
+
+
+def test_outputs_of_a_file_in_a_bundle_have_the_names_of_forward(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Heads(nn.Conv1d):
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:  # type: ignore[override]
+            return {"logits": super().forward(x), "energy": x * x}
+
+    kept = Streaming(outputs=["energy", "logits"])
+    bundle = export(Heads(4, 3, 1).eval(), [torch.randn(4, 30)], tmp_path / "b", streaming=kept, rehearsal=True)
+    file = bundle.path / bundle.manifest["targets"]["esp32s3"]["stages"][0]["file"]
+    assert main(["inspect", str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["output output_0 is 'energy' of forward", "output output_1 is 'logits' of forward"]
+    (bundle.path / "report.json").unlink()
+    assert main(["inspect", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[:-1] == lines[:-2]
+    assert "What forward calls the outputs is not known" in out.splitlines()[-1]
+    assert "report.json is missing" in out.splitlines()[-1]
+    alone = shutil.copy(file, tmp_path)
+    assert main(["inspect", str(alone)]) == 0
+    assert capsys.readouterr().out.splitlines() == lines[:-2]
 
 
 def test_two_bundles_stand_side_by_side(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:

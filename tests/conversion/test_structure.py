@@ -1,5 +1,6 @@
 """Outputs in dicts, lists and dataclasses: which tensors there are, which are kept, and what stands in place of the rest."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_esp import Streaming, calibrate, convert, export, quantize, simulate, verify
+from lightning_esp import Streaming, calibrate, convert, export, quantize, simulate, verify, verify_bundle
+from lightning_esp.bundle import read_both
 from lightning_esp.conversion.example import name_example
 from lightning_esp.conversion.structure import NotKept, make_structure, tensors_in
 from lightning_esp.errors import ConfigurationError, ConversionError
@@ -178,6 +180,45 @@ def test_an_export_gives_a_metric_of_the_users_what_forward_gives(tmp_path: Path
     assert torch.equal(found["logits"][0], simulate(bundle, recordings[0]))
     with pytest.raises(ConversionError, match="output 'hidden' of forward was read"):
         found["hidden"].mean()
+
+
+NAMED: dict[str, tuple[Callable[[Tensor, Tensor], object], list[str]]] = {
+    "a dict": (GIVEN["a dict"][0], ["logits"]),
+    "a dict in a dict": (GIVEN["a dict in a dict"][0], ["out.all.1", "out.logits"]),
+    "a dataclass": (GIVEN["a dataclass"][0], ["hidden", "logits"]),
+    "a named tuple": (GIVEN["a named tuple"][0], ["score", "hidden"]),
+    "one tensor twice": (lambda y, h: {"logits": y, "again": y}, ["again", "logits"]),
+    "what no C++ name can hold": (lambda y, h: {'vad "?\n': y, "größe": h}, ["größe", 'vad "?\n']),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_names_of_kept_outputs_go_into_the_bundle_and_come_back(name: str, tmp_path: Path) -> None:
+    give, names = NAMED[name]
+    torch.manual_seed(0)
+    module, recordings = Heads(give).eval(), [torch.randn(4, n) for n in (30, 41)]
+    bundle = export(module, recordings, tmp_path / "bundle", streaming=Streaming(outputs=names), rehearsal=True)
+    streaming = bundle.manifest["streaming"]
+    assert [streaming["names"][port] for port in streaming["outputs"]] == names
+    spec = read_both(bundle.path)[1].spec
+    assert list(spec.output_names.items()) == [(port, streaming["names"][port]) for port in streaming["outputs"]]
+    assert spec.structure is not None
+    assert spec.structure.fill([torch.zeros(1)] * len(names)) == dict.fromkeys(names, torch.zeros(1))
+    header = (bundle.path / "components/lesp_model/esp32s3/model_config.hpp").read_text()
+    listed = re.search(r"kOutputNames\[\] = \{\n(.*?)\};", header, re.DOTALL)
+    assert listed is not None
+    # C++ escapes a question mark, Python does not; all else means the same in both.
+    literals = [eval(f"b{line.strip().removesuffix(',')}".replace("\\?", "?")) for line in listed[1].splitlines()]
+    assert [text.decode() for text in literals] == names
+    verify_bundle(bundle)
+
+
+def test_a_plain_output_has_no_other_name(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    bundle = export(CausalConv(4, 6, 3).eval(), [torch.randn(4, 30)], tmp_path / "bundle", rehearsal=True)
+    assert "names" not in bundle.manifest["streaming"]
+    assert read_both(bundle.path)[1].spec.structure is None
+    assert "kOutputNames" not in (bundle.path / "components/lesp_model/esp32s3/model_config.hpp").read_text()
 
 
 def test_the_verbs_agree_on_what_is_kept() -> None:
