@@ -17,6 +17,7 @@ from lightning_esp.config import Calibration, Deployment, Quantization, Streamin
 from lightning_esp.conversion import (
     Recordings,
     StreamingModel,
+    StreamSpec,
     admit,
     as_example,
     as_offline,
@@ -101,6 +102,7 @@ def export(
     # The worker imports esp-ppq while the model is converted and calibrated.
     with torch.autocast("cpu", enabled=False), Worker() as worker:
         model, module = stream(module, seen[min(targets)], streaming, targets, front_end)
+        request = replace(request, notes=warn_of_reach(model.spec, seen[min(targets)]))
         contexts = make_contexts(module, model, worker, seen, request)
         evaluator = make_stream_evaluator(module, model, streams, deployment, front_end, streaming)
         results = dict[str, TargetResult]()
@@ -134,9 +136,15 @@ def stream(
     model = convert(module, as_example(module, recordings[0]), options, targets=targets)
     check_frames(front_end, model.spec)
     check_clips(model.spec, recordings, options.clip)
-    for note in compare_reach(model.spec, recordings):
-        _log.warning("lightning_esp: %s", note)
     return model, as_offline(module, model.spec)
+
+
+def warn_of_reach(spec: StreamSpec, recordings: Recordings) -> tuple[str, ...]:
+    """Log, before anything takes long, what the receptive field means for these recordings; return it for the report."""
+    notes = compare_reach(spec, recordings)
+    for note in notes:
+        _log.warning("lightning_esp: %s", note)
+    return notes
 
 
 def check_inputs(

@@ -40,6 +40,7 @@ class Request:
         evaluate: judges an integer stream by the user's own metrics.
         progress: called with a phase, what is done of it, and what there is in all.
         rehearsal: judge structure alone.
+        notes: facts about the float model that are known already.
     """
 
     calibration: Calibration | None
@@ -48,6 +49,7 @@ class Request:
     evaluate: Evaluate | None
     progress: Progress
     rehearsal: bool
+    notes: tuple[str, ...] = ()
 
 
 def make_contexts(
@@ -91,7 +93,7 @@ def make_context(
         quantization=wanted,
         budget=request.budget,
         proofs=proofs,
-        notes=notes,
+        notes=(*notes, *request.notes),
         evaluate=request.evaluate,
         offline=None if request.rehearsal else run_offline(module, model, recordings, *limits),
         rehearsal=request.rehearsal,

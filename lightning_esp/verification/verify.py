@@ -79,6 +79,7 @@ def verify(
     offline = run_offline(module, model, recordings, MAX_RECORDINGS, min_snr_db)
     with nullcontext(worker) if worker is not None else Worker() as running:
         proofs = (*proofs, *prove_graph(model, quantized, recordings, running))
+        notes = (*notes, *compare_reach(model.spec, recordings))
         return prove_integers(quantized, recordings, running, proofs, notes, offline=offline)
 
 
@@ -98,8 +99,7 @@ def prove_float(
     """
     module, used = as_offline(module, model.spec), recordings[:MAX_RECORDINGS]
     proofs, notes = float_parity(module, model, used)
-    proofs = (*require(proofs), *clips_in_stream(module, model, used, tolerance))
-    return proofs, (*notes, *compare_reach(model.spec, recordings))
+    return (*require(proofs), *clips_in_stream(module, model, used, tolerance)), notes
 
 
 def prove_graph(

@@ -1,5 +1,6 @@
 """A receptive field longer than the recordings of the training is told, with figures, in report and log."""
 
+import importlib
 import logging
 from pathlib import Path
 
@@ -7,9 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_esp import Streaming, convert, export
+from lightning_esp import Streaming, calibrate, convert, export, quantize, verify
+from lightning_esp.conversion import Recordings, StreamSpec
 from lightning_esp.verification.reach import compare_reach
 from tests.models.random_architectures import CausalConv
+
+# The package has functions of these names.
+pipeline = importlib.import_module("lightning_esp.pipeline")
+verify_module = importlib.import_module("lightning_esp.verification.verify")
 
 
 def deep() -> nn.Module:
@@ -51,9 +57,38 @@ def test_a_state_that_never_forgets_has_no_figure() -> None:
     assert compare_reach(convert(Recurrent(), recordings[0]).spec, recordings) == ()
 
 
-def test_an_export_says_so_in_report_and_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """What each comparison told, wherever it is asked for."""
+    told: list[tuple[str, ...]] = []
+
+    def counted(spec: StreamSpec, recordings: Recordings) -> tuple[str, ...]:
+        told.append(compare_reach(spec, recordings))
+        return told[-1]
+
+    for user in (pipeline, verify_module):
+        monkeypatch.setattr(user, "compare_reach", counted)
+    return told
+
+
+def test_an_export_says_so_in_report_and_log_and_compares_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, compared: list[tuple[str, ...]]
+) -> None:
     with caplog.at_level(logging.WARNING, "lightning_esp"):
-        bundle = export(deep(), [torch.randn(4, 50)] * 2, tmp_path / "bundle", rehearsal=True)
-    (note,) = [n for n in bundle.report["targets"]["esp32s3"]["notes"] if "receptive field" in n]
-    assert note in caplog.text
+        bundle = export(
+            deep(), [torch.randn(4, 50)] * 2, tmp_path / "bundle", target=["esp32s3", "esp32p4"], rehearsal=True
+        )
+    assert len(compared) == 1
+    for chip in ("esp32s3", "esp32p4"):
+        told = [note for note in bundle.report["targets"][chip]["notes"] if "receptive field" in note]
+        assert tuple(told) == compared[0]
+    assert caplog.text.count(compared[0][0]) == 1
     assert "the receptive field, 63 frames, exceeds the recordings" in (tmp_path / "bundle/report.html").read_text()
+
+
+def test_what_is_proved_by_itself_says_so_too(compared: list[tuple[str, ...]]) -> None:
+    module, recordings = deep(), [torch.randn(4, 50)] * 2
+    model = convert(module, recordings[0])
+    notes = verify(module, model, quantize(model, calibrate(model, recordings)), recordings).notes
+    assert [note for note in notes if "receptive field" in note] == list(compared[0])
+    assert len(compared) == 1
