@@ -102,10 +102,10 @@ def read_detector(manifest: Mapping[str, Any], target: str) -> DetectorSettings 
     """Return the detector that a manifest has for a chip; None where it has none.
 
     Args:
-        manifest: of the bundle. One that was written when all chips shared a detector has it beside its targets.
+        manifest: of the bundle.
         target: which chip.
     """
-    values = manifest["targets"][target].get("detector", manifest.get("detector"))
+    values = manifest["targets"][target].get("detector")
     if values is None:
         return None
     thresholds = tuple(NEVER if value is None else float(value) for value in values["thresholds"])
