@@ -41,6 +41,8 @@ def start(firmware, directory, container, **environment):
     environment = {**os.environ, "FAKE_PARTITIONS": str(directory), **environment}
     done = subprocess.run([firmware[0]], capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
+    # What is called of ESP-IDF is told there, too, beside what is logged for information.
+    done.stderr = "".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith("I "))
     return done
 
 
@@ -69,8 +71,10 @@ def test_the_model_of_a_slot_runs_with_its_labels_and_its_detector(firmware, tmp
 def test_a_command_changes_what_is_heard(firmware, tmp_path):
     heard = re.findall(EVENT, run(firmware, tmp_path, firmware[1]), re.MULTILINE)
     text = run(firmware, tmp_path, firmware[1], FAKE_COMMAND=f"threshold {heard[0]} never")
-    assert f"\n{heard[0]} never, set\n" in text
-    assert heard[0] not in re.findall(EVENT, text, re.MULTILINE)
+    _, set_, after = text.partition(f"\n{heard[0]} never, set\n")
+    assert set_
+    # On a busy machine the listener may be ahead of the console.
+    assert heard[0] not in re.findall(EVENT, after, re.MULTILINE)
     assert 'The model has no class "x", only: a b c d e\n' in run(
         firmware, tmp_path, firmware[1], FAKE_COMMAND="threshold x 0.5"
     )
