@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,19 +158,6 @@ def test_each_target_may_have_a_detector_of_its_own(tmp_path):
         assert read_image(pack_image(bundle, chip)).detector == result.detector
         events[chip] = bundle.manifest["targets"][chip]["golden_events"]
     assert events["esp32s3"] != events["esp32p4"]
-
-
-def test_the_shared_detector_of_an_older_bundle_is_read():
-    detector = DetectorSettings((0.5, math.inf), average=3)
-    shared = {**asdict(detector), "thresholds": [0.5, None]}
-    own = {**shared, "average": 5}
-    manifest = {
-        "detector": shared,
-        "targets": {"esp32s3": {}, "esp32p4": {"detector": own}, "esp32": {"detector": None}},
-    }
-    assert read_detector(manifest, "esp32s3") == detector
-    assert read_detector(manifest, "esp32p4") == replace(detector, average=5)
-    assert read_detector(manifest, "esp32") is None
 
 
 def test_labels_must_be_those_of_the_model(tmp_path):
