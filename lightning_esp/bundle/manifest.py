@@ -103,6 +103,7 @@ def _streaming(spec: StreamSpec) -> dict[str, Any]:
         "inputs": [{"name": p.name, "kind": "held" if p.time_axis is None else "stream"} for p in spec.inputs],
         "outputs": [port.name for port in spec.outputs],
         "paces": {port.name: pace for port in spec.outputs if (pace := _pace(port))},
+        **({"edges": edges} if (edges := {port.name: _edges(port) for port in spec.outputs if _edges(port)}) else {}),
         **({"names": spec.output_names} if spec.output_names else {}),
         **({} if spec.choice is None else {"choice": asdict(spec.choice)}),
         **({} if spec.clip is None else {"clip": asdict(spec.clip)}),
@@ -113,6 +114,13 @@ def _pace(port: Port) -> dict[str, int]:
     """Return the stride, trim and delay of an output, where several outputs differ."""
     found = {"stride": port.stride, "trim": port.trim, "delay": port.delay}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _edges(port: Port) -> dict[str, Any]:
+    """Return which frames at the ends of a recording differ from the offline ones; empty where none do."""
+    if not port.unlike_first and not port.unlike_last:
+        return {}
+    return {"unlike_first": port.unlike_first, "unlike_last": list(port.unlike_last)}
 
 
 def _describe_result(result: TargetResult, names: Names, with_golden: bool) -> dict[str, Any]:

@@ -65,11 +65,21 @@ def _faults_of_stream(spec: StreamSpec) -> Iterator[str]:
             )
 
 
+def _faults_of_edges(spec: StreamSpec, port: Port) -> Iterator[str]:
+    where, last = f"streaming.edges.{port.name}", port.unlike_last
+    if len(last) not in {0, spec.stride}:
+        yield f"{where}.unlike_last has {len(last)} numbers, and the stride is {spec.stride}; it must have as many, or none"
+    for key, value in (("unlike_first", port.unlike_first), *(("unlike_last", value) for value in last)):
+        if not 0 <= value <= MAX_FRAMES:
+            yield f"{where}.{key} holds {_show(value)}; it must be 0 to {MAX_FRAMES}"
+
+
 def _faults_of_output(spec: StreamSpec, port: Port) -> Iterator[str]:
     own = {"stride": port.stride, "trim": port.trim, "delay": port.delay}
     usual = {"stride": spec.stride, "trim": spec.trim, "delay": spec.delay}
     values = {key: usual[key] if value is None else value for key, value in own.items()}
     yield from _faults_of_pace(f"streaming.paces.{port.name}", spec.window, **values)
+    yield from _faults_of_edges(spec, port)
     if port.time_axis is None:
         yield f"time_axis of output {port.name!r} is None; an output of the model must have an axis of time"
     elif port.frames > MAX_FRAMES or port.frames * values["stride"] % spec.window:

@@ -257,7 +257,7 @@ def _spec(streaming: dict[str, Any], files: tuple[StageFile, ...], order: Sequen
         Stage(
             file.name,
             tuple(_port(tensor) for tensor in file.inputs),
-            tuple(_port(tensor) for tensor in file.outputs),
+            tuple(_output(tensor, streaming) for tensor in file.outputs),
             tuple(sorted(_float_caches(file), key=lambda cache: order.index(cache.name))),
         )
         for file in files
@@ -268,7 +268,7 @@ def _spec(streaming: dict[str, Any], files: tuple[StageFile, ...], order: Sequen
         window=streaming["window"],
         stride=streaming["stride"],
         inputs=tuple(inputs[values["name"]] for values in streaming["inputs"]),
-        outputs=tuple(replace(outputs[name], **streaming["paces"].get(name, {})) for name in streaming["outputs"]),
+        outputs=tuple(outputs[name] for name in streaming["outputs"]),
         stages=stages,
         delay=streaming["delay"],
         trim=streaming["trim"],
@@ -302,6 +302,13 @@ def _choice(values: dict[str, Any]) -> WindowChoice:
 def _port(tensor: TensorInfo) -> Port:
     time_axis = None if tensor.time_axis is None else tensor.layout[tensor.time_axis]
     return Port(tensor.name, _torch_shape(tensor), time_axis)
+
+
+def _output(tensor: TensorInfo, streaming: dict[str, Any]) -> Port:
+    """Return an output of a stage; one of the model with what is its own."""
+    edges = streaming.get("edges", {}).get(tensor.name, {})
+    own = {**streaming["paces"].get(tensor.name, {}), **edges}
+    return replace(_port(tensor), **{**own, "unlike_last": tuple(own.get("unlike_last", ()))})
 
 
 def _float_caches(file: StageFile) -> Iterator[Cache]:

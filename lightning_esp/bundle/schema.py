@@ -132,11 +132,20 @@ class ClipEntry(_Clip, total=False):
     lookahead: int
 
 
+class EdgesEntry(TypedDict):
+    """Frames at the ends of a recording that differ from the offline ones; see `Port`."""
+
+    unlike_first: int
+    unlike_last: list[int]
+
+
 class StreamEntry(_Stream, total=False):
     """Division of the model into windows and stages."""
 
     choice: ChoiceEntry
     clip: ClipEntry
+    # By output: frames at the ends of a recording that differ from the offline ones, where there are some.
+    edges: dict[str, EdgesEntry]
     # What `forward` calls each of the `outputs`, where it returns more than a tensor or a flat tuple.
     names: dict[str, str]
 

@@ -100,8 +100,12 @@ def paced_stage(target: str = "esp32s3", seed: int = 5) -> Result:
     """Two outputs, one of which has a stride, a trim and a delay of its own."""
     x, y, slow = tensor("x", (1, 4, 4)), tensor("output", (1, 4, 5)), tensor("output_1", (1, 2, 1))
     model, verification = make_result((StageFile("stage_0", b"", (x,), (y, slow), ()),), 4, target, seed)
-    outputs = (model.spec.outputs[0], replace(model.spec.outputs[1], stride=2, trim=1, delay=0))
-    return replace(model, spec=replace(model.spec, outputs=outputs)), verification
+    own = replace(
+        model.spec.outputs[1], stride=2, trim=1, delay=0, unlike_first=1, unlike_last=(2,) * model.spec.stride
+    )
+    outputs = (model.spec.outputs[0], own)
+    stages = (replace(model.spec.stages[0], outputs=outputs),)
+    return replace(model, spec=replace(model.spec, outputs=outputs, stages=stages)), verification
 
 
 def image_stage(target: str = "esp32s3", seed: int = 3) -> Result:

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
+from lightning_esp import Streaming, convert, export
 from lightning_esp.bundle import read_both, read_bundle, read_model, write_bundle
 from lightning_esp.bundle.manifest import sha256
 from lightning_esp.errors import BundleError
@@ -154,3 +157,19 @@ def test_a_manifest_of_endless_depth_is_refused(tmp_path: Path) -> None:
     (bundle.path / "manifest.json").write_text('{"schema":' + "[" * 200_000 + "]" * 200_000 + "}")
     with pytest.raises(BundleError, match="is not valid JSON"):
         read_bundle(bundle.path)
+
+
+@pytest.mark.parametrize(
+    ("layers", "streaming"),
+    [
+        pytest.param(
+            [nn.Conv1d(4, 6, 3, padding=1), nn.Conv1d(6, 2, 3, padding=1)], Streaming(lookahead=2), id="ahead"
+        ),
+        pytest.param([nn.Conv1d(4, 6, 3, stride=2), nn.ConvTranspose1d(6, 2, 2, stride=2)], Streaming(), id="strided"),
+    ],
+)
+def test_the_spec_of_a_network_comes_back_whole(layers: list[nn.Module], streaming: Streaming, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(*layers)
+    export(network, [torch.randn(4, 41) for _ in range(3)], tmp_path / "bundle", streaming=streaming)
+    assert read_both(tmp_path / "bundle")[1].spec == convert(network, torch.randn(1, 4, 41), streaming).spec

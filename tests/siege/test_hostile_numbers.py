@@ -39,6 +39,16 @@ NONSENSE: dict[str, tuple[Place, Any, str]] = {
     "receptive field": (("streaming", "receptive_field"), -1, "streaming.receptive_field is -1; it must be 0 to"),
     "period 0": (("streaming", "frame_period"), 0.0, "streaming.frame_period is 0.0; it must be above 0 and at most"),
     "period 1e308": (("streaming", "frame_period"), 1e308, "streaming.frame_period is 1e+308; it must be"),
+    "edges": (
+        ("streaming", "edges"),
+        {"output": {"unlike_first": -1, "unlike_last": []}},
+        "streaming.edges.output.unlike_first holds -1; it must be 0 to",
+    ),
+    "too many edges": (
+        ("streaming", "edges"),
+        {"output": {"unlike_first": 0, "unlike_last": [0] * 99}},
+        "streaming.edges.output.unlike_last has 99 numbers, and the stride is",
+    ),
     "own stride": (("streaming", "paces"), {"output": {"stride": 0}}, "streaming.paces.output.stride is 0; it must be 1 to"),
     "own trim": (("streaming", "paces"), {"output": {"trim": 10**30}}, f"streaming.paces.output.trim is {10**30}; it must be"),
     "own delay": (("streaming", "paces"), {"output": {"delay": -2}}, "streaming.paces.output.delay is -2; it must be 0 to"),
