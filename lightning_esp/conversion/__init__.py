@@ -24,7 +24,8 @@ The hard part in one example: `Conv1d(1, 1, kernel_size=3, stride=2)` behind two
   the end are counted and reported.
 
 `stream_tensor.py` holds these figures for a tensor, `building.py` computes with them, each rule in `rules/` is an operator.
-How a conversion runs: `admission.py` copies the user's module; `tracing.py` runs `forward` for several lengths
+How a conversion runs: `admission.py` copies the user's module; `front_ends.py` refuses one that makes its own features, with
+a call of ours in their place (`front_end_calls.py`); `tracing.py` runs `forward` for several lengths
 (`recorder.py`, `trace.py`); `axes.py` and `time_dependence.py` find the axis of time; `conversion.py` goes through the calls
 and lets each rule write its streaming form (`nodes.py`); `clips.py` takes over where a decision needs the whole clip;
 `window.py`, `partition.py` and `partition_search.py` choose the window and cut stages; `handwritten.py` honours a module's

@@ -2,52 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lightning_esp.conversion.calling import call
+from lightning_esp.conversion.front_end_calls import (
+    KALDI_MODULE,
+    FrontEndCall,
+    Transform,
+    add_bands,
+    add_frames,
+    of_kaldi,
+    of_rfft,
+    of_stft,
+)
 from lightning_esp.conversion.handwritten import has_contract
 from lightning_esp.errors import UnsupportedOperatorError
 
-_TRANSFORMS = ("MFCC", "MelSpectrogram", "Spectrogram")
+_TRANSFORMS = ("LFCC", "MFCC", "MelSpectrogram", "Spectrogram")
 _OURS = "lightning_esp.frontend.features.FrontEnd"
 _LOGS = ("log", "log10", "log1p", "log2")
 # Of 10 * log10(power) beside its natural logarithm.
 _DECIBELS = 4.342945
-
-_WINDOWS: dict[str, Callable[[int], Tensor]] = {
-    "hann": lambda n: torch.hann_window(n),
-    "hanning": lambda n: torch.hann_window(n, periodic=False),
-    "hamming": lambda n: torch.hamming_window(n, periodic=False),
-    "blackman": lambda n: torch.blackman_window(n, periodic=False),
-    "povey": lambda n: torch.hann_window(n, periodic=False).pow(0.85),
-    "rectangular": lambda n: torch.ones(n),
-}
-
-
-@dataclass
-class _Call:
-    """A front end of ours in the making.
-
-    Args:
-        kind: name of its class.
-        options: fields of `FeatureConfig`.
-        unlike: parameters of the transform that ours has no equal of.
-    """
-
-    kind: str
-    options: dict[str, Any] = field(default_factory=dict)
-    unlike: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
-        return f"lightning_esp.frontend.{self.kind}(FeatureConfig({options}))"
 
 
 def refuse_spectra(module: nn.Module, inputs: Mapping[str, Tensor]) -> None:
@@ -70,9 +52,21 @@ def refuse_spectra(module: nn.Module, inputs: Mapping[str, Tensor]) -> None:
         path, transform = watch.transforms[0]
         where = f"module {path!r} ({type(transform).__name__})" if path else f"the model ({type(transform).__name__})"
         raise UnsupportedOperatorError(_message(where, _of_transform(transform), watch))
+    owner = type(module).__name__
+    if watch.kaldi is not None:
+        function, given = watch.kaldi
+        where = f"the model ({owner}): {KALDI_MODULE}.{function}"
+        raise UnsupportedOperatorError(_advise(where, of_kaldi(function, given)))
+    if watch.rfft is not None and watch.spectrum is None and _are_samples(inputs, watch.rfft.length):
+        raise UnsupportedOperatorError(_message(f"the model ({owner}): torch.fft.rfft", of_rfft(watch.rfft), watch))
     if watch.spectrum is not None:
-        where = f"the model ({type(module).__name__}): torch.stft"
-        raise UnsupportedOperatorError(_message(where, _of_stft(*watch.spectrum), watch))
+        where = f"the model ({owner}): torch.stft"
+        raise UnsupportedOperatorError(_message(where, of_stft(*watch.spectrum), watch))
+
+
+def _are_samples(inputs: Mapping[str, Tensor], frame: int) -> bool:
+    """Tell whether a frame is cut out of a recording of one channel; a transform of sensors, or of all of it, has no equal."""
+    return any(value.squeeze().ndim == 1 and value.numel() > frame for value in inputs.values())
 
 
 def _explain_ours(path: str, part: nn.Module) -> str:
@@ -96,7 +90,12 @@ class _Watch(TorchFunctionMode):
         self.inside = 0
         self.bands: int | None = None
         self.logarithm: tuple[str, str, float] | None = None
+        self.kaldi: tuple[str, dict[str, Any]] | None = None
+        self.rfft: Transform | None = None
         self._last: tuple[str, float] = ("", 0.0)
+        self._cut: tuple[int, int] | None = None
+        self._window: Tensor | None = None
+        self._has_learned = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs, name = kwargs or {}, str(getattr(func, "__name__", "")).rstrip("_")
@@ -107,7 +106,11 @@ class _Watch(TorchFunctionMode):
     def _note(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         if name == "stft" and self.spectrum is None:
             self.spectrum = (tuple(args), kwargs)
-        if self.spectrum is None and not self.transforms:
+        if name == "fft_rfft" and self.kaldi is None:
+            self.kaldi = _kaldi_call()
+        if self.rfft is None:
+            self._note_frames(name, args, kwargs)
+        if self.spectrum is None and self.rfft is None and not self.transforms:
             return
         if name in _LOGS and self.logarithm is None:
             self.logarithm = (name, *self._last)
@@ -116,6 +119,40 @@ class _Watch(TorchFunctionMode):
             self.bands = int(min(sizes, key=len)[0 if len(sizes[0]) < len(sizes[-1]) else -1]) if sizes else None
         numbers = [value for value in (*args[1:], *kwargs.values()) if isinstance(value, float | int)]
         self._last = (name.strip("_"), float(numbers[0])) if numbers else ("", 0.0)
+
+    def _note_frames(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Note how samples are cut and weighted, and their transform, unless a layer with weights is in front of it."""
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        # Whoever asks for the device or type of a weight computes nothing.
+        self._has_learned |= name != "__get" and any(isinstance(value, nn.Parameter) for value in tensors)
+        if name == "unfold" and len(args) == 4:
+            self._cut = int(args[2]), int(args[3])
+        if name.strip("_") in ("mul", "rmul", "imul", "multiply"):
+            self._window = next((value for value in tensors if value.squeeze().ndim == 1), self._window)
+        if name != "fft_rfft" or self._has_learned:
+            return
+        given = {**dict(zip(("input", "n", "dim"), args, strict=False)), **kwargs}
+        size = int(given["input"].shape[given.get("dim", -1)])
+        length, hop = self._cut if self._cut is not None and self._cut[0] <= size else (size, None)
+        window = self._window if self._window is not None and self._window.numel() == length else None
+        self.rfft = Transform(int(given.get("n") or size), length, hop, None if window is None else window.squeeze())
+
+
+def _kaldi_call() -> tuple[str, dict[str, Any]] | None:
+    """Return the function of torchaudio's Kaldi that is running, the outermost one, with its arguments.
+
+    It is a plain function, which may have been imported under any name: only the stack tells that it was called.
+    """
+    found, frame = None, inspect.currentframe()
+    while frame is not None:
+        if _is_kaldi(frame):
+            found = frame.f_code.co_name, dict(frame.f_locals)
+        frame = frame.f_back
+    return found
+
+
+def _is_kaldi(frame: FrameType) -> bool:
+    return frame.f_globals.get("__name__") == KALDI_MODULE and frame.f_code.co_name in ("fbank", "mfcc", "spectrogram")
 
 
 @contextmanager
@@ -169,12 +206,14 @@ def _is_torchaudio(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torchaudio.transforms")
 
 
-def _of_transform(transform: Any) -> _Call:
+def _of_transform(transform: Any) -> FrontEndCall:
     kind = type(transform).__name__
     if kind == "MFCC":
         return _of_mfcc(transform)
+    if kind == "LFCC":
+        return _of_lfcc(transform)
     if kind == "Spectrogram":
-        made = _Call("Spectrogram")
+        made = FrontEndCall("Spectrogram")
         rate = 16000
         made.unlike.append(f"sample_rate, which it does not know: {rate} is a guess")
         made.unlike.append("band 0, which is the energy of the frame in ours")
@@ -183,15 +222,11 @@ def _of_transform(transform: Any) -> _Call:
     return _of_mel(transform, "LogMel")
 
 
-def _of_mel(transform: Any, kind: str) -> _Call:
-    made, rate, scale = _Call(kind), int(transform.sample_rate), transform.mel_scale
+def _of_mel(transform: Any, kind: str) -> FrontEndCall:
+    made, rate, scale = FrontEndCall(kind), int(transform.sample_rate), transform.mel_scale
     _add_spectrogram(made, transform.spectrogram, rate)
-    made.options["num_mel_bins"] = int(transform.n_mels)
-    for name, value in (("low_freq", float(transform.f_min)), ("high_freq", float(transform.f_max or rate / 2))):
-        # ESP-DL loses the last band of those that reach the Nyquist frequency.
-        made.options[name] = float(min(round(value), rate // 2 - 1))
-        if made.options[name] != value:
-            made.unlike.append(f"{'f_min' if name == 'low_freq' else 'f_max'}={value:g} ({made.options[name]:g} here)")
+    edges = {"f_min": float(transform.f_min), "f_max": float(transform.f_max or rate / 2)}
+    add_bands(made, rate, int(transform.n_mels), **edges)
     if scale.mel_scale != "htk":
         made.unlike.append(f"mel_scale={scale.mel_scale!r} (ours is HTK's)")
     else:
@@ -201,12 +236,25 @@ def _of_mel(transform: Any, kind: str) -> _Call:
     return made
 
 
-def _of_mfcc(transform: Any) -> _Call:
+def _of_mfcc(transform: Any) -> FrontEndCall:
     made = _of_mel(transform.MelSpectrogram, "Mfcc")
-    made.options |= {"num_ceps": int(transform.n_mfcc), "cepstral_lifter": 0.0}
-    if transform.norm != "ortho":
-        made.unlike.append(f"norm={transform.norm!r} of the cosine transform (ours is 'ortho')")
-    if transform.log_mels:
+    return _add_cepstra(made, int(transform.n_mfcc), transform.norm, bool(transform.log_mels))
+
+
+def _of_lfcc(transform: Any) -> FrontEndCall:
+    made, rate = FrontEndCall("Mfcc"), int(transform.sample_rate)
+    _add_spectrogram(made, transform.Spectrogram, rate)
+    count = int(transform.n_filter)
+    add_bands(made, rate, count, f_min=float(transform.f_min), f_max=float(transform.f_max))
+    made.unlike.append(f"n_filter={count} filters of equal width in Hz (ours are as many mel bands)")
+    return _add_cepstra(made, int(transform.n_lfcc), transform.norm, bool(transform.log_lf))
+
+
+def _add_cepstra(made: FrontEndCall, count: int, norm: str | None, is_log: bool) -> FrontEndCall:
+    made.options |= {"num_ceps": count, "cepstral_lifter": 0.0}
+    if norm != "ortho":
+        made.unlike.append(f"norm={norm!r} of the cosine transform (ours is 'ortho')")
+    if is_log:
         made.options["log_epsilon"] = 1e-6
         made.unlike.append("log(mel + 1e-6) (ours is log(max(mel, 1e-6)))")
     else:
@@ -216,8 +264,8 @@ def _of_mfcc(transform: Any) -> _Call:
     return made
 
 
-def _add_spectrogram(made: _Call, part: Any, rate: int) -> None:
-    _add_frames(made, rate, part.n_fft, part.hop_length, part.win_length, part.window, bool(part.center))
+def _add_spectrogram(made: FrontEndCall, part: Any, rate: int) -> None:
+    add_frames(made, rate, part.n_fft, part.hop_length, part.win_length, part.window, bool(part.center))
     if part.power not in (1.0, 2.0) or (made.kind != "LogMel" and part.power != 2.0):
         made.unlike.append(f"power={part.power}")
     elif part.power == 1.0:
@@ -228,45 +276,7 @@ def _add_spectrogram(made: _Call, part: Any, rate: int) -> None:
         made.unlike.append(f"pad={part.pad}")
 
 
-def _add_frames(made: _Call, rate: int, n_fft: int, hop: int, win: int, window: Tensor | None, center: bool) -> None:
-    made.options["sample_rate"] = rate
-    for name, theirs, samples in (("frame_length", "win_length", win), ("frame_shift", "hop_length", hop)):
-        milliseconds = samples * 1000 / rate
-        made.options[name] = max(1, round(milliseconds))
-        if made.options[name] != milliseconds:
-            made.unlike.append(f"{theirs}={samples} samples, {milliseconds:.4g} ms (ours are whole milliseconds)")
-    made.options |= {"preemphasis": 0.0, "remove_dc_offset": False}
-    points = 1 << (made.options["frame_length"] * rate // 1000 - 1).bit_length()
-    if n_fft != points:
-        made.unlike.append(f"n_fft={n_fft} (ours is the next power of two, {points})")
-    made.options["window_type"] = "rectangular" if window is None else _name_window(window)
-    if made.options["window_type"] == "":
-        made.options["window_type"] = "hann"
-        made.unlike.append("its window (hann here)")
-    if center:
-        made.unlike.append(
-            f"center=True, which looks {n_fft // 2} samples ahead and mirrors the edges (frames of ours start at their samples)"
-        )
-
-
-def _name_window(window: Tensor) -> str:
-    size = int(window.shape[-1])
-    found = (name for name, make in _WINDOWS.items() if torch.allclose(make(size), window.detach().float(), atol=1e-5))
-    return next(found, "")
-
-
-def _of_stft(args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Call:
-    made = _Call("Spectrogram", unlike=["sample_rate, which it does not know: 16000 is a guess"])
-    names = ("input", "n_fft", "hop_length", "win_length", "window", "center")
-    given = {**dict(zip(names, args, strict=False)), **kwargs}
-    n_fft = int(given["n_fft"])
-    win = int(given.get("win_length") or n_fft)
-    hop = int(given.get("hop_length") or n_fft // 4)
-    _add_frames(made, 16000, n_fft, hop, win, given.get("window"), bool(given.get("center", True)))
-    return made
-
-
-def _add_logarithm(made: _Call, watch: _Watch) -> None:
+def _add_logarithm(made: FrontEndCall, watch: _Watch) -> None:
     if made.kind == "Mfcc":
         return
     if watch.logarithm is None:
@@ -289,11 +299,15 @@ def _add_logarithm(made: _Call, watch: _Watch) -> None:
         made.unlike.append(f"{name} (ours is the natural logarithm)")
 
 
-def _message(where: str, made: _Call, watch: _Watch) -> str:
-    if watch.bands is not None and made.kind == "Spectrogram" and watch.spectrum is not None:
+def _message(where: str, made: FrontEndCall, watch: _Watch) -> str:
+    if watch.bands is not None and made.kind == "Spectrogram" and not watch.transforms:
         made.kind = "LogMel"
         made.options["num_mel_bins"] = watch.bands
     _add_logarithm(made, watch)
+    return _advise(where, made)
+
+
+def _advise(where: str, made: FrontEndCall) -> str:
     unlike = f" No equal has: {'; '.join(made.unlike)}." if made.unlike else ""
     return (
         f"{where} makes features of samples inside the network, which the chip does in a front end of its own. Take it out of the "
