@@ -208,7 +208,7 @@ def run(count: int) -> Tally:
     return tally
 
 
-def evaluate_streams(tally: Tally, count: int) -> None:
+def judge(tally: Tally, count: int) -> None:
     assert tally.wrong == []
     assert tally.drawn >= count
     assert tally.converted + sum(tally.refused.values()) == tally.drawn
@@ -224,7 +224,7 @@ def evaluate_streams(tally: Tally, count: int) -> None:
 
 
 def test_random_architectures_stream_exactly_or_are_refused() -> None:
-    evaluate_streams(run(500), 500)
+    judge(run(500), 500)
 
 
 @pytest.mark.parametrize("seed", [54, 213, 997, 3054, 11630, 97311])
@@ -236,7 +236,7 @@ def test_architectures_that_were_wrong_once_are_right(seed: int) -> None:
 
 @pytest.mark.full
 def test_many_random_architectures_stream_exactly_or_are_refused() -> None:
-    evaluate_streams(run(5_000), 5_000)
+    judge(run(5_000), 5_000)
 
 
 def test_a_wrong_conversion_would_be_seen() -> None:

@@ -190,7 +190,7 @@ def test_a_limit_of_time_needs_a_chip_with_figures(worker: Worker) -> None:
         search_precision(replace(given, budget=Budget(step_us=100.0)))
 
 
-def evaluate_streams(least: float, seen: list[float]) -> Callable[[nn.Module], TaskResult]:
+def judge(least: float, seen: list[float]) -> Callable[[nn.Module], TaskResult]:
     """A metric of the user's: the signal-to-noise ratio must reach `least` dB."""
     x = torch.stack(recordings())
     true = Chain(60.0)(x).detach()
@@ -208,7 +208,7 @@ def evaluate_streams(least: float, seen: list[float]) -> Callable[[nn.Module], T
 def test_the_metrics_of_the_user_decide_and_are_kept(worker: Worker) -> None:
     seen: list[float] = []
     given = stand(worker, Chain(60.0), Quantization("auto"))
-    found = search_precision(replace(given, evaluate=evaluate_streams(10.0, seen)))
+    found = search_precision(replace(given, evaluate=judge(10.0, seen)))
     # 12 dB would not do without metrics.
     assert found.setting.int16 == ("second",)
     assert found.candidates[-1].metrics == {"ratio": seen[-1]} == found.task.quantized_metrics

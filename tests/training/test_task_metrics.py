@@ -50,15 +50,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     return fit(tmp_path_factory.mktemp("run"), Idle(), max_epochs=10)
 
 
-def evaluate_streams(
-    trained: tuple[Any, Any], tolerance: float = 0.005, **options: Any
-) -> tuple[TaskMetrics, nn.Module]:
+def judge(trained: tuple[Any, Any], tolerance: float = 0.005, **options: Any) -> tuple[TaskMetrics, nn.Module]:
     subject = make_subject(*trained, None, None)
     return TaskMetrics(subject, tolerance, **options), subject.module
 
 
 def test_the_float_network_agrees_with_itself(trained: tuple[Any, Any]) -> None:
-    task, module = evaluate_streams(trained)
+    task, module = judge(trained)
     result = task(Noisy(module, 0.0))
     assert result.float_metrics == {name: result.quantized_metrics[name] for name in ("val_acc", "val_loss")}
     assert result.float_metrics["val_acc"] == 1.0
@@ -73,7 +71,7 @@ def test_the_users_own_objects_are_left_alone(trained: tuple[Any, Any]) -> None:
     trainer, module = trained
     state = {name: value.clone() for name, value in module.state_dict().items()}
     modes, metrics = module.training, dict(trainer.callback_metrics)
-    task, net = evaluate_streams(trained)
+    task, net = judge(trained)
     task(Noisy(net, 1.0))
     assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
     assert "forward" not in vars(module.net)
@@ -85,7 +83,7 @@ def test_the_users_own_objects_are_left_alone(trained: tuple[Any, Any]) -> None:
 
 
 def test_noise_is_measured(trained: tuple[Any, Any]) -> None:
-    task, module = evaluate_streams(trained)
+    task, module = judge(trained)
     x = Clips(24, 2).x
     power = float(module(x).square().mean())
     loud, quiet = task(Noisy(module, 3.0)), task(Noisy(module, 0.05))
@@ -97,7 +95,7 @@ def test_noise_is_measured(trained: tuple[Any, Any]) -> None:
 
 
 def test_an_accuracy_that_falls_is_a_failed_proof_with_advice(trained: tuple[Any, Any]) -> None:
-    task, module = evaluate_streams(trained)
+    task, module = judge(trained)
     result = task(Swapped(module, 6))
     (proof,) = result.proofs
     assert not proof.passed
@@ -106,18 +104,18 @@ def test_an_accuracy_that_falls_is_a_failed_proof_with_advice(trained: tuple[Any
     assert proof.where == "val_acc is 1.0000 in float and 0.7500 in integers, on 24 recordings"
     assert "Quantization(tolerance=...)" in proof.next_step
     assert result.quantized_metrics["decision_agreement"] == pytest.approx(18 / 24)
-    generous, module = evaluate_streams(trained, tolerance=0.3)
+    generous, module = judge(trained, tolerance=0.3)
     assert generous(Swapped(module, 6)).proofs[0].passed
 
 
 def test_two_changed_recordings_prove_nothing(trained: tuple[Any, Any]) -> None:
-    task, module = evaluate_streams(trained)
+    task, module = judge(trained)
     assert task(Swapped(module, 2)).proofs[0].passed
     assert not task(Swapped(module, 3)).proofs[0].passed
 
 
 def test_float_metrics_are_run_once_for_all_targets(trained: tuple[Any, Any]) -> None:
-    task, module = evaluate_streams(trained)
+    task, module = judge(trained)
     with torch.no_grad():
         first = task(Noisy(module, 0.0))
         # Were the float run repeated, it would now see other weights.
@@ -128,7 +126,7 @@ def test_float_metrics_are_run_once_for_all_targets(trained: tuple[Any, Any]) ->
 
 
 def test_a_rehearsal_proves_nothing_and_takes_one_batch(trained: tuple[Any, Any]) -> None:
-    task, module = evaluate_streams(trained, limit=1, rehearsal=True)
+    task, module = judge(trained, limit=1, rehearsal=True)
     counted: list[int] = []
     stream = Noisy(module, 0.0)
     stream.register_forward_pre_hook(lambda _, args, kwargs: counted.append(len(kwargs["x"])), with_kwargs=True)
@@ -218,7 +216,7 @@ class FakeBoard(pl.loggers.CSVLogger):
 
 
 def test_test_data_collections_and_several_loaders_are_judged(tested: tuple[Any, Any]) -> None:
-    task, module = evaluate_streams(tested)
+    task, module = judge(tested)
     result = task(Noisy(module, 0.01))
     names = {"val/f1", "val/micro", "val_mse/dataloader_idx_0", "val_mse/dataloader_idx_1", "test_acc"}
     assert result.float_metrics.keys() == names
@@ -233,7 +231,7 @@ def test_a_monitored_metric_counts_whatever_its_name(tmp_path: Path, tested: tup
     trainer, module = tested
     trainer.callbacks.append(ModelCheckpoint(tmp_path, monitor="val/micro", mode="max"))
     try:
-        task, net = evaluate_streams((trainer, module))
+        task, net = judge((trainer, module))
         assert "val/micro" in {proof.name.split()[0] for proof in task(Noisy(net, 0.0)).proofs}
     finally:
         trainer.callbacks.pop()
@@ -256,7 +254,7 @@ def test_a_step_that_ignores_the_module_proves_nothing(tmp_path: Path) -> None:
 
 
 def test_decisions_are_counted_by_the_class_that_was_true(trained: tuple[Any, Any]) -> None:
-    task, module = evaluate_streams(trained)
+    task, module = judge(trained)
     found = task(Swapped(module, 6)).confusion
     assert (found["rows"], found["data"]) == ("target", "validation")
     assert found["float_counts"] == [[8, 0, 0], [0, 8, 0], [0, 0, 8]]

@@ -113,7 +113,7 @@ def given(count: int = 4, frames: int = 60) -> list[Tensor]:
     return list(torch.randn(count, 4, frames, generator=torch.Generator().manual_seed(1)))
 
 
-def evaluate_streams(module: nn.Module, recordings: list[Tensor], worker: Worker, method: str = "kl") -> Proof:
+def judge(module: nn.Module, recordings: list[Tensor], worker: Worker, method: str = "kl") -> Proof:
     model = convert(module.eval(), recordings[0], Streaming(window=2))
     setting = Quantization(method=method)  # type: ignore[arg-type]
     quantized = quantize(model, calibrate(model, recordings), setting, worker=worker)
@@ -125,14 +125,14 @@ def evaluate_streams(module: nn.Module, recordings: list[Tensor], worker: Worker
 
 def test_a_dead_output_says_so_instead_of_a_ratio(worker: Worker) -> None:
     for module in (Net(0.0), Net(0.0, 2.0)):
-        proof = evaluate_streams(module, given(), worker)
+        proof = judge(module, given(), worker)
         assert proof.state == "amber"
         assert "puts out a constant: a dead model" in proof.doubt
         assert np.isfinite(proof.figure)
 
 
 def test_a_ratio_that_only_the_mean_makes_is_amber(worker: Worker) -> None:
-    proof = evaluate_streams(Net(0.01, 10.0), given(), worker)
+    proof = judge(Net(0.01, 10.0), given(), worker)
     assert proof.figure < 0.1
     assert "the integers do not follow what it changes by" in proof.doubt
 
@@ -140,18 +140,18 @@ def test_a_ratio_that_only_the_mean_makes_is_amber(worker: Worker) -> None:
 def test_an_outlier_is_named_with_its_place(worker: Worker) -> None:
     recordings = given()
     recordings[2][1, 7] = 1e6
-    wild = evaluate_streams(Net(), recordings, worker, "minmax")
+    wild = judge(Net(), recordings, worker, "minmax")
     assert wild.state == "amber"
     assert "recording 2 holds 1e+06 at frame 7 of input 'x', where others reach" in wild.doubt
     assert "Quantization(method='percentile')" in wild.doubt
     assert "with and without the frames that it reaches" in wild.doubt
     # Without it, the advice that is left.
-    assert evaluate_streams(Net(), given(), worker).state == "green"
+    assert judge(Net(), given(), worker).state == "green"
 
 
 def test_one_loud_recording_does_not_hide_the_others(worker: Worker) -> None:
     quiet = given()
-    proof = evaluate_streams(Net(), [quiet[0] * 3000, *quiet[1:]], worker, "minmax")
+    proof = judge(Net(), [quiet[0] * 3000, *quiet[1:]], worker, "minmax")
     assert proof.state == "amber"
     assert "3 of 4 recordings, recording 1 first, are below the floor by themselves" in proof.doubt
 
