@@ -26,7 +26,16 @@ from lightning_esp.precision import (
 )
 from lightning_esp.quantization import QuantizedModel, Worker, quantize
 from lightning_esp.simulation import QuantizedStreaming
-from lightning_esp.verification import MAX_RECORDINGS, TaskResult, Verification, prove_float, require, run_offline
+from lightning_esp.verification import (
+    MAX_RECORDINGS,
+    Proof,
+    TaskResult,
+    Verification,
+    finds_keywords,
+    prove_float,
+    require,
+    run_offline,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +140,10 @@ def export_target(
         evaluated = evaluator.evaluate(QuantizedStreaming(quantized), context.progress, context.target)
     if context.evaluate is not None:
         task = evaluate_task(context, quantized, None if searched is None else searched.task, place)
-    return TargetResult(quantized, join_findings(verification, analysis, front, evaluated, task), evaluated.settings)
+    whole = join_findings(verification, analysis, front, evaluated, task)
+    if evaluated.report and not context.rehearsal:
+        whole = add_proof(whole, finds_keywords(evaluated.report))
+    return TargetResult(quantized, whole, evaluated.settings)
 
 
 def quantize_once(context: SearchContext, place: tuple[int, int]) -> tuple[QuantizedModel, Verification]:
@@ -203,6 +215,12 @@ def advise(task: TaskResult, modules: Sequence[str]) -> TaskResult:
         for proof in task.proofs
     )
     return replace(task, proofs=proofs)
+
+
+def add_proof(verification: Verification, proof: Proof) -> Verification:
+    """Return the verification with another proof, and its doubt among the notes."""
+    notes = (f"{proof.name}: {proof.doubt}",) if proof.doubt else ()
+    return replace(verification, proofs=(*verification.proofs, proof), notes=(*verification.notes, *notes))
 
 
 def join_findings(
