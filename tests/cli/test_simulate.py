@@ -225,7 +225,7 @@ def test_what_cannot_be_heard_says_why(bundle, tmp_path, capsys):
     ):
         assert f"Detector({option}={value})" in fails(path, good, f"--{option}", value, code=2)
     deaf = handmade_bundle(tmp_path / "deaf")
-    assert "has no front end that listens" in fails(deaf, good)
+    assert "has no front end for audio" in fails(deaf, good)
 
 
 def handmade_bundle(path):

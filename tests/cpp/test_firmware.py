@@ -118,7 +118,7 @@ def test_a_recording_makes_the_golden_events(ear):
 @pytest.mark.parametrize("microphone", ["i2s", "pdm", "codec"])
 def test_a_microphone_makes_the_golden_events(ear, microphone):
     bundle, programs, recording = ear
-    text = run_in(programs / f"{microphone}_front_end", recording.parent, FAKE_MICROPHONE=str(recording))
+    text = run_in(programs / f"{microphone}_ear", recording.parent, FAKE_MICROPHONE=str(recording))
     assert "listening\n" in text
     assert found_events(text) == expected_events(bundle, len(read_audio(bundle)[1][0])) != []
     assert ", 0 samples lost, " in text
@@ -130,9 +130,7 @@ def test_a_microphone_makes_the_golden_events(ear, microphone):
 def test_a_microphone_that_times_out_is_opened_again(ear, microphone):
     """What was lost counts in the time of an event."""
     bundle, programs, recording = ear
-    text = run_in(
-        programs / f"{microphone}_front_end", recording.parent, FAKE_MICROPHONE=str(recording), FAKE_HICCUP="1"
-    )
+    text = run_in(programs / f"{microphone}_ear", recording.parent, FAKE_MICROPHONE=str(recording), FAKE_HICCUP="1")
     (lost,) = re.findall(r"\noverrun: (\d+) samples lost\n", text)
     expected = expected_events(bundle, len(read_audio(bundle)[1][0]))
     assert [label for label, _ in found_events(text)] == [label for label, _ in expected] != []
@@ -143,7 +141,7 @@ def test_a_microphone_that_times_out_is_opened_again(ear, microphone):
 @pytest.mark.parametrize("language", ["c", "cpp"])
 def test_the_app_of_the_readme_hears_the_golden_events(ear, language):
     bundle, programs, recording = ear
-    text = run_in(programs / f"readme_{language}_front_end", recording.parent, FAKE_MICROPHONE=str(recording))
+    text = run_in(programs / f"readme_{language}_ear", recording.parent, FAKE_MICROPHONE=str(recording))
     expected = expected_events(bundle, len(read_audio(bundle)[1][0]))
     assert re.findall(r"^(\S+) 0\.\d\d$", text, re.MULTILINE) == [label for label, _ in expected] != []
 

@@ -25,7 +25,7 @@ CASES = {
         {"ear": LogMel(), "net": nn.Linear(2, 2)},
         "not what the front end ear makes of one channel of samples; move",
     ),
-    "none": ({"stft": Custom(), "net": nn.Linear(2, 2)}, "it has no front end; if it hears audio, give it a LogMel"),
+    "none": ({"stft": Custom(), "net": nn.Linear(2, 2)}, "it has no front end; if it takes audio, give it a LogMel"),
 }
 
 
