@@ -35,6 +35,7 @@ from lightning_esp.verification import (
     GoldenAudio,
     Proof,
     TaskResult,
+    doubts,
     gives_integers,
     keeps_up,
     require,
@@ -66,7 +67,7 @@ class FrontEndProofs:
     @property
     def notes(self) -> tuple[str, ...]:
         """Their doubts."""
-        return tuple(f"{proof.name}: {proof.doubt}" for proof in self.proofs if proof.doubt)
+        return doubts(self.proofs)
 
 
 def take_front_end(module: nn.Module, recordings: Recordings) -> AnyFrontEnd | None:
@@ -78,11 +79,11 @@ def take_front_end(module: nn.Module, recordings: Recordings) -> AnyFrontEnd | N
     if path is None:
         _suggest(module, recordings[0])
         return None
-    if not isinstance(module.get_submodule(path), Normalize):
-        return split_front_end(module, path, [_tensor_of(recording) for recording in recordings])
     try:
         return split_front_end(module, path, [_tensor_of(recording) for recording in recordings])
     except (ConversionError, DataError) as error:
+        if not isinstance(module.get_submodule(path), Normalize):
+            raise
         _log.warning(
             "lightning_esp: Normalize %r stays inside the network, where integers compute it, and the firmware takes what the "
             "network takes. %s",
@@ -180,11 +181,11 @@ def check_frames(front_end: AnyFrontEnd | None, spec: StreamSpec) -> None:
 def behind(front_end: AnyFrontEnd, evaluate: Evaluate) -> Evaluate:
     """Let the user's metrics give samples to an integer stream, as to the network that held the front end."""
 
-    def stream_features(stream: nn.Module) -> TaskResult:
+    def with_front_end(stream: nn.Module) -> TaskResult:
         quantized: QuantizedModel = stream.quantized  # type: ignore[assignment]
         return evaluate(FrontEndNetwork(as_on_chip(front_end, quantized.target), stream))
 
-    return stream_features
+    return with_front_end
 
 
 def prove_front_end(

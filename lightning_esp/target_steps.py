@@ -31,6 +31,7 @@ from lightning_esp.verification import (
     Proof,
     TaskResult,
     Verification,
+    doubts,
     finds_keywords,
     prove_float,
     require,
@@ -140,9 +141,8 @@ def export_target(
         evaluated = evaluator.evaluate(QuantizedStreaming(quantized), context.progress, context.target)
     if context.evaluate is not None:
         task = evaluate_task(context, quantized, None if searched is None else searched.task, place)
-    whole = join_findings(verification, analysis, front, evaluated, task)
-    if evaluated.report and not context.rehearsal:
-        whole = add_proof(whole, finds_keywords(evaluated.report))
+    hearing = (finds_keywords(evaluated.report),) if evaluated.report and not context.rehearsal else ()
+    whole = join_findings(verification, analysis, front, evaluated, task, hearing)
     return TargetResult(quantized, whole, evaluated.settings)
 
 
@@ -217,21 +217,20 @@ def advise(task: TaskResult, modules: Sequence[str]) -> TaskResult:
     return replace(task, proofs=proofs)
 
 
-def add_proof(verification: Verification, proof: Proof) -> Verification:
-    """Return the verification with another proof, and its doubt among the notes."""
-    notes = (f"{proof.name}: {proof.doubt}",) if proof.doubt else ()
-    return replace(verification, proofs=(*verification.proofs, proof), notes=(*verification.notes, *notes))
-
-
 def join_findings(
-    verification: Verification, analysis: dict[str, Any], front: FrontEndProofs, evaluated: Evaluated, task: TaskResult
+    verification: Verification,
+    analysis: dict[str, Any],
+    front: FrontEndProofs,
+    evaluated: Evaluated,
+    task: TaskResult,
+    hearing: tuple[Proof, ...],
 ) -> Verification:
     """Return the verification with what the later steps of an export found, in the order of the steps."""
     return replace(
         verification,
-        proofs=(*verification.proofs, *front.proofs, *task.proofs),
+        proofs=(*verification.proofs, *front.proofs, *task.proofs, *hearing),
         golden=front.golden,
-        notes=(*verification.notes, *front.notes, *evaluated.notes, *task.notes),
+        notes=(*verification.notes, *front.notes, *evaluated.notes, *task.notes, *doubts(hearing)),
         float_metrics=task.float_metrics,
         quantized_metrics=task.quantized_metrics,
         analysis=analysis,

@@ -4,7 +4,7 @@ from lightning_esp.verification.integers import boundaries
 from lightning_esp.verification.keywords import finds_keywords
 from lightning_esp.verification.memory_plan import memory
 from lightning_esp.verification.pace import keeps_up, same_features
-from lightning_esp.verification.proof import Array, Golden, GoldenAudio, Proof, TaskResult, Verification
+from lightning_esp.verification.proof import Array, Golden, GoldenAudio, Proof, TaskResult, Verification, doubts
 from lightning_esp.verification.reach import compare_reach
 from lightning_esp.verification.readings import gives_integers, to_frames
 from lightning_esp.verification.signal import Offline, run_offline
@@ -21,6 +21,7 @@ __all__ = [
     "Verification",
     "boundaries",
     "compare_reach",
+    "doubts",
     "finds_keywords",
     "gives_integers",
     "keeps_up",

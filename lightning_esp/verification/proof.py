@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +41,11 @@ class Proof:
         if not self.passed:
             return "failed"
         return "amber" if self.doubt else "green"
+
+
+def doubts(proofs: Iterable[Proof]) -> tuple[str, ...]:
+    """Return the notes on proofs that are amber, by their names."""
+    return tuple(f"{proof.name}: {proof.doubt}" for proof in proofs if proof.state == "amber")
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from lightning_esp.verification.graph import graph_parity
 from lightning_esp.verification.integers import Results, boundaries, integer_parity
 from lightning_esp.verification.memory_plan import memory
 from lightning_esp.verification.parity import float_parity
-from lightning_esp.verification.proof import Golden, Proof, Verification
+from lightning_esp.verification.proof import Golden, Proof, Verification, doubts
 from lightning_esp.verification.reach import compare_reach
 from lightning_esp.verification.recurrent import measure_tolerances
 from lightning_esp.verification.signal import Offline, follow_float, run_offline
@@ -149,8 +149,7 @@ def prove_integers(
     if not rehearsal and offline is not None:
         proofs = (*proofs, *require(follow_float(quantized, offline, results)))
     said = notes if offline is None else (*notes, *offline.notes)
-    doubts = (f"{proof.name}: {proof.doubt}" for proof in proofs if proof.state == "amber")
-    return Verification(proofs, golden, (*said, *doubts))
+    return Verification(proofs, golden, (*said, *doubts(proofs)))
 
 
 def require(proofs: Sequence[Proof]) -> tuple[Proof, ...]:
