@@ -36,7 +36,7 @@ public:
     // Waits for wake(), in the task itself, at most `ticks`.
     static void sleep(TickType_t ticks) { ulTaskNotifyTake(pdTRUE, ticks); }
 
-    // Logs how much of its stack the task has used so far, in the task itself, and what `option` of menuconfig could be.
+    // Logs, in the task itself, how much of its stack it has used so far, and what `option` of menuconfig could be.
     static void log_stack(const char *name, const lesp_task_config_t &config, const char *option);
 
 private:
