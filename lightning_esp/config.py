@@ -302,7 +302,10 @@ class Detector:
         refractory: output frames of silence after an event. None: 0.7 seconds where thresholds are chosen, else 0
             frames.
         activation: how outputs become scores: `"softmax"` over the classes, `"sigmoid"` of each, or `"none"`.
-        max_false_accepts_per_hour: what `threshold="auto"` allows all classes together on the validation streams.
+        max_false_accepts_per_hour: what `threshold="auto"` allows all classes together on the validation streams; where they
+            are too short to tell it, misses and false accepts count alike. 0: none at any price.
+        max_misses: share of the keywords of a class that may be missed there. An export that misses more, or accepts
+            falsely more often, fails. None: it is amber, above 0.1.
         retrigger: whether a class that stays over its threshold fires again after the refractory frames.
     """
 
@@ -312,6 +315,7 @@ class Detector:
     refractory: int | None = None
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     max_false_accepts_per_hour: float = 1.0
+    max_misses: float | None = None
     retrigger: bool = False
 
     def __post_init__(self) -> None:
@@ -323,10 +327,9 @@ class Detector:
                 f"Detector({name}={frames}) must be {'at least 1 frame' if least else '0 frames or more'}, and at most "
                 f"{_MOST_FRAMES}.",
             )
-        _require(
-            self.max_false_accepts_per_hour >= 0,
-            f"Detector(max_false_accepts_per_hour={self.max_false_accepts_per_hour}) must be 0 or more.",
-        )
+        rate, share = self.max_false_accepts_per_hour, self.max_misses
+        _require(rate >= 0, f"Detector(max_false_accepts_per_hour={rate}) must be 0 or more.")
+        _require(share is None or 0 <= share <= 1, f"Detector(max_misses={share}) is a share of keywords, 0 to 1.")
         self._check_threshold()
 
     def _check_threshold(self) -> None:

@@ -108,7 +108,7 @@ def export(
         results = dict[str, TargetResult]()
         for index, (chip, context) in enumerate(contexts.items()):
             place, own = (index, len(contexts)), stream_features.get(chip, ())
-            results[chip] = export_target(context, place, own, front_end, evaluator)
+            results[chip] = export_target(context, place, own, front_end, evaluator, deployment.detector is not None)
     return write_bundle(results, output_dir, deployment)
 
 

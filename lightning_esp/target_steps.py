@@ -117,6 +117,7 @@ def export_target(
     stream_features: Sequence[StreamFeatures] = (),
     front_end: FrontEnd | Normalize | None = None,
     evaluator: StreamEvaluator | None = None,
+    detects: bool = False,
 ) -> TargetResult:
     """Quantize for one chip, prove it, and judge it, whatever other chips there are.
 
@@ -126,6 +127,7 @@ def export_target(
         stream_features: the recordings with their features on this chip.
         front_end: what stands before the network.
         evaluator: judges the integer stream on validation streams, and chooses the thresholds of this chip.
+        detects: the bundle has a detector, whether or not there are streams to judge it on.
 
     Raises:
         LightningEspError: it cannot be quantized, or something does not hold.
@@ -138,10 +140,12 @@ def export_target(
     front = prove_front_end(verification.golden, quantized, stream_features, front_end)
     evaluated, task = Evaluated(None, {}), TaskResult({}, {})
     if evaluator is not None:
-        evaluated = evaluator.evaluate(QuantizedStreaming(quantized), context.progress, context.target)
+        stream, rehearsal = QuantizedStreaming(quantized), context.rehearsal
+        evaluated = evaluator.evaluate(stream, context.progress, context.target, rehearsal)
     if context.evaluate is not None:
         task = evaluate_task(context, quantized, None if searched is None else searched.task, place)
-    hearing = (finds_keywords(evaluated.report),) if evaluated.report and not context.rehearsal else ()
+    hearing = (finds_keywords(evaluated.report),) if detects and not context.rehearsal else ()
+    require(hearing)
     whole = join_findings(verification, analysis, front, evaluated, task, hearing)
     return TargetResult(quantized, whole, evaluated.settings)
 

@@ -18,13 +18,11 @@ from lightning_esp.conversion import (
     as_tuple,
     check_recordings,
     convert,
-    count_frames,
 )
-from lightning_esp.detection.accuracy import decide
 from lightning_esp.detection.detector import NEVER, DetectorSettings, plan_detector, resolve_settings
 from lightning_esp.detection.stream_figures import evaluate_streams, snippet
 from lightning_esp.detection.streams import Stream
-from lightning_esp.detection.thresholds import Choice, choose_thresholds
+from lightning_esp.detection.thresholds import Choice, balance_thresholds, choose_thresholds
 from lightning_esp.detection.validation_streams import Item, read_item
 from lightning_esp.errors import ConfigurationError, DataError, LightningEspError
 from lightning_esp.frontend import FrontEnd, Normalize, as_on_chip, compute_stream_features
@@ -34,27 +32,6 @@ Progress = Callable[[str, int, int], None]
 # Windows of about so many frames make a float stream of hours fast; its figures are the same.
 LONG_WINDOW = 512
 _SAME = 1e-4
-
-
-# A word is decided by the mean of its last outputs; of so many words at most.
-DECISION_SECONDS, MOST_WORDS = 0.25, 64
-
-
-@dataclass(frozen=True)
-class Word:
-    """A keyword in input frames.
-
-    Args:
-        stream: which recording.
-        start: its first frame.
-        end: one behind its last.
-        label: index of its class.
-    """
-
-    stream: int
-    start: int
-    end: int
-    label: int
 
 
 @dataclass(frozen=True)
@@ -74,16 +51,27 @@ class Evaluated:
 
 
 def check_detector(deployment: Deployment, has_streams: bool) -> None:
-    """Check that thresholds can be chosen, where they are to be chosen.
+    """Check that there are streams, where thresholds are chosen or misses limited on them.
 
     Raises:
-        ConfigurationError: there are no streams to choose them on.
+        ConfigurationError: there are none.
     """
-    if deployment.detector is not None and deployment.detector.threshold == "auto" and not has_streams:
+    detector = deployment.detector
+    if detector is None or has_streams:
+        return
+    how = (
+        "give the datamodule or the LightningModule a validation_streams() (see lightning_esp.detection.ValidationStreams), "
+        "or call export(streams=...)"
+    )
+    if detector.threshold == "auto":
         raise ConfigurationError(
-            "Detector(threshold='auto') chooses thresholds on validation streams, and there are none: give the datamodule "
-            "or the LightningModule a validation_streams() (see lightning_esp.detection.ValidationStreams), or call "
-            "export(streams=...), or set thresholds by hand."
+            f"Detector(threshold='auto') chooses thresholds on validation streams, and there are none: {how}, or set "
+            "thresholds by hand."
+        )
+    if detector.max_misses is not None:
+        raise ConfigurationError(
+            f"Detector(max_misses={detector.max_misses:g}) is a share of the keywords in validation streams, and there are none: "
+            f"{how}, or leave it out."
         )
 
 
@@ -121,18 +109,16 @@ class StreamEvaluator:
         self._front_end = None if front_end is None else copy.deepcopy(front_end).float().cpu()
         self._samples: list[Tensor] = []
         self._values, self._keywords, self._repeated = self._read(streams)
-        self._words = self._find_words()
         long = lengthen(module, model, streaming or Streaming(), self._values[0])
         networks: dict[str, Callable[..., Any]] = {
             "float_offline": module,
             "float_streamed": lambda **values: long.run(values),
         }
         self._outputs = {name: [self._run(each, values) for values in self._values] for name, each in networks.items()}
-        self._accuracy = {
-            name: self._decide(each, self._outputs[name], self._values) for name, each in networks.items()
-        }
 
-    def evaluate(self, stream: nn.Module, notify: Progress, target: str | None = None) -> Evaluated:
+    def evaluate(
+        self, stream: nn.Module, notify: Progress, target: str | None = None, rehearsal: bool = False
+    ) -> Evaluated:
         """Run the integer stream of one target, and choose the thresholds of this target with it where none were given.
 
         Chips round differently, so what holds the rate on one may break it on another; and no target must depend on
@@ -142,6 +128,10 @@ class StreamEvaluator:
             stream: takes what the module takes, with a batch dimension, and returns its output.
             notify: called with `"listen"`, the recordings done and the recordings in all.
             target: the chip, whose front end makes the features; None: that of the float networks.
+            rehearsal: the weights are not trained yet, so thresholds need not hold any rate.
+
+        Raises:
+            DataError: no thresholds hold the rate.
         """
         integer, recordings = [], self._features_on(target)
         for index, values in enumerate(recordings):
@@ -149,26 +139,10 @@ class StreamEvaluator:
             integer.append(self._run(stream, values))
         notify("listen", len(recordings), len(recordings))
         outputs = {**self._outputs, "integer": integer}
-        accuracy = {**self._accuracy, "integer": self._decide(stream, integer, recordings)}
-        choice = self._choose(integer) if self._planned.threshold == "auto" else None
+        choice = self._choose(integer, rehearsal) if self._planned.threshold == "auto" else None
         settings = resolve_settings(self._planned, self._labels, len(integer[0])) if choice is None else choice.settings
-        found = {"accuracy": accuracy if self._words else None, "chosen": choice is not None}
-        report = {**self._report(outputs, settings), **found}
-        return Evaluated(settings, report, () if choice is None else self._notes(choice))
-
-    def _find_words(self) -> list[Word]:
-        """Some keywords, evenly spread, that are long enough to be decided."""
-        period = self._model.spec.frame_period
-        assert period is not None
-        words = []
-        for stream, (values, keywords) in enumerate(zip(self._values, self._keywords, strict=True)):
-            seconds = count_frames(self._model.spec, values) * period
-            for k in keywords:
-                # In a dry run most lie behind the end.
-                if k.label in self._labels and min(k.end, seconds) - k.start >= DECISION_SECONDS:
-                    word = round(k.start / period), round(min(k.end, seconds) / period), self._labels.index(k.label)
-                    words.append(Word(stream, *word))
-        return words[:: -(-len(words) // MOST_WORDS)] if words else []
+        report = {**self._report(outputs, settings), "chosen": choice is not None}
+        return Evaluated(settings, report, () if choice is None or rehearsal else self._notes(choice))
 
     def _features_on(self, target: str | None) -> list[Values]:
         """Return the streams' features on a chip; the float networks' where it computes them in float32, too."""
@@ -178,24 +152,11 @@ class StreamEvaluator:
         features = [each.features for each in compute_stream_features(front_end, self._samples)]
         return [values for values, _ in check_recordings(self._model.spec, features)]
 
-    def _decide(
-        self, network: Callable[..., Any], outputs: Sequence[Tensor], recordings: Sequence[Values]
-    ) -> dict[str, Any]:
-        """Share of words whose class scores highest at their end, with the state of the stream and with a fresh one."""
-        frames, stride = max(1, round(DECISION_SECONDS / self._period)), self._model.spec.stride
-        carried, reset = 0, 0
-        for word in self._words:
-            so_far = outputs[word.stream][:, : max(frames, word.end // stride)]
-            values = cut_frames(self._model, recordings[word.stream], word.start, word.end)
-            alone = self._run(network, values)
-            carried += decide(so_far, frames) == word.label
-            reset += decide(alone, min(frames, alone.shape[1])) == word.label
-        count = max(1, len(self._words))
-        return {"carried": round(carried / count, 6), "reset": round(reset / count, 6), "words": len(self._words)}
-
-    def _choose(self, outputs: Sequence[Tensor]) -> Choice:
+    def _choose(self, outputs: Sequence[Tensor], rehearsal: bool) -> Choice:
         planned = resolve_settings(plan_detector(self._planned, self._period), self._labels, len(outputs[0]))
         recordings = list(zip(outputs, self._keywords, strict=True))
+        if rehearsal:
+            return balance_thresholds(lambda output: output, recordings, planned, self._labels, self._period)
         rate = self._planned.max_false_accepts_per_hour
         return choose_thresholds(lambda output: output, recordings, planned, self._labels, self._period, rate)
 
@@ -213,6 +174,7 @@ class StreamEvaluator:
             "detector": {**asdict(settings), "thresholds": [None if t == NEVER else t for t in settings.thresholds]},
             "labels": list(self._labels),
             "max_false_accepts_per_hour": rate,
+            "max_misses": self._planned.max_misses,
             "streams": len(self._values),
             "repeated": self._repeated,
             "frame_period": self._period,
@@ -226,20 +188,14 @@ class StreamEvaluator:
         return {label for label, threshold in pairs if threshold != NEVER or not label.startswith("_")}
 
     def _notes(self, choice: Choice) -> tuple[str, ...]:
-        rate = self._planned.max_false_accepts_per_hour
-        notes = [f"Thresholds were chosen on the validation streams: false accepts {choice.false_accepts}."]
-        silent = sorted(
-            label
-            for label, threshold in zip(self._labels, choice.settings.thresholds, strict=True)
-            if threshold == NEVER and not label.startswith("_")
+        rate, accepts = self._planned.max_false_accepts_per_hour, choice.false_accepts
+        note = f"Thresholds were chosen on the validation streams: false accepts {accepts}."
+        if not choice.balanced:
+            return (note,)
+        return (
+            f"{note} {accepts.hours:.3g} h cannot tell whether {rate:g} an hour hold, so a false accept counted as much as a "
+            f"missed keyword; {1 / rate:.3g} h or more of streams could tell.",
         )
-        if silent:
-            notes.append(
-                f"No threshold keeps {', '.join(silent)} below {rate:g} false accepts per hour on the validation streams, so "
-                "they never fire: train longer or with more speech and noise that is no keyword, or allow more, "
-                "Detector(max_false_accepts_per_hour=...)."
-            )
-        return tuple(notes)
 
     def _read(self, streams: Iterable[Item]) -> tuple[list[Values], list[tuple[Any, ...]], float | None]:
         values, keywords, repeated = list[Values](), list[tuple[Any, ...]](), list[float]()

@@ -40,7 +40,8 @@ class ValidationStreams(Protocol):
             expected to make no event.
 
             Recordings of any length and number may follow each other; state and detector start anew in each. Rates are
-            counted over all of them together: below an hour, `max_false_accepts_per_hour=1.0` allows no false accept.
+            counted over all of them together: below an hour, `max_false_accepts_per_hour=1.0` cannot be told, and thresholds
+            balance misses and false accepts.
         """
         ...
 

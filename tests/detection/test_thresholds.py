@@ -1,4 +1,4 @@
-"""Thresholds hold the rate that they were chosen for, and are as low as they may be."""
+"""Thresholds miss least at the rate that they were chosen for, and say where the streams cannot tell it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_esp.detection.detector import NEVER, DetectorSettings
 from lightning_esp.detection.keywords import Keyword
-from lightning_esp.detection.thresholds import choose_thresholds
+from lightning_esp.detection.thresholds import OperatingPoint, balance_thresholds, choose_thresholds, share_accepts
 from lightning_esp.errors import ConfigurationError, DataError
 
 LABELS = ["_other_", "yes", "no"]
@@ -28,6 +28,13 @@ def stream(seed: int, seconds: int = 360) -> tuple[Tensor, list[Keyword]]:
     return scores, keywords
 
 
+def peaks(wrong: float, right: float) -> tuple[Tensor, list[Keyword]]:
+    """36 s in which "yes" is said once, and something else scores as "yes" once."""
+    scores = torch.zeros(3, 3600)
+    scores[1, 1040], scores[1, 2000] = right, wrong
+    return scores, [Keyword(10.0, 10.5, "yes")]
+
+
 def test_the_rate_is_held_on_the_streams() -> None:
     streams = [stream(seed) for seed in range(3)]
     loose = choose_thresholds(lambda x: x, streams, SETTINGS, LABELS, 0.01, max_false_accepts_per_hour=200)
@@ -38,14 +45,49 @@ def test_the_rate_is_held_on_the_streams() -> None:
         assert loose.settings.thresholds[number] < strict.settings.thresholds[number] <= 0.71
     assert loose.false_rejects["yes"] < strict.false_rejects["yes"] < 0.75
     assert strict.settings.thresholds[0] == NEVER
+    assert not strict.balanced
+    assert not loose.balanced
 
 
-def test_a_class_that_is_never_quiet_enough_stays_silent() -> None:
+def test_the_middle_between_both_errors_is_taken() -> None:
+    found = choose_thresholds(lambda x: x, [peaks(0.3, 0.9)], SETTINGS, LABELS, 0.01, max_false_accepts_per_hour=0)
+    assert found.settings.thresholds[1] == pytest.approx(0.6, abs=0.01)
+
+
+def test_streams_too_short_for_the_rate_balance_misses_and_wrong_events() -> None:
+    # Two keywords score lower than the one wrong sound. No false accept at any price would miss both.
+    streams = [peaks(0.8, 0.5), peaks(0.0, 0.6)]
+    short = choose_thresholds(lambda x: x, streams, SETTINGS, LABELS, 0.01, max_false_accepts_per_hour=1.0)
+    none = choose_thresholds(lambda x: x, streams, SETTINGS, LABELS, 0.01, max_false_accepts_per_hour=0)
+    assert short.balanced
+    assert short.settings.thresholds[1] < 0.5
+    assert (short.false_accepts.count, short.false_rejects) == (1, {"yes": 0.0})
+    assert none.settings.thresholds[1] > 0.8
+    assert balance_thresholds(lambda x: x, streams, SETTINGS, LABELS, 0.01) == short
+
+
+def test_taking_one_keyword_for_another_is_an_error() -> None:
+    scores = torch.zeros(3, 3600)
+    scores[1, 1040], scores[1, 2040], scores[2, 2041] = 0.9, 0.6, 0.9
+    said = [Keyword(10.0, 10.5, "yes"), Keyword(20.0, 20.5, "no")]
+    found = choose_thresholds(lambda x: x, [(scores, said)], SETTINGS, LABELS, 0.01)
+    assert 0.6 < found.settings.thresholds[1] <= 0.9
+    assert found.false_rejects == {"no": 0.0, "yes": 0.0}
+
+
+def test_false_accepts_go_where_they_save_most_misses() -> None:
+    cheap = [OperatingPoint(0.2, 2, 0), OperatingPoint(0.6, 0, 1)]
+    dear = [OperatingPoint(0.3, 2, 0), OperatingPoint(0.7, 0, 9)]
+    assert share_accepts({1: cheap, 2: dear}, 3) == {1: 0.6, 2: 0.3}
+    assert share_accepts({1: cheap, 2: dear}, 4) == {1: 0.2, 2: 0.3}
+    assert share_accepts({1: [OperatingPoint(0.9, 2, 0)]}, 1) is None
+
+
+def test_a_class_that_is_never_quiet_enough_is_refused_by_name() -> None:
     scores = torch.zeros(3, 36_000)
     scores[1, ::50] = 1.0
-    found = choose_thresholds(lambda x: x, [(scores, [])], SETTINGS, LABELS, 0.01, max_false_accepts_per_hour=1)
-    assert found.settings.thresholds[1] == NEVER
-    assert found.settings.thresholds[2] < 1
+    with pytest.raises(DataError, match=r"there still are 'yes' 720.*max_false_accepts_per_hour"):
+        choose_thresholds(lambda x: x, [(scores, [])] * 10, SETTINGS, LABELS, 0.01, max_false_accepts_per_hour=1)
 
 
 def test_no_streams_and_negative_rates_are_refused() -> None:

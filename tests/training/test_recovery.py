@@ -15,7 +15,7 @@ from lightning_esp.training.settings import describe_arguments
 
 BUDGET = Budget(flash=10**6, ram=10**5, step_us=1e3)
 DETECTORS = [
-    Detector({"a": math.inf, "b": 0.5}, 3, 2, 5, "sigmoid", 0.5, True),
+    Detector({"a": math.inf, "b": 0.5}, 3, 2, 5, "sigmoid", 0.5, 0.2, True),
     Detector(float("inf")),
     Detector(np.float64(0.25)),
 ]

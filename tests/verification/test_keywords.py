@@ -23,6 +23,7 @@ def report(**changes: Any) -> dict[str, Any]:
         "labels": LABELS,
         "detector": {"thresholds": [None, 0.5, 0.5], "activation": "softmax"},
         "max_false_accepts_per_hour": 1.0,
+        "max_misses": None,
     }
     for key, value in changes.items():
         (integer if key.startswith("integer__") else whole)[key.removeprefix("integer__")] = value
@@ -31,7 +32,7 @@ def report(**changes: Any) -> dict[str, Any]:
 
 def test_nothing_wrong_is_green() -> None:
     proof = finds_keywords(report())
-    assert (proof.state, proof.figure, proof.limit) == ("green", 0.05, 0.1)
+    assert (proof.state, proof.figure, proof.limit, proof.where) == ("green", 0.1, 0.1, "yes")
 
 
 @pytest.mark.parametrize(
@@ -72,3 +73,24 @@ def test_a_sigmoid_needs_no_class_for_the_rest() -> None:
     integer = {"no": [0, 5], "yes": [0, 5], "left": [0, 5]}
     changed = report(labels=["left", "yes", "no"], detector=detector, integer__missed_by_label=integer)
     assert finds_keywords(changed).state == "green"
+
+
+def test_no_streams_at_all_are_amber() -> None:
+    proof = finds_keywords({})
+    assert (proof.state, proof.passed) == ("amber", True)
+    assert "no validation streams" in proof.doubt
+
+
+def test_what_is_missed_beyond_a_limit_of_the_user_fails() -> None:
+    missed = {"no": [0, 10], "yes": [2, 10]}
+    assert finds_keywords(report(max_misses=0.2, integer__missed_by_label=missed)).state == "green"
+    proof = finds_keywords(report(max_misses=0.1, integer__missed_by_label=missed))
+    assert (proof.state, proof.figure, proof.limit, proof.where) == ("failed", 0.2, 0.1, "yes")
+    assert "'yes' is missed 2 times of 10" in proof.next_step
+
+
+def test_false_accepts_beyond_the_rate_fail_where_the_user_set_a_limit() -> None:
+    accepts = {"count": 9, "hours": 2.0, "per_hour": 4.5, "bound": 8.0}
+    assert finds_keywords(report(max_misses=0.1, integer__false_accepts=accepts)).state == "failed"
+    short = {"count": 1, "hours": 0.1, "per_hour": 10.0, "bound": 40.0}
+    assert finds_keywords(report(max_misses=0.1, integer__false_accepts=short)).state == "amber"

@@ -23,8 +23,6 @@ def render_listening(stream_evaluation: Mapping[str, Any] | None) -> Markup:
         tag("p", _introduce(stream_evaluation)),
         _rates(networks, stream_evaluation),
     ]
-    if stream_evaluation["accuracy"]:
-        parts.append(_accuracy(stream_evaluation["accuracy"]))
     curves = {NAMES[name]: found["det"] for name, found in networks.items() if found["det"]}
     if curves:
         chosen = {NAMES[n]: (f["false_accepts"]["per_hour"], f["false_rejects"]) for n, f in networks.items()}
@@ -105,16 +103,6 @@ def _rates(networks: Mapping[str, Any], stream_evaluation: Mapping[str, Any]) ->
     if stream_evaluation["chosen"]:
         caption += " Thresholds were chosen with the integers on these streams, so these figures flatter them; the curves do not."
     return table(caption, [*header, f"found at {rate} per hour"], rows, (1, 2, 3, 4, 5, 6, 7))
-
-
-def _accuracy(accuracy: Mapping[str, Any]) -> Markup:
-    rows = [
-        [NAMES[name], f"{100 * found['carried']:.1f} %", f"{100 * found['reset']:.1f} %"]
-        for name, found in accuracy.items()
-    ]
-    words = next(iter(accuracy.values()))["words"]
-    caption = f"Accuracy on {words} words of the streams, each decided by the mean of its last 250 ms"
-    return table(caption, ["network", "state carried over from before", "state reset before each word"], rows, (1, 2))
 
 
 def _milliseconds(seconds: float) -> str:

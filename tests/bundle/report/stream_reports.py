@@ -38,7 +38,6 @@ def make_listening() -> dict[str, Any]:
         "detector": {"average": 2, "minimum": 1, "refractory": 50, "thresholds": [None, 0.5, 0.7]},
         "labels": LABELS,
         "max_false_accepts_per_hour": 1.0,
-        "accuracy": {name: {"carried": 0.875, "reset": 0.9375, "words": 16} for name in names},
         "chosen": True,
         "streams": 1,
         "repeated": 0.25,
