@@ -1,6 +1,5 @@
 """Bundles: `idf_project/` with generated models, written atomically and read back."""
 
-from lightning_esp.bundle.audio import read_detector
 from lightning_esp.bundle.bundle import MANIFEST, PAGE, REPORT, Bundle, Edit, TargetResult
 from lightning_esp.bundle.directory import check_output_dir, probe_output_dir
 from lightning_esp.bundle.failure import write_failure_note
@@ -8,9 +7,8 @@ from lightning_esp.bundle.golden import HEADER_BYTES, MAGIC, MAGIC_WITH_STATES, 
 from lightning_esp.bundle.header import GoldenBytes, name_parts
 from lightning_esp.bundle.image import pack_image
 from lightning_esp.bundle.image_reader import ModelImage, read_image
-from lightning_esp.bundle.manifest import sha256
 from lightning_esp.bundle.naming import audio_path, golden_path, readings_path, target_dir
-from lightning_esp.bundle.ownership import look
+from lightning_esp.bundle.ownership import look, sha256
 from lightning_esp.bundle.plan import EMBEDDED
 from lightning_esp.bundle.reader import read_both, read_bundle, read_model, unless_replaced
 from lightning_esp.bundle.readings import read_normalize, unpack_readings
@@ -46,7 +44,6 @@ __all__ = [
     "probe_output_dir",
     "read_both",
     "read_bundle",
-    "read_detector",
     "read_image",
     "read_model",
     "read_normalize",

@@ -8,19 +8,18 @@ frame).
 
 from __future__ import annotations
 
-import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from lightning_esp.bundle.header import GoldenBytes
 from lightning_esp.bundle.literals import float_array, literal
+from lightning_esp.bundle.schema import FrontEndEntry, Manifest, NormalizeEntry
 from lightning_esp.bundle.tensors import frame_size, input_tensors, output_tensors
 from lightning_esp.config import Deployment, choose_arithmetic
-from lightning_esp.detection import NEVER, DetectorSettings, Scores, compute_scores, detect, resolve_settings
+from lightning_esp.detection import DetectorSettings, Scores, compute_scores, detect, resolve_settings
 from lightning_esp.errors import ConfigurationError
 from lightning_esp.frontend import Normalize, restore_front_end
 from lightning_esp.quantization import QuantizedModel, TensorInfo
@@ -91,27 +90,6 @@ def check_front_end(quantized: QuantizedModel, deployment: Deployment) -> None:
         )
 
 
-def describe_detector(detector: DetectorSettings | None) -> dict[str, Any] | None:
-    """Return the manifest's `targets.<chip>.detector`; a threshold of null never fires."""
-    if detector is None:
-        return None
-    return {**asdict(detector), "thresholds": _finite(detector.thresholds)}
-
-
-def read_detector(manifest: Mapping[str, Any], target: str) -> DetectorSettings | None:
-    """Return the detector that a manifest has for a chip; None where it has none.
-
-    Args:
-        manifest: of the bundle.
-        target: which chip.
-    """
-    values = manifest["targets"][target].get("detector")
-    if values is None:
-        return None
-    thresholds = tuple(NEVER if value is None else float(value) for value in values["thresholds"])
-    return DetectorSettings(**{**values, "thresholds": thresholds})
-
-
 def pack_audio(golden: Golden) -> bytes:
     """Return the bytes of `golden/<name>_audio.bin`; none where there is no audio."""
     if not golden.audio:
@@ -119,20 +97,22 @@ def pack_audio(golden: Golden) -> bytes:
     return MAGIC + struct.pack("<I", len(golden.audio)) + b"".join(_pack_recordings(golden))
 
 
-def find_events(quantized: QuantizedModel, golden: Golden, detector: DetectorSettings) -> list[list[int]]:
+def find_events(
+    quantized: QuantizedModel, golden: Golden, detector: DetectorSettings
+) -> tuple[tuple[int, int, int], ...]:
     """Return what the detector makes of the golden outputs: recording, output frame in it, label."""
     output = output_tensors(quantized)[0]
     scores = compute_scores(_frames(output, golden.outputs[output.name]), detector.activation)
     per_window = len(scores) // golden.windows
     ends = [*golden.resets[1:], golden.windows]
-    return [
-        [recording, event.frame, event.label]
+    return tuple(
+        (recording, event.frame, event.label)
         for recording, (start, end) in enumerate(zip(golden.resets, ends, strict=True))
         for event in detect(detector, scores[start * per_window : end * per_window])
-    ]
+    )
 
 
-def render_audio(manifest: Mapping[str, Any], target: str, golden: GoldenBytes) -> list[str]:
+def render_audio(manifest: Manifest, target: str, golden: GoldenBytes) -> list[str]:
     """Return the blocks of `model_config.hpp` about listening, and about what comes before the model's frames.
 
     Args:
@@ -140,42 +120,43 @@ def render_audio(manifest: Mapping[str, Any], target: str, golden: GoldenBytes) 
         target: which chip.
         golden: sizes of the golden files.
     """
+    entry = manifest.targets[target]
     events = [
         f"    {{.recording = {recording}, .frame = {frame}, .label = {label}}},\n"
-        for recording, frame, label in manifest["targets"][target].get("golden_events", ())
+        for recording, frame, label in entry.golden_events
     ]
     array = f"inline constexpr streaming::GoldenEvent kEvents[] = {{\n{''.join(events)}}};\n\n" if events else ""
     span = "kEvents" if events else "{}"
-    estimate = manifest["targets"][target].get("estimate", {})
+    ram, parameters = (entry.estimate.ram, entry.estimate.psram) if entry.estimate else (0, 0)
     return [
         "// As estimated, to tell early that memory is short: tensors, state and ESP-DL itself, and what weights take where\n"
         "// they are copied; 0: not known.\n"
-        f"inline constexpr std::size_t kEstimatedRam = {estimate.get('ram', 0)};\n"
-        f"inline constexpr std::size_t kEstimatedParameters = {estimate.get('psram', 0)};",
-        _render_front_end(manifest.get("frontend"), target),
-        _render_detector(read_detector(manifest, target)),
+        f"inline constexpr std::size_t kEstimatedRam = {ram};\n"
+        f"inline constexpr std::size_t kEstimatedParameters = {parameters};",
+        _render_front_end(manifest.frontend, target),
+        _render_detector(entry.detector),
         golden.render("kGoldenAudio", "audio_bin", golden.audio),
         golden.render("kGoldenReadings", "readings_bin", golden.readings),
         f"{array}inline constexpr std::span<const streaming::GoldenEvent> kGoldenEvents = {span};",
     ]
 
 
-def _render_front_end(description: Mapping[str, Any] | None, target: str) -> str:
-    if description is None or description["kind"] == Normalize.kind:
+def _render_front_end(front_end: FrontEndEntry | NormalizeEntry | None, target: str) -> str:
+    if not isinstance(front_end, FrontEndEntry):
         return "inline constexpr streaming::FrontEndConfig kFrontEnd = {};"
-    config = description["config"]
-    fields = {"kind": f"streaming::FrontEndKind::{KINDS[description['kind']]}"}
+    config: dict[str, Any] = front_end.config
+    fields = {"kind": f"streaming::FrontEndKind::{KINDS[front_end.kind]}"}
     for name in FIELDS:
         value = config[name]
         fields[name] = (
             f"streaming::WindowFunction::k{str(value).capitalize()}" if name == "window_type" else literal(value)
         )
     fields["arithmetic"] = f"streaming::Arithmetic::{_ARITHMETICS[choose_arithmetic(config, target)]}"
-    fields |= {name: str(description[name]) for name in ("bands", "frame_samples", "hop_samples")}
+    fields |= {name: str(getattr(front_end, name)) for name in ("bands", "frame_samples", "hop_samples")}
     fields |= {"mean": "kMean", "scale": "kScale"}
     ordered = "".join(f"    .{name} = {value},\n" for name, value in fields.items())
     return (
-        f"{float_array('kMean', description['mean'])}\n\n{float_array('kScale', description['scale'])}\n\n"
+        f"{float_array('kMean', front_end.mean)}\n\n{float_array('kScale', front_end.scale)}\n\n"
         f"inline constexpr streaming::FrontEndConfig kFrontEnd = {{\n{ordered}}};"
     )
 
@@ -191,10 +172,6 @@ def _render_detector(detector: DetectorSettings | None) -> str:
         f"    .activation = streaming::Activation::k{detector.activation.capitalize()},\n"
         f"    .retrigger = {literal(detector.retrigger)},\n}};"
     )
-
-
-def _finite(values: Sequence[float]) -> list[float | None]:
-    return [value if math.isfinite(value) else None for value in values]
 
 
 def _pack_recordings(golden: Golden) -> Iterator[bytes]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from lightning_esp.bundle.codec import decode
+from lightning_esp.bundle.schema import Manifest
 from lightning_esp.detection import DetectorSettings
 from lightning_esp.quantization import QuantizedModel
 from lightning_esp.verification import Verification
@@ -72,6 +74,16 @@ class Bundle:
     manifest: dict[str, Any] = field(repr=False)
     report: dict[str, Any] = field(repr=False)
     edits: tuple[Edit, ...] = field(default=(), repr=False)
+
+    @property
+    def contents(self) -> Manifest:
+        """The manifest as typed values.
+
+        Raises:
+            FormError: it has another form; one that was read has the right one.
+        """
+        found: Manifest = decode(Manifest, self.manifest)
+        return found
 
     @property
     def targets(self) -> tuple[str, ...]:

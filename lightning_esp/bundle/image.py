@@ -28,18 +28,18 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from lightning_esp.bundle.audio import FIELDS, KINDS, read_detector
+from lightning_esp.bundle.audio import FIELDS, KINDS
 from lightning_esp.bundle.bundle import MANIFEST, Bundle
 from lightning_esp.bundle.golden import take_windows
 from lightning_esp.bundle.header import frame_period_us, is_half_even, name_parts
 from lightning_esp.bundle.naming import golden_path, partition_label, stage_path
 from lightning_esp.bundle.reader import read_model
 from lightning_esp.bundle.readings import find_normalize
-from lightning_esp.bundle.schema import expecting
+from lightning_esp.bundle.schema import FrontEndEntry, Manifest, NormalizeEntry, expecting
 from lightning_esp.bundle.tensors import ELEMENT_BYTES, input_tensors, output_tensors, tensor_bytes
 from lightning_esp.config import ARITHMETICS, choose_arithmetic
 from lightning_esp.detection import DetectorSettings
@@ -55,7 +55,7 @@ DTYPES = tuple(ELEMENT_BYTES)
 WINDOW_FUNCTIONS = ("hanning", "hann", "sine", "hamming", "povey", "blackman", "rectangular")
 # Behind the kinds of front ends that listen.
 NORMALIZE = 1 + len(KINDS)
-ACTIVATIONS = ("softmax", "sigmoid", "none")
+ACTIVATIONS: tuple[Literal["softmax", "sigmoid", "none"], ...] = ("softmax", "sigmoid", "none")
 REALS = ("preemphasis", "cepstral_lifter", "low_freq", "high_freq", "log_epsilon")
 
 
@@ -80,7 +80,7 @@ def pack_image(bundle: Bundle, target: str | None = None, windows: int = WINDOWS
             f"{bundle.path} holds no golden windows, by which the chip tests an update; export with Deployment(golden=True)."
         )
     with expecting(bundle.path / MANIFEST):
-        config = _pack_config(bundle.manifest, model)
+        config = _pack_config(bundle.contents, model)
     sections = {CONFIG: config, GOLDEN: take_windows(path.read_bytes(), windows)}
     sections |= {FIRST_FILE + index: stage.data for index, stage in enumerate(model.stages)}
     return _join(sections)
@@ -102,13 +102,13 @@ def _align(offset: int) -> int:
     return -(-offset // ALIGNMENT) * ALIGNMENT
 
 
-def _pack_config(manifest: Mapping[str, Any], model: QuantizedModel) -> bytes:
-    spec, name = model.spec, manifest["name"]
+def _pack_config(manifest: Manifest, model: QuantizedModel) -> bytes:
+    spec, name, entry = model.spec, manifest.name, manifest.targets[model.target]
     inputs, outputs = input_tensors(model), output_tensors(model)
     caches = sum(len(stage.caches) for stage in model.stages)
     ends = sum(len(stage.inputs) + len(stage.outputs) for stage in model.stages)
-    counts = _words(len(inputs) + len(outputs) + ends, caches, len(model.stages), len(manifest["labels"]))
-    estimate = manifest["targets"][model.target].get("estimate", {})
+    counts = _words(len(inputs) + len(outputs) + ends, caches, len(model.stages), len(manifest.labels))
+    estimate = (entry.estimate.ram, entry.estimate.psram) if entry.estimate else (0, 0)
     return b"".join(
         [
             counts,
@@ -116,10 +116,10 @@ def _pack_config(manifest: Mapping[str, Any], model: QuantizedModel) -> bytes:
             _words(spec.window, spec.stride, spec.delay, frame_period_us(spec), is_half_even(model.target)),
             _tensors(inputs) + _tensors(outputs),
             *(_stage(model, name, index) for index in range(len(model.stages))),
-            *(_text(label) for label in manifest["labels"]),
-            _front_end(manifest.get("frontend"), model.target),
-            _detector(read_detector(manifest, model.target)),
-            _words(estimate.get("ram", 0), estimate.get("psram", 0)),
+            *(_text(label) for label in manifest.labels),
+            _front_end(manifest.frontend, model.target),
+            _detector(entry.detector),
+            _words(*estimate),
         ]
     )
 
@@ -156,19 +156,20 @@ def _tensor(tensor: TensorInfo) -> bytes:
     )
 
 
-def _front_end(description: Mapping[str, Any] | None, target: str) -> bytes:
-    if description is None:
-        return _words(0)
-    if (normalize := find_normalize(description)) is not None:
+def _front_end(front_end: FrontEndEntry | NormalizeEntry | None, target: str) -> bytes:
+    if (normalize := find_normalize(front_end)) is not None:
         return _words(NORMALIZE) + _reals(normalize.mean.tolist()) + _reals(normalize.factor.tolist())
-    config = {**description["config"], "window_type": WINDOW_FUNCTIONS.index(description["config"]["window_type"])}
+    if not isinstance(front_end, FrontEndEntry):
+        return _words(0)
+    config: dict[str, Any] = {**front_end.config}
+    config["window_type"] = WINDOW_FUNCTIONS.index(config["window_type"])
     return b"".join(
         [
-            _words(1 + list(KINDS).index(description["kind"])),
+            _words(1 + list(KINDS).index(front_end.kind)),
             *(struct.pack("<f" if name in REALS else "<i", config[name]) for name in FIELDS),
             _words(ARITHMETICS.index(choose_arithmetic(config, target))),
-            _words(*(description[name] for name in ("bands", "frame_samples", "hop_samples"))),
-            _reals(description["mean"]) + _reals(description["scale"]),
+            _words(front_end.bands, front_end.frame_samples, front_end.hop_samples),
+            _reals(front_end.mean) + _reals(front_end.scale),
         ]
     )
 

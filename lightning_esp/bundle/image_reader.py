@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from lightning_esp.bundle.audio import FIELDS, KINDS
 from lightning_esp.bundle.image import (
@@ -27,6 +27,8 @@ from lightning_esp.config import ARITHMETICS
 from lightning_esp.detection import DetectorSettings
 from lightning_esp.errors import BundleError
 from lightning_esp.quantization import CacheInfo, StageFile, TensorInfo
+
+Choice = TypeVar("Choice")
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _split(data: bytes) -> tuple[int, dict[int, bytes]]:
     return crc, {kind: data[offset : offset + length] for kind, offset, length in reversed(entries)}
 
 
-def _pick(choices: Sequence[str], index: int) -> str:
+def _pick(choices: Sequence[Choice], index: int) -> Choice:
     if not 0 <= index < len(choices):
         raise ValueError(f"{index}, which is none of {len(choices)} choices")
     return choices[index]

@@ -22,6 +22,11 @@ NEWER = ".new"
 _NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of `data` in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def is_generated(name: str) -> bool:
     """Tell whether every export writes the file at this path inside a bundle anew."""
     inside = name.removeprefix(f"{COMPONENT}/").split("/")
@@ -48,7 +53,7 @@ class Found:
         """Tell whether the content has one of these SHA-256, also where git has written other line ends."""
         if self.data is None:
             return False
-        own = {hashlib.sha256(data).hexdigest() for data in (self.data, self.data.replace(b"\r\n", b"\n"))}
+        own = {sha256(data) for data in (self.data, self.data.replace(b"\r\n", b"\n"))}
         return not own.isdisjoint(hashes)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_esp.bundle.bundle import COMPONENT
-from lightning_esp.bundle.ownership import NEWER, Found, is_generated, look
+from lightning_esp.bundle.ownership import NEWER, Found, is_generated, look, sha256
 from lightning_esp.bundle.renaming import former_folders, is_renamed, rename
 
 OLDER = ".old"
@@ -94,7 +93,7 @@ def list_carried(directory: Path, staged: Path, known: Mapping[str, str], files:
 
 
 def _plan_template(plan: ReplacementPlan, directory: Path, name: str, data: bytes, old: str | None) -> None:
-    here, new = look(directory, name), hashlib.sha256(data).hexdigest()
+    here, new = look(directory, name), sha256(data)
     if not here.exists:
         # What was deleted stays so, but without its CMakeLists.txt the model cannot be built.
         if old is None or _is_of_model(name):
@@ -149,7 +148,7 @@ def _plan_renamed(plan: ReplacementPlan, directory: Path, name: str, old: str) -
         template, plan.writes[now] = plan.writes.get(now), here.data
         plan.removes.append(name)
         plan.notices.append(f"{name} is {now} now, as you edited it.")
-        if template is not None and not here.is_one_of(hashlib.sha256(template).hexdigest()):
+        if template is not None and not here.is_one_of(sha256(template)):
             plan.writes[now + NEWER] = template
             plan.notices.append(f"{now} stays as you edited it; the newer template is {now}{NEWER}.")
 
@@ -159,7 +158,7 @@ def _plan_model(plan: ReplacementPlan, directory: Path, name: str, files: Mappin
     here, new = look(directory, name), files.get(name)
     if not is_generated(name):
         plan.keeps[name] = name
-    elif here.is_one_of(old, None if new is None else hashlib.sha256(new).hexdigest()):
+    elif here.is_one_of(old, None if new is None else sha256(new)):
         return
     elif new is None and not name.endswith(EMBEDDED):
         plan.keeps[name] = name

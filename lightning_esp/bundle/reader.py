@@ -6,33 +6,22 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lightning_esp.bundle.bundle import MANIFEST, PAGE, REPORT, SCHEMA, Bundle
+from lightning_esp.bundle.codec import FormError, decode
 from lightning_esp.bundle.confined import is_inside, read_regular
 from lightning_esp.bundle.disk import PATIENCE
-from lightning_esp.bundle.manifest import sha256
-from lightning_esp.bundle.ownership import find_edits, is_generated
+from lightning_esp.bundle.entries import make_stage, make_stream
+from lightning_esp.bundle.ownership import find_edits, is_generated, sha256
 from lightning_esp.bundle.replacement import is_being_replaced, recover_directory
-from lightning_esp.bundle.schema import Manifest, Report, expecting, find_fault
-from lightning_esp.bundle.tensors import check_axes, check_wiring
-from lightning_esp.conversion import (
-    Cache,
-    Clip,
-    Port,
-    Stage,
-    StreamSpec,
-    Structure,
-    WindowChoice,
-    WindowOption,
-    flat_structure,
-)
+from lightning_esp.bundle.schema import Manifest, Report, StageEntry, expecting
+from lightning_esp.bundle.tensors import check_wiring
 from lightning_esp.errors import BundleError, LightningEspError
 from lightning_esp.options import check_arguments
-from lightning_esp.quantization import CacheInfo, QuantizedModel, StageFile, TensorInfo
+from lightning_esp.quantization import QuantizedModel, StageFile
 
 Result = TypeVar("Result")
 
@@ -107,13 +96,14 @@ def read_model(bundle: Bundle, target: str | None = None) -> QuantizedModel:
 
 
 def _read_model(bundle: Bundle, target: str) -> QuantizedModel:
-    entry = bundle.manifest["targets"][target]
-    stages = tuple(_stage_file(bundle.path, stage) for stage in entry["stages"])
-    order = [values["name"] for stage in entry["stages"] for values in stage["caches"]]
-    spec = _spec(bundle.manifest["streaming"], stages, order)
-    quantized = QuantizedModel(target, entry["precision"], spec, stages, dict(bundle.manifest["versions"]))
+    manifest = bundle.contents
+    entry = manifest.targets[target]
+    stages = tuple(_stage_file(bundle.path, stage) for stage in entry.stages)
+    order = [cache.name for stage in entry.stages for cache in stage.caches]
+    spec = make_stream(manifest.streaming, stages, order)
+    quantized = QuantizedModel(target, entry.precision, spec, stages, manifest.versions)
     check_wiring(quantized)
-    count = bundle.manifest["streaming"]["stages"]
+    count = manifest.streaming.stages
     if count != len(stages):
         raise BundleError(
             f"{bundle.path / MANIFEST}: streaming.stages is {str(count)[:40]}, and {target} has {len(stages)}; they must be "
@@ -161,9 +151,10 @@ def _read_bundle(directory: Path) -> Bundle:
 
 
 def _check_form(path: Path, values: dict[str, Any], form: Any) -> None:
-    fault = find_fault(values, form)
-    if fault:
-        raise BundleError(f"{path} has another form than an export gives it: {fault}. Export again.")
+    try:
+        decode(form, values)
+    except FormError as error:
+        raise BundleError(f"{path} has another form than an export gives it: {error}. Export again.") from None
 
 
 def _stamp(path: str | os.PathLike[str]) -> tuple[int, int] | None:
@@ -220,104 +211,8 @@ def _read_inside(directory: Path, name: str) -> bytes:
         raise BundleError(f"{path} cannot be read ({error.strerror}).") from None
 
 
-def _stage_file(directory: Path, entry: dict[str, Any]) -> StageFile:
-    data = _read_inside(directory, entry["file"])
-    if sha256(data) != entry["sha256"]:
-        raise BundleError(f"{directory / entry['file']} is not what the manifest says of it; read the bundle again.")
-    return StageFile(
-        name=entry["name"],
-        data=data,
-        inputs=tuple(_tensor(values) for values in entry["inputs"]),
-        outputs=tuple(_tensor(values) for values in entry["outputs"]),
-        caches=tuple(
-            CacheInfo(_tensor(values), values["next"], values["initial"])
-            for values in entry["caches"]
-            if values["form"] == "explicit"
-        ),
-        native_caches=tuple(_tensor(values) for values in entry["caches"] if values["form"] == "native"),
-        operators=tuple(entry["operators"]),
-    )
-
-
-def _tensor(values: dict[str, Any]) -> TensorInfo:
-    tensor = TensorInfo(
-        values["name"],
-        tuple(values["shape"]),
-        values["dtype"],
-        values["exponent"],
-        tuple(values["layout"]),
-        values["time_axis"],
-    )
-    check_axes(tensor)
-    return tensor
-
-
-def _spec(streaming: dict[str, Any], files: tuple[StageFile, ...], order: Sequence[str]) -> StreamSpec:
-    stages = tuple(
-        Stage(
-            file.name,
-            tuple(_port(tensor) for tensor in file.inputs),
-            tuple(_output(tensor, streaming) for tensor in file.outputs),
-            tuple(sorted(_float_caches(file), key=lambda cache: order.index(cache.name))),
-        )
-        for file in files
-    )
-    inputs = {port.name: port for stage in stages for port in stage.inputs}
-    outputs = {port.name: port for stage in stages for port in stage.outputs}
-    return StreamSpec(
-        window=streaming["window"],
-        stride=streaming["stride"],
-        inputs=tuple(inputs[values["name"]] for values in streaming["inputs"]),
-        outputs=tuple(outputs[name] for name in streaming["outputs"]),
-        stages=stages,
-        delay=streaming["delay"],
-        trim=streaming["trim"],
-        receptive_field=streaming["receptive_field"],
-        frame_period=streaming["frame_period"],
-        cache_form=streaming["caches"],
-        choice=_choice(streaming["choice"]) if "choice" in streaming else None,
-        structure=_structure(streaming["names"], streaming["outputs"]) if "names" in streaming else None,
-        clip=_clip(streaming["clip"]) if "clip" in streaming else None,
-    )
-
-
-def _structure(names: dict[str, str], outputs: Sequence[str]) -> Structure:
-    if set(names) != set(outputs) or len(set(names.values())) < len(outputs):
-        raise BundleError(
-            f"streaming.names is {str(names)[:80]}, and streaming.outputs is {str(list(outputs))[:80]}; the first must hold a "
-            "name of its own for each of the second. Export again."
-        )
-    return flat_structure([names[port] for port in outputs])
-
-
-def _clip(values: dict[str, Any]) -> Clip:
-    return Clip(values["frames"], values["hop"], values["form"], tuple(values["held"]), values.get("lookahead", 0))
-
-
-def _choice(values: dict[str, Any]) -> WindowChoice:
-    options = tuple(WindowOption(each["window"], each["latency"], each["frame_us"]) for each in values["options"])
-    return WindowChoice(values["latency"], values["chip"], options)
-
-
-def _port(tensor: TensorInfo) -> Port:
-    time_axis = None if tensor.time_axis is None else tensor.layout[tensor.time_axis]
-    return Port(tensor.name, _torch_shape(tensor), time_axis)
-
-
-def _output(tensor: TensorInfo, streaming: dict[str, Any]) -> Port:
-    """Return an output of a stage; one of the model with what is its own."""
-    edges = streaming.get("edges", {}).get(tensor.name, {})
-    own = {**streaming["paces"].get(tensor.name, {}), **edges}
-    return replace(_port(tensor), **{**own, "unlike_last": tuple(own.get("unlike_last", ()))})
-
-
-def _float_caches(file: StageFile) -> Iterator[Cache]:
-    for cache in file.caches:
-        yield Cache(cache.tensor.name, _torch_shape(cache.tensor), float(cache.initial) * 2.0**cache.tensor.exponent)
-    for tensor in file.native_caches:
-        yield Cache(tensor.name, _torch_shape(tensor))
-
-
-def _torch_shape(tensor: TensorInfo) -> tuple[int, ...]:
-    sizes = dict(zip(tensor.layout, tensor.shape, strict=True))
-    return tuple(sizes[axis] for axis in range(len(tensor.shape)))
+def _stage_file(directory: Path, entry: StageEntry) -> StageFile:
+    data = _read_inside(directory, entry.file)
+    if sha256(data) != entry.sha256:
+        raise BundleError(f"{directory / entry.file} is not what the manifest says of it; read the bundle again.")
+    return make_stage(entry, data)

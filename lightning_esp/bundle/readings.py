@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from lightning_esp.bundle.literals import float_array
+from lightning_esp.bundle.schema import FrontEndEntry, Manifest, NormalizeEntry
 from lightning_esp.bundle.tensors import frame_size, input_tensors
 from lightning_esp.errors import BundleError
 from lightning_esp.frontend import Normalize, restore_normalize
@@ -25,25 +24,23 @@ MAGIC = b"LER1"
 _HEADER_BYTES = 16
 
 
-def find_normalize(description: Mapping[str, Any] | None) -> Normalize | None:
+def find_normalize(front_end: FrontEndEntry | NormalizeEntry | None) -> Normalize | None:
     """Return the normalisation of a manifest's `frontend`; None where the model takes samples or frames.
 
     Raises:
         ConfigurationError: it is none that could be computed.
     """
-    if description is None or description["kind"] != Normalize.kind:
-        return None
-    return restore_normalize(description)
+    return restore_normalize(vars(front_end)) if isinstance(front_end, NormalizeEntry) else None
 
 
-def read_normalize(manifest: Mapping[str, Any], quantized: QuantizedModel) -> Normalize | None:
+def read_normalize(manifest: Manifest, quantized: QuantizedModel) -> Normalize | None:
     """Return the normalisation of a bundle's manifest, checked against its model; None where it takes samples or frames.
 
     Raises:
         BundleError: it is not one for each value of a frame of the first input.
         ConfigurationError: it is none that could be computed.
     """
-    normalize, tensor = find_normalize(manifest.get("frontend")), input_tensors(quantized)[0]
+    normalize, tensor = find_normalize(manifest.frontend), input_tensors(quantized)[0]
     if normalize is not None and (tensor.time_axis is None or frame_size(tensor) != normalize.channels):
         raise BundleError(
             f"frontend.channels is {normalize.channels}, and a frame of input {tensor.name!r} holds {frame_size(tensor)} values; "
@@ -52,9 +49,9 @@ def read_normalize(manifest: Mapping[str, Any], quantized: QuantizedModel) -> No
     return normalize
 
 
-def render_normalization(description: Mapping[str, Any] | None) -> str:
+def render_normalization(front_end: FrontEndEntry | NormalizeEntry | None) -> str:
     """Return the block of `model_config.hpp` about raw readings; empty where the model takes none."""
-    normalize = find_normalize(description)
+    normalize = find_normalize(front_end)
     if normalize is None:
         return ""
     return (

@@ -1,111 +1,134 @@
-"""The form of `manifest.json` and `report.json`, which a stranger's bundle may not have.
+"""The form of `manifest.json` and `report.json`, as dataclasses that `codec.py` writes and reads.
 
-A key that is not listed may hold anything. Figures that JSON has no number for (infinity, NaN) stand as text.
+`config`, `streaming` and the rest hold the very types that the package computes with, wherever these are plain values.
 """
 
 from __future__ import annotations
 
-import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from types import UnionType
-from typing import Any, Literal, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
+from lightning_esp.bundle.codec import OPTIONAL, Spelling
+from lightning_esp.config import Budget
+from lightning_esp.conversion import Clip, WindowChoice
+from lightning_esp.detection import DetectorSettings
 from lightning_esp.errors import BundleError, LightningEspError
-from lightning_esp.options import describe_type, fits
+from lightning_esp.quantization import TensorInfo
 
-Figure = float | str
-
-
-class TensorEntry(TypedDict):
-    """A tensor of a stage: `shape` with batch 1, axis i of which is axis `layout[i]` of the PyTorch tensor."""
-
-    name: str
-    shape: list[int]
-    dtype: Literal["int8", "int16", "float32"]
-    exponent: int
-    layout: list[int]
-    time_axis: int | None
+Figure = Annotated[float, Spelling.TEXT]
 
 
-class CacheEntry(TensorEntry, total=False):
-    """A cache; an explicit one names the output that holds its `next` value, and its `initial` integer."""
+@dataclass(frozen=True)
+class ExplicitCacheEntry(TensorInfo):
+    """A cache that the loop feeds back, from the output `next`; every element is `initial` when a recording starts."""
 
-    form: Literal["explicit", "native"]
+    bytes: int
     next: str
     initial: int
+    form: Literal["explicit"] = "explicit"
 
 
-class StageEntry(TypedDict):
+@dataclass(frozen=True)
+class NativeCacheEntry(TensorInfo):
+    """A cache that the file keeps itself."""
+
+    bytes: int
+    form: Literal["native"] = "native"
+
+
+@dataclass(frozen=True)
+class StageEntry:
     """One `.espdl` file."""
 
     name: str
     file: str
     sha256: str
-    operators: list[str]
-    inputs: list[TensorEntry]
-    outputs: list[TensorEntry]
-    caches: list[CacheEntry]
+    operators: tuple[str, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    caches: tuple[ExplicitCacheEntry | NativeCacheEntry, ...]
 
 
-class DetectorEntry(TypedDict):
-    """The detector; a threshold of None never fires."""
+@dataclass(frozen=True)
+class StageCost:
+    """Estimated cost of a stage; see `StageEstimate`. `layers` is their number, times are whole microseconds."""
 
-    thresholds: list[float | None]
-    average: int
-    minimum: int
-    refractory: int
-    activation: Literal["softmax", "sigmoid", "none"]
-    retrigger: bool
+    name: str
+    microseconds: int | None
+    activations: int
+    caches: int
+    copies: int
+    parameters: int
+    flash: int
+    layers: int
 
 
-class _EstimateEntry(TypedDict, total=False):
+@dataclass(frozen=True)
+class EstimateEntry:
+    """Estimated cost of a model, labelled as an estimate; see `Estimate`."""
+
+    kind: str
+    error: dict[str, Any] | None
     window_us: int | None
     step_us: int | None
+    step_us_cut_by_count: dict[str, int | None]
     ram: int
     psram: int
     flash: int
+    buffers: int
+    runtime: int
+    stages: tuple[StageCost, ...]
 
 
-class _Target(TypedDict):
+@dataclass(frozen=True)
+class TargetEntry:
+    """The model for one chip; a threshold of null never fires, a golden event is recording, output frame and label."""
+
     precision: str
-    stages: list[StageEntry]
+    stages: tuple[StageEntry, ...]
+    detector: Annotated[DetectorSettings | None, Spelling.NULL] = None
+    golden_events: tuple[tuple[int, int, int], ...] = ()
+    estimate: EstimateEntry | None = field(default=None, metadata=OPTIONAL)
+    precision_search: dict[str, Any] = field(default_factory=dict, metadata=OPTIONAL)
+    stream_evaluation: dict[str, Any] = field(default_factory=dict, metadata=OPTIONAL)
 
 
-class TargetEntry(_Target, total=False):
-    """The model for one chip."""
-
-    estimate: _EstimateEntry
-    golden_events: list[list[int]]
-    detector: DetectorEntry | None
-
-
-class InputEntry(TypedDict):
+@dataclass(frozen=True)
+class InputEntry:
     """An input of the whole model."""
 
     name: str
     kind: Literal["stream", "held"]
 
 
-class WindowEntry(TypedDict):
-    """A window that keeps to a latency, in seconds, and what it costs per frame."""
+@dataclass(frozen=True)
+class PaceEntry:
+    """Stride, trim and delay of an output, where several outputs differ; see `Port`."""
 
-    window: int
-    latency: float
-    frame_us: float | None
-
-
-class ChoiceEntry(TypedDict):
-    """Choice of the window."""
-
-    latency: float
-    chip: str
-    options: list[WindowEntry]
+    stride: int | None = field(default=None, metadata=OPTIONAL)
+    trim: int | None = field(default=None, metadata=OPTIONAL)
+    delay: int | None = field(default=None, metadata=OPTIONAL)
 
 
-class _Stream(TypedDict):
+@dataclass(frozen=True)
+class EdgesEntry:
+    """Frames at the ends of a recording that differ from the offline ones; see `Port`."""
+
+    unlike_first: int = 0
+    unlike_last: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class StreamEntry:
+    """Division of the model into windows and stages; see `StreamSpec`.
+
+    `paces` and `edges` have the outputs that have some; `names` is what `forward` calls each of the `outputs`, where it
+    returns more than a tensor or a flat tuple.
+    """
+
     window: int
     stride: int
     stages: int
@@ -114,68 +137,45 @@ class _Stream(TypedDict):
     receptive_field: int | None
     frame_period: float | None
     caches: Literal["auto", "explicit", "native"]
-    inputs: list[InputEntry]
-    outputs: list[str]
-    paces: dict[str, dict[str, int]]
+    inputs: tuple[InputEntry, ...]
+    outputs: tuple[str, ...]
+    paces: dict[str, PaceEntry]
+    edges: dict[str, EdgesEntry] = field(default_factory=dict, metadata=OPTIONAL)
+    names: dict[str, str] = field(default_factory=dict, metadata=OPTIONAL)
+    choice: WindowChoice | None = field(default=None, metadata=OPTIONAL)
+    clip: Clip | None = field(default=None, metadata=OPTIONAL)
 
 
-class _Clip(TypedDict):
-    frames: int
-    hop: int
-    form: Literal["incremental", "sliding"]
-    held: list[str]
-
-
-class ClipEntry(_Clip, total=False):
-    """Streaming form of a model that decides on whole clips."""
-
-    lookahead: int
-
-
-class EdgesEntry(TypedDict):
-    """Frames at the ends of a recording that differ from the offline ones; see `Port`."""
-
-    unlike_first: int
-    unlike_last: list[int]
-
-
-class StreamEntry(_Stream, total=False):
-    """Division of the model into windows and stages."""
-
-    choice: ChoiceEntry
-    clip: ClipEntry
-    # By output: frames at the ends of a recording that differ from the offline ones, where there are some.
-    edges: dict[str, EdgesEntry]
-    # What `forward` calls each of the `outputs`, where it returns more than a tensor or a flat tuple.
-    names: dict[str, str]
-
-
-class MetricsEntry(TypedDict):
-    """Figures of the user's own steps."""
+@dataclass(frozen=True)
+class MetricsEntry:
+    """Figures of the user's own steps: of the float model, and by chip of the integers."""
 
     float: dict[str, Figure]
     quantized: dict[str, dict[str, Figure]]
 
 
-class ProofEntry(TypedDict):
-    """A proof of one chip's model."""
+@dataclass(frozen=True)
+class ProofEntry:
+    """A proof of one chip's model; see `Proof`."""
 
     name: str
     figure: Figure
     limit: Figure
     passed: bool
-    state: Literal["green", "amber", "red"]
+    state: Literal["green", "amber", "failed"]
     doubt: str
     where: str
 
 
+@dataclass(frozen=True)
 class TargetProofEntry(ProofEntry):
     """A proof, and whose."""
 
     target: str
 
 
-class FrontEndEntry(TypedDict):
+@dataclass(frozen=True)
+class FrontEndEntry:
     """Return value of `FrontEnd.describe`."""
 
     kind: Literal["Fbank", "MFCC", "Spectrogram"]
@@ -183,70 +183,82 @@ class FrontEndEntry(TypedDict):
     bands: int
     frame_samples: int
     hop_samples: int
-    mean: list[float]
-    scale: list[float]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
 
 
-class NormalizeEntry(TypedDict):
+@dataclass(frozen=True)
+class NormalizeEntry:
     """Return value of `Normalize.describe`."""
 
     kind: Literal["Normalize"]
     channels: int
     channel_axis: int
-    mean: list[float]
-    scale: list[float]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
 
 
-class _Manifest(TypedDict):
+@dataclass(frozen=True)
+class Manifest:
+    """`manifest.json`; `files` has the SHA-256 of every other file."""
+
+    schema: str
     name: str
     versions: dict[str, str]
     streaming: StreamEntry
     targets: dict[str, TargetEntry]
     metrics: MetricsEntry
-    proofs: list[TargetProofEntry]
-    labels: list[str]
+    proofs: tuple[TargetProofEntry, ...]
+    labels: tuple[str, ...]
     files: dict[str, str]
+    budget: Budget | None = None
+    frontend: FrontEndEntry | NormalizeEntry | None = None
 
 
-class Manifest(_Manifest, total=False):
-    """`manifest.json`."""
+@dataclass(frozen=True)
+class SizesEntry:
+    """Bytes of the files by stage, of all caches, and of the golden files."""
 
-    budget: dict[str, float | None] | None
-    # Of all chips, in a bundle that was written before each had its own.
-    detector: DetectorEntry | None
-    frontend: FrontEndEntry | NormalizeEntry | None
-
-
-class _SizesEntry(TypedDict):
     files: dict[str, int]
     caches: int
     golden: int
 
 
-class _ReportMetrics(TypedDict):
+@dataclass(frozen=True)
+class TargetMetricsEntry:
+    """Figures of the user's own steps for one chip."""
+
     float: dict[str, Figure]
     quantized: dict[str, Figure]
 
 
-class _TargetReport(TypedDict):
+@dataclass(frozen=True)
+class TargetReport:
+    """Figures of one chip; see `Verification`."""
+
     precision: str
-    proofs: list[ProofEntry]
-    metrics: _ReportMetrics
-    notes: list[str]
+    proofs: tuple[ProofEntry, ...]
+    metrics: TargetMetricsEntry
+    notes: tuple[str, ...]
     analysis: dict[str, Any]
     golden_windows: int
-    bytes: _SizesEntry
+    bytes: SizesEntry
+    precision_search: dict[str, Any] = field(default_factory=dict, metadata=OPTIONAL)
+    stream_evaluation: dict[str, Any] = field(default_factory=dict, metadata=OPTIONAL)
+    confusion: dict[str, Any] = field(default_factory=dict, metadata=OPTIONAL)
 
 
-class Report(TypedDict):
+@dataclass(frozen=True)
+class Report:
     """`report.json`."""
 
-    targets: dict[str, _TargetReport]
+    schema: str
+    targets: dict[str, TargetReport]
 
 
 @contextmanager
 def expecting(what: object) -> Iterator[None]:
-    """Turn what a value of another form makes Python raise, where no schema tells it, into an error of this package.
+    """Turn what a value of another form makes Python raise into an error of this package.
 
     Args:
         what: the file or files that are read, for the message.
@@ -262,55 +274,3 @@ def expecting(what: object) -> Iterator[None]:
         raise BundleError(
             f"{what} has another form than an export gives it ({type(error).__name__}: {error}). Export again."
         ) from error
-
-
-def find_fault(values: Any, form: Any) -> str:
-    """Return where and how a value from JSON is not of a form, one that is in this module; empty where it is.
-
-    Example:
-        >>> find_fault({"name": "x", "kind": "held."}, InputEntry)
-        "kind is 'held.'; it must be 'stream' or 'held'"
-    """
-    return next(_faults(values, form, ""), "")
-
-
-def _faults(value: Any, form: Any, where: str) -> Iterator[str]:
-    kind, inner = get_origin(form), get_args(form)
-    if kind in (Union, UnionType) and any(map(is_typeddict, inner)):  # an object or null
-        if value is not None:
-            yield from _faults(value, _member(value, [each for each in inner if is_typeddict(each)]), where)
-        return
-    if is_typeddict(form) and isinstance(value, Mapping):
-        yield from _faults_of_keys(value, form, where)
-    elif kind is dict and isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _faults(each, inner[1], f"{where}{key}.")
-    elif kind is list and isinstance(value, list):
-        for index, each in enumerate(value):
-            yield from _faults(each, inner[0], f"{where.removesuffix('.')}[{index}].")
-    elif is_typeddict(form) or not fits(value, form):
-        needed = "an object" if is_typeddict(form) else describe_type(form)
-        yield f"{where.removesuffix('.') or 'it'} is {repr(value)[:60]}; it must be {needed}"
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{where.removesuffix('.')} is {value}; it must be a finite number"
-
-
-def _member(value: Any, members: list[Any]) -> Any:
-    """Of several objects the one that has the value's `kind`, or else the first."""
-    if len(members) == 1 or not isinstance(value, Mapping):
-        return members[0]
-    return next((each for each in members if fits(value.get("kind"), _hints_of(each)["kind"])), members[0])
-
-
-def _faults_of_keys(values: Mapping[str, Any], form: Any, where: str) -> Iterator[str]:
-    for key in sorted(form.__required_keys__ - set(values)):
-        yield f"{where}{key} is missing"
-    for key, inner in _hints_of(form).items():
-        if key in values:
-            yield from _faults(values[key], inner, f"{where}{key}.")
-
-
-@cache
-def _hints_of(form: Any) -> dict[str, Any]:
-    """Return the types of the keys of a form; to evaluate them costs more than to check a manifest against them."""
-    return get_type_hints(form)

@@ -6,9 +6,9 @@ from math import prod
 
 from lightning_esp.bundle.ranges import check_ranges
 from lightning_esp.errors import BundleError
-from lightning_esp.quantization import QuantizedModel, TensorInfo
+from lightning_esp.quantization import DType, QuantizedModel, TensorInfo
 
-ELEMENT_BYTES = {"int8": 1, "int16": 2, "float32": 4}
+ELEMENT_BYTES: dict[DType, int] = {"int8": 1, "int16": 2, "float32": 4}
 MAX_RANK = 6
 
 

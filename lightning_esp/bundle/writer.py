@@ -21,6 +21,7 @@ from lightning_esp.bundle.bundle import (
     Results,
     TargetResult,
 )
+from lightning_esp.bundle.codec import encode
 from lightning_esp.bundle.directory import check_output_dir, replace_directory
 from lightning_esp.bundle.failure import remove_failure_note
 from lightning_esp.bundle.golden import pack_golden
@@ -47,7 +48,7 @@ from lightning_esp.bundle.partitions import (
 )
 from lightning_esp.bundle.readings import pack_readings, render_normalization
 from lightning_esp.bundle.report import render_report
-from lightning_esp.bundle.schema import expecting
+from lightning_esp.bundle.schema import Manifest, expecting
 from lightning_esp.bundle.tensors import check_wiring
 from lightning_esp.config import TARGETS, Deployment, check_target
 from lightning_esp.cost import check_budget
@@ -107,34 +108,35 @@ def write_bundle(
         made = render_target(result.quantized, golden, names[target], manifest)
         golden_bytes[target] = sum(len(data) for path, data in made.items() if path.endswith(".bin"))
         files.update(made)
-    report = json.loads(to_json(build_report(found, golden_bytes)))
-    files |= {REPORT: to_json(report), PAGE: render_page(manifest, report)}
+    files[REPORT] = to_json(encode(build_report(found, golden_bytes)))
+    report = json.loads(files[REPORT])
+    files[PAGE] = render_page(json.loads(to_json(encode(manifest))), report)
     files |= {
         TABLE: render_partitions(files),
         MODEL_TABLE: render_model_partitions(files, _label_files(next(iter(names.values())))),
         UPDATE_TABLE: render_update_partitions(files),
         OTA_TABLE: render_ota_partitions(files),
     }
-    text = to_json({**manifest, "files": hash_files(files)})
+    text = to_json(encode(replace(manifest, files=hash_files(files))))
     for notice in replace_directory(directory, {**files, MANIFEST: text}):
         _log.warning("%s: %s", directory, notice)
     remove_failure_note(directory)
-    hashes = json.loads(text)["files"]
-    return Bundle(directory, json.loads(text), json.loads(files[REPORT]), find_edits(directory, hashes))
+    told = json.loads(text)
+    return Bundle(directory, told, report, find_edits(directory, told["files"]))
 
 
 def render_page(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> bytes:
-    """Return the page of a manifest and a report, the same bytes before they were written and when they are read back.
+    """Return the page of a manifest and a report as they stand in their files; of the manifest without `files`.
 
     Raises:
         BundleError: one of them has another form than an export gives it.
     """
     with expecting(f"{MANIFEST} or {REPORT}"):
-        return render_report(json.loads(to_json({**manifest, "files": {}})), json.loads(to_json(report)))
+        return render_report({**manifest, "files": {}}, report)
 
 
 def render_target(
-    quantized: QuantizedModel, golden: Golden | None, names: Names, manifest: Mapping[str, Any]
+    quantized: QuantizedModel, golden: Golden | None, names: Names, manifest: Manifest
 ) -> dict[str, bytes]:
     """Return the generated files of one target by their path inside the bundle."""
     target, model = quantized.target, names.model
@@ -157,11 +159,11 @@ def render_target(
     return {**files, **{f"{target_dir(target)}/{name}": text.encode() for name, text in texts.items()}}
 
 
-def render_config(quantized: QuantizedModel, names: Names, golden: GoldenBytes, manifest: Mapping[str, Any]) -> str:
+def render_config(quantized: QuantizedModel, names: Names, golden: GoldenBytes, manifest: Manifest) -> str:
     """Return the text of `model_config.hpp` as the manifest makes it."""
-    normalization = render_normalization(manifest.get("frontend"))
+    normalization = render_normalization(manifest.frontend)
     stream_evaluation = render_audio(manifest, quantized.target, golden)
-    return render_header(quantized, names, manifest["labels"], golden, normalization, stream_evaluation)
+    return render_header(quantized, names, manifest.labels, golden, normalization, stream_evaluation)
 
 
 def read_project() -> dict[str, bytes]:

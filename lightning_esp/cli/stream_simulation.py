@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_esp.bundle import Bundle, read_both, read_detector, read_normalize
+from lightning_esp.bundle import Bundle, read_both, read_normalize
 from lightning_esp.config import Detector
 from lightning_esp.detection import ContinuousDetector, DetectorSettings, Event, compute_scores, resolve_settings
 from lightning_esp.errors import ConfigurationError, DataError
@@ -191,7 +191,7 @@ class StreamSimulation:
 
 def _make_front_end(bundle: Bundle, quantized: QuantizedModel) -> _Samples | _Readings:
     description = bundle.manifest.get("frontend")
-    normalize = read_normalize(bundle.manifest, quantized)
+    normalize = read_normalize(bundle.contents, quantized)
     if description is not None and normalize is None:
         front_end = restore_front_end(description)
         assert isinstance(front_end, FrontEnd)
@@ -206,7 +206,7 @@ def _make_front_end(bundle: Bundle, quantized: QuantizedModel) -> _Samples | _Re
 
 def _settings(bundle: Bundle, target: str, changes: Mapping[str, Any], classes: int) -> DetectorSettings | None:
     """The chip's detector with what is given in place of its own values."""
-    own = read_detector(bundle.manifest, target)
+    own = bundle.contents.targets[target].detector
     if not changes:
         return own
     if own is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,7 +45,7 @@ class DetectorSettings:
     average: int = 1
     minimum: int = 1
     refractory: int = 0
-    activation: str = "softmax"
+    activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     retrigger: bool = False
 
 

@@ -101,7 +101,7 @@ def _verify_target(bundle: Bundle, target: str) -> Verification:
 
 def _readings(bundle: Bundle, quantized: QuantizedModel, stored: StoredGolden) -> tuple[Proof, ...]:
     """Compare golden readings with the golden inputs; nothing where the model takes no raw readings."""
-    normalize = read_normalize(bundle.manifest, quantized)
+    normalize = read_normalize(bundle.contents, quantized)
     path = bundle.path / readings_path(quantized.target, bundle.name)
     if normalize is None:
         return ()
@@ -116,7 +116,7 @@ def _header(bundle: Bundle, quantized: QuantizedModel) -> Proof:
     path = f"{target_dir(quantized.target)}/model_config.hpp"
     places = (place(quantized.target, bundle.name) for place in (golden_path, audio_path, readings_path))
     sizes = [(bundle.path / place).stat().st_size if (bundle.path / place).is_file() else 0 for place in places]
-    text = render_config(quantized, name_parts(quantized, bundle.name), GoldenBytes(*sizes), bundle.manifest)
+    text = render_config(quantized, name_parts(quantized, bundle.name), GoldenBytes(*sizes), bundle.contents)
     expected = text.splitlines()
     found = (bundle.path / path).read_text(encoding="utf-8").splitlines()
     lines = [index for index, pair in enumerate(zip(expected, found, strict=False), 1) if pair[0] != pair[1]]

@@ -283,7 +283,7 @@ def _read(
     if isinstance(bundle, QuantizedModel):
         return bundle, None
     whole, quantized = (bundle, read_model(bundle, target)) if isinstance(bundle, Bundle) else read_both(bundle, target)
-    return quantized, read_normalize(whole.manifest, quantized)
+    return quantized, read_normalize(whole.contents, quantized)
 
 
 def simulate(bundle: Bundle | str | PathLike[str], recording: Recording, target: str | None = None) -> Output:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from lightning_esp.conversion import StreamSpec
 from lightning_esp.cost import Estimate
+
+DType: TypeAlias = Literal["int8", "int16", "float32"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class TensorInfo:
 
     name: str
     shape: tuple[int, ...]
-    dtype: str
+    dtype: DType
     exponent: int
     layout: tuple[int, ...]
     time_axis: int | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
+from typing import cast
 
 from lightning_esp.calibration import CalibrationSet
 from lightning_esp.config import Quantization, check_target
@@ -16,7 +17,7 @@ from lightning_esp.quantization.estimation import estimate
 from lightning_esp.quantization.job import ExportedStage, Job, StageNames
 from lightning_esp.quantization.onnx_graph import graph_inputs, module_path, to_onnx
 from lightning_esp.quantization.process import Worker
-from lightning_esp.quantization.quantized_model import CacheInfo, QuantizedModel, StageFile, TensorInfo
+from lightning_esp.quantization.quantized_model import CacheInfo, DType, QuantizedModel, StageFile, TensorInfo
 from lightning_esp.quantization.values import quantize_start
 
 ESPPQ = "1.3.12"
@@ -130,7 +131,9 @@ def with_modules(message: str, spec: StreamSpec) -> str:
 
 def _stage_file(stage: Stage, exported: ExportedStage) -> StageFile:
     file, layouts = read_espdl(exported.data), exported.layouts
-    native = {c.name: TensorInfo(c.name, c.shape, c.dtype, c.exponent, c.layout, None) for c in exported.native}
+    native = {
+        c.name: TensorInfo(c.name, c.shape, cast("DType", c.dtype), c.exponent, c.layout, None) for c in exported.native
+    }
     return StageFile(
         name=stage.name,
         data=exported.data,
@@ -163,7 +166,7 @@ def _tensor(file: EspdlModel, name: str, layouts: Mapping[str, tuple[int, ...]],
     if not isinstance(tensor.exponent, int):
         raise QuantizationError(f"tensor {name!r} has an exponent per channel, but it crosses a file boundary.")
     axis = None if time_axis is None else layout.index(time_axis)
-    return TensorInfo(name, tensor.shape, str(tensor.dtype), tensor.exponent, layout, axis)
+    return TensorInfo(name, tensor.shape, cast("DType", str(tensor.dtype)), tensor.exponent, layout, axis)
 
 
 def check_boundaries(stages: tuple[StageFile, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ class Proof:
     doubt: str = ""
 
     @property
-    def state(self) -> str:
+    def state(self) -> Literal["green", "amber", "failed"]:
         """`"green"`, `"amber"` (it passed, with a doubt), or `"failed"`."""
         if not self.passed:
             return "failed"

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from lightning_esp.bundle import TargetResult, pack_image, read_bundle, read_image, write_bundle
-from lightning_esp.bundle.audio import read_detector
 from lightning_esp.config import Deployment, Detector
 from lightning_esp.detection import DetectorSettings, compute_scores, detect
 from lightning_esp.errors import ConfigurationError
@@ -122,7 +121,7 @@ def test_the_detector_and_its_decisions(tmp_path):
     classes = quantized.stages[-1].outputs[0].shape[-1]
     labels = tuple("abcdefgh"[:classes])
     bundle = write_bundle({"esp32s3": (quantized, verification)}, tmp_path / "k", Deployment(labels, detector=detector))
-    settings = read_detector(read_bundle(tmp_path / "k").manifest, "esp32s3")
+    settings = read_bundle(tmp_path / "k").contents.targets["esp32s3"].detector
     assert settings is not None
     assert settings.thresholds == (0.5, 0.25, *[math.inf] * (classes - 2))
     header = (bundle.path / HEADER).read_text()
@@ -152,7 +151,7 @@ def test_each_target_may_have_a_detector_of_its_own(tmp_path):
     bundle = write_bundle(results, tmp_path / "k", Deployment(labels, detector=Detector(0.9)))
     events = {}
     for chip, result in results.items():
-        assert read_detector(read_bundle(bundle.path).manifest, chip) == result.detector
+        assert read_bundle(bundle.path).contents.targets[chip].detector == result.detector
         header = (bundle.path / HEADER.replace("esp32s3", chip)).read_text()
         assert f"kThresholds[] = {{{result.detector.thresholds[0]}f" in header
         assert read_image(pack_image(bundle, chip)).detector == result.detector

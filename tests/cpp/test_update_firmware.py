@@ -10,6 +10,8 @@ import subprocess
 import pytest
 
 from lightning_esp.bundle import pack_image, write_bundle
+from lightning_esp.bundle.codec import encode
+from lightning_esp.bundle.schema import EstimateEntry
 from lightning_esp.config import Deployment, Detector
 from tests.cpp.host_build import PROJECT, build
 from tests.cpp.script import with_scripts
@@ -30,7 +32,8 @@ def firmware(tmp_path_factory):
     bundle = write_bundle(result, directory / "slots", Deployment(name="slots"))
     detector = Detector(0.01, activation="sigmoid")
     other = write_bundle(result, directory / "other", Deployment(LABELS, name="newest", detector=detector))
-    other.manifest["targets"]["esp32s3"]["estimate"] = {"ram": 1000}  # more than FAKE_FREE_BYTES=1
+    estimate = EstimateEntry("", None, None, None, {}, ram=1000, psram=0, flash=0, buffers=0, runtime=0, stages=())
+    other.manifest["targets"]["esp32s3"]["estimate"] = encode(estimate)  # more than FAKE_FREE_BYTES=1
     programs = build(directory / "build", [bundle.path], programs=["update_slots", "replay_slots"])
     return programs / "update_slots", pack_image(other)
 

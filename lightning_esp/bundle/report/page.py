@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_esp.bundle.audio import read_detector
 from lightning_esp.bundle.report.markup import Markup, figure, join, number, size, table, tag
 from lightning_esp.bundle.report.memory import list_memory_tiles, render_memory
 from lightning_esp.bundle.report.pictures import draw_bar, draw_load, draw_matrix, draw_streams, softmax
@@ -262,8 +261,8 @@ def _streams(target: str, figures: Data, manifest: Data) -> Markup:
     if not snippet or not snippet["float_values"] or len(snippet["float_values"][0]) < 2:
         return Markup("")
     floating, integer = snippet["float_values"], snippet["integer_values"]
-    labels, detector = manifest["labels"], read_detector(manifest, target)
-    scores = len(labels) == len(floating) and (detector is None or detector.activation == "softmax")
+    labels, detector = manifest["labels"], manifest["targets"][target].get("detector")
+    scores = len(labels) == len(floating) and (detector is None or detector["activation"] == "softmax")
     if scores:
         floating, integer = softmax(floating), softmax(integer)
     names = labels if len(labels) == len(floating) else [f"channel {i}" for i in range(len(floating))]
