@@ -20,7 +20,7 @@ from lightning_esp.config import Calibration, Deployment, Quantization, Streamin
 from lightning_esp.detection import Item, check_detector
 from lightning_esp.errors import LightningEspError
 from lightning_esp.options import check_arguments
-from lightning_esp.pipeline import check_targets, check_versions, export
+from lightning_esp.pipeline import check_targets, export
 from lightning_esp.training import (
     Attempt,
     Captured,
@@ -42,6 +42,7 @@ from lightning_esp.training import (
     shows_progress,
     take_start,
 )
+from lightning_esp.versions import check_versions
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from torch import Tensor, nn
 
-from lightning_esp.config import Deployment, choose_arithmetic
+from lightning_esp.chips import choose_arithmetic
+from lightning_esp.config import Deployment
 from lightning_esp.conversion import Recording, Recordings, StreamSpec, argument_names, call, check_takes_floats
 from lightning_esp.cost import FrontEndLoad
 from lightning_esp.errors import ConfigurationError, ConversionError, DataError

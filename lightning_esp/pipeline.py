@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -13,7 +12,8 @@ from torch import nn
 
 from lightning_esp.bundle import Bundle, TargetResult, probe_output_dir, write_bundle
 from lightning_esp.calibration import Progress
-from lightning_esp.config import Calibration, Deployment, Quantization, Streaming, check_target
+from lightning_esp.chips import check_target
+from lightning_esp.config import Calibration, Deployment, Quantization, Streaming
 from lightning_esp.conversion import (
     Recordings,
     StreamingModel,
@@ -28,13 +28,14 @@ from lightning_esp.conversion import (
     settle_time,
 )
 from lightning_esp.detection import Item, check_detector, make_stream_evaluator
-from lightning_esp.errors import ConfigurationError, DataError, EnvironmentMismatchError
+from lightning_esp.errors import ConfigurationError, DataError
 from lightning_esp.front_end_steps import Evaluate, behind, check_frames, listen, recordings_by_chip, take_front_end
 from lightning_esp.frontend import FrontEnd, Normalize
 from lightning_esp.options import check_arguments
-from lightning_esp.quantization import Worker, check_environment
+from lightning_esp.quantization import Worker
 from lightning_esp.target_steps import Request, export_target, make_contexts
 from lightning_esp.verification import compare_reach
+from lightning_esp.versions import check_versions
 
 _log = logging.getLogger(__name__)
 
@@ -189,17 +190,3 @@ def check_targets(target: str | Sequence[str]) -> tuple[str, ...]:
     if not targets:
         raise ConfigurationError("target=[] names no chip; give one, 'esp32s3' say.")
     return tuple(check_target(name) for name in targets)
-
-
-def check_versions() -> None:
-    """Check the versions of Python and esp-ppq.
-
-    Raises:
-        EnvironmentMismatchError: one of them cannot work.
-    """
-    if not (3, 10) <= sys.version_info[:2] < (3, 13):
-        raise EnvironmentMismatchError(
-            f"Python {sys.version_info[0]}.{sys.version_info[1]} runs, but esp-ppq supports 3.10 to 3.12; make an "
-            "environment with one of these."
-        )
-    check_environment()

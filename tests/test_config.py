@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from lightning_esp import Calibration, Deployment, Quantization, Streaming
-from lightning_esp.config import TARGETS, Budget, Detector, check_target
+from lightning_esp.chips import TARGETS, check_target
+from lightning_esp.config import Budget, Detector
 from lightning_esp.errors import ConfigurationError, LightningEspError, UnknownTargetError
 
 REFUSED: list[tuple[Callable[[], object], str]] = [

@@ -18,7 +18,8 @@ from lightning_esp.bundle.header import GoldenBytes
 from lightning_esp.bundle.literals import float_array, literal
 from lightning_esp.bundle.schema import FrontEndEntry, Manifest, NormalizeEntry
 from lightning_esp.bundle.tensors import frame_size, input_tensors, output_tensors
-from lightning_esp.config import Deployment, choose_arithmetic
+from lightning_esp.chips import choose_arithmetic
+from lightning_esp.config import Deployment
 from lightning_esp.detection import DetectorSettings, Scores, compute_scores, detect, resolve_settings
 from lightning_esp.errors import ConfigurationError
 from lightning_esp.frontend import Normalize, restore_front_end

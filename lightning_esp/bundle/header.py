@@ -9,11 +9,11 @@ from pathlib import PurePosixPath
 
 from lightning_esp.bundle.naming import make_identifiers, partition_label, stage_path
 from lightning_esp.bundle.tensors import input_tensors, output_tensors, tensor_bytes
+from lightning_esp.chips import HALF_EVEN_TARGETS
 from lightning_esp.conversion import StreamSpec
 from lightning_esp.quantization import CacheInfo, QuantizedModel, StageFile, TensorInfo
 
 _TYPES = {"int8": "kInt8", "int16": "kInt16", "float32": "kFloat32"}
-_HALF_EVEN = ("esp32p4", "esp32s31")
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,6 @@ def render_header(
     ]
     body = "\n\n".join(block for block in blocks if block)
     return f"{_intro(quantized, names.model)}\n{_symbols(names, golden)}\n\n{body}\n\n}} // namespace {names.model}\n"
-
-
-def is_half_even(target: str) -> bool:
-    """Tell whether a chip rounds 2.5 to 2 when it quantizes, not to 3."""
-    return target in _HALF_EVEN
 
 
 def frame_period_us(spec: StreamSpec) -> int:
@@ -203,7 +198,7 @@ def _cache(cache: CacheInfo) -> str:
 
 def _config(quantized: QuantizedModel, model: str, has_labels: bool, is_normalized: bool) -> str:
     spec = quantized.spec
-    rounding = "kHalfToEven" if is_half_even(quantized.target) else "kHalfUp"
+    rounding = "kHalfToEven" if quantized.target in HALF_EVEN_TARGETS else "kHalfUp"
     fields = {
         "name": _text(model),
         "target": _text(quantized.target),

@@ -35,13 +35,13 @@ import numpy as np
 from lightning_esp.bundle.audio import FIELDS, KINDS
 from lightning_esp.bundle.bundle import MANIFEST, Bundle
 from lightning_esp.bundle.golden import take_windows
-from lightning_esp.bundle.header import frame_period_us, is_half_even, name_parts
+from lightning_esp.bundle.header import frame_period_us, name_parts
 from lightning_esp.bundle.naming import golden_path, partition_label, stage_path
 from lightning_esp.bundle.reader import read_model
 from lightning_esp.bundle.readings import find_normalize
 from lightning_esp.bundle.schema import FrontEndEntry, Manifest, NormalizeEntry, expecting
 from lightning_esp.bundle.tensors import ELEMENT_BYTES, input_tensors, output_tensors, tensor_bytes
-from lightning_esp.config import ARITHMETICS, choose_arithmetic
+from lightning_esp.chips import ARITHMETICS, HALF_EVEN_TARGETS, choose_arithmetic
 from lightning_esp.detection import DetectorSettings
 from lightning_esp.errors import BundleError
 from lightning_esp.quantization import QuantizedModel, StageFile, TensorInfo
@@ -113,7 +113,7 @@ def _pack_config(manifest: Manifest, model: QuantizedModel) -> bytes:
         [
             counts,
             _text(name) + _text(model.target),
-            _words(spec.window, spec.stride, spec.delay, frame_period_us(spec), is_half_even(model.target)),
+            _words(spec.window, spec.stride, spec.delay, frame_period_us(spec), model.target in HALF_EVEN_TARGETS),
             _tensors(inputs) + _tensors(outputs),
             *(_stage(model, name, index) for index in range(len(model.stages))),
             *(_text(label) for label in manifest.labels),

@@ -23,7 +23,7 @@ from lightning_esp.bundle.image import (
     VERSION,
     WINDOW_FUNCTIONS,
 )
-from lightning_esp.config import ARITHMETICS
+from lightning_esp.chips import ARITHMETICS
 from lightning_esp.detection import DetectorSettings
 from lightning_esp.errors import BundleError
 from lightning_esp.quantization import CacheInfo, StageFile, TensorInfo

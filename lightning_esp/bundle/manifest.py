@@ -35,10 +35,7 @@ from lightning_esp.bundle.tensors import cache_tensors, tensor_bytes
 from lightning_esp.config import Deployment
 from lightning_esp.cost import Estimate
 from lightning_esp.verification import Proof
-
-# Pinned in idf_project/main/idf_component.yml.
-ESP_DL_VERSION = "3.3.9"
-ESP_IDF_VERSION = ">=5.3"
+from lightning_esp.versions import ESP_DL, ESP_IDF
 
 
 def build_manifest(results: Results, names: Mapping[str, Names], deployment: Deployment) -> Manifest:
@@ -91,7 +88,7 @@ def to_json(values: Mapping[str, Any]) -> bytes:
 
 
 def _versions(results: Results) -> dict[str, str]:
-    found = {"esp-dl": ESP_DL_VERSION, "esp-idf": ESP_IDF_VERSION}
+    found = {"esp-dl": ESP_DL, "esp-idf": ESP_IDF}
     for result in results.values():
         found.update(result.quantized.versions)
     return {**found, "lightning-esp": lightning_esp.__version__}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_esp.bundle.bundle import COMPONENT, MANIFEST, PAGE, REPORT, Edit
-from lightning_esp.config import TARGETS
+from lightning_esp.chips import TARGETS
 
 NEWER = ".new"
 # A name that is too long is that of nothing.

@@ -50,7 +50,8 @@ from lightning_esp.bundle.readings import pack_readings, render_normalization
 from lightning_esp.bundle.report import render_report
 from lightning_esp.bundle.schema import Manifest, expecting
 from lightning_esp.bundle.tensors import check_wiring
-from lightning_esp.config import TARGETS, Deployment, check_target
+from lightning_esp.chips import TARGETS, check_target
+from lightning_esp.config import Deployment
 from lightning_esp.cost import check_budget
 from lightning_esp.errors import BundleError, ProofError
 from lightning_esp.options import check_arguments

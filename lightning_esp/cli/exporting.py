@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightning_esp.config import TARGETS, Budget, Calibration, Deployment, Detector, Quantization, Streaming
+from lightning_esp.chips import TARGETS
+from lightning_esp.config import Budget, Calibration, Deployment, Detector, Quantization, Streaming
 from lightning_esp.errors import LightningEspError, StepError
 
 _OPTIONS = ("target", "output_dir", "module", "streaming", "calibration", "quantization", "deployment")

@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_esp.config import Streaming, check_target
+from lightning_esp.chips import check_target
+from lightning_esp.config import Streaming
 from lightning_esp.conversion.admission import admit
 from lightning_esp.conversion.axes import name_axis, resolve_time
 from lightning_esp.conversion.boundary import own_errors

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import log2
 
-from lightning_esp.config import SOFT_FLOAT_TARGETS
+from lightning_esp.chips import SOFT_FLOAT_TARGETS
 from lightning_esp.cost.chip import MEGAHERTZ, read_figures, read_rows
 from lightning_esp.cost.estimate import Estimate
 

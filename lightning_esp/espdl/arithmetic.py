@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from lightning_esp.config import check_target
+from lightning_esp.chips import HALF_EVEN_TARGETS, check_target
 from lightning_esp.espdl.espdl_model import Array
 
-_HALF_EVEN_TARGETS = ("esp32p4", "esp32s31")
 # Their kernels take 16 int8 or 8 int16 output channels at a time.
-_VECTOR_TARGETS = ("esp32s3", *_HALF_EVEN_TARGETS)
+_VECTOR_TARGETS = ("esp32s3", *HALF_EVEN_TARGETS)
 # The S3's vector unit accumulates an int8 product sum in 20 bits and an int16 one in 40; the others have 32 or more.
 _NARROW_ACCUMULATORS = {"esp32s3": {1: 20, 2: 40}}
 
@@ -125,7 +124,7 @@ def chip_rules(target: str) -> ChipRules:
     Raises:
         UnknownTargetError: ESP-DL does not know the chip.
     """
-    return ChipRules(check_target(target), half_even=target in _HALF_EVEN_TARGETS)
+    return ChipRules(check_target(target), half_even=target in HALF_EVEN_TARGETS)
 
 
 def saturate(values: Array, dtype: np.dtype[Any]) -> Array:

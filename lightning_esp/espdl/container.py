@@ -10,6 +10,7 @@ import hashlib
 import struct
 
 from lightning_esp.errors import EspdlFormatError
+from lightning_esp.versions import ESP_PPQ
 
 _HEADER_BYTES = {b"EDL1": 12, b"EDL2": 16}
 _PACK_COUNT_AT = {b"PDL1": 4, b"PDL2": 4, b"PDL3": 56}
@@ -46,7 +47,7 @@ def _unknown_magic(data: bytes, origin: str) -> EspdlFormatError:
     if magic[:3] in (b"EDL", b"PDL") and magic[3:].isdigit():
         return EspdlFormatError(
             f"{origin}: the container format {magic.decode()} is newer than this package, which reads EDL1, EDL2 and "
-            "PDL1 to PDL3. Export the model with esp-ppq 1.3.12, or update lightning_esp."
+            f"PDL1 to PDL3. Export the model with esp-ppq {ESP_PPQ}, or update lightning_esp."
         )
     return EspdlFormatError(
         f"{origin}: not an .espdl file: it begins with {magic!r}, not with EDL1, EDL2 or PDL1 to PDL3. Pass the "

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_esp.errors import EnvironmentMismatchError
+from lightning_esp.versions import ESP_PPQ
 
 _PACKAGE = "FlatBuffers"
 
@@ -29,7 +30,7 @@ def _find_package() -> Path:
             return package
     raise EnvironmentMismatchError(
         "esp-ppq: its flatbuffers schema classes (parser/espdl/FlatBuffers) were not found; they are needed to read "
-        "`.espdl` files. Install the release this package is built for: pip install esp-ppq==1.3.12"
+        f"`.espdl` files. Install the release this package is built for: pip install esp-ppq=={ESP_PPQ}"
     )
 
 
@@ -56,7 +57,7 @@ def schema_class(name: str) -> Any:
         The class; `Model` has `GetRootAs(bytes, offset)`.
 
     Raises:
-        EnvironmentMismatchError: esp-ppq is not installed, or its schema classes are not where 1.3.12 keeps them.
+        EnvironmentMismatchError: esp-ppq is not installed, or its schema classes are not where `ESP_PPQ` keeps them.
     """
     _register_package()
     return getattr(importlib.import_module(f"{_PACKAGE}.Dl.{name}"), name)

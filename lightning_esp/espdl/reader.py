@@ -19,6 +19,7 @@ from lightning_esp.espdl.espdl_model import Array, EspdlModel, Operator, Tensor
 from lightning_esp.espdl.flatbuffer_schema import schema_class
 from lightning_esp.espdl.weights import unpack_conv, unpack_depthwise, unpack_matrix
 from lightning_esp.options import check_arguments
+from lightning_esp.versions import ESP_PPQ
 
 _DTYPES = {
     1: "float32",
@@ -142,7 +143,7 @@ def _read_dtype(code: int, name: str, origin: str) -> np.dtype[Any]:
     if code not in _DTYPES:
         raise EspdlFormatError(
             f"{origin}: tensor {name!r} has data type {code}, which this package does not know: the file is newer, "
-            "or holds strings. Export it with esp-ppq 1.3.12."
+            f"or holds strings. Export it with esp-ppq {ESP_PPQ}."
         )
     return np.dtype(_DTYPES[code])
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from lightning_esp.config import choose_arithmetic
+from lightning_esp.chips import choose_arithmetic
 from lightning_esp.errors import DataError
 from lightning_esp.frontend.features import FrontEnd
 from lightning_esp.frontend.fixed_point import FixedPointFrontEnd

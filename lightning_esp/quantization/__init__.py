@@ -6,7 +6,7 @@ from lightning_esp.quantization.noise import NoiseFigures, OperatorNoise
 from lightning_esp.quantization.onnx_graph import graph_outputs, module_path, to_onnx
 from lightning_esp.quantization.process import Worker
 from lightning_esp.quantization.quantized_model import CacheInfo, DType, QuantizedModel, StageFile, TensorInfo
-from lightning_esp.quantization.quantizer import check_environment, quantize, with_modules
+from lightning_esp.quantization.quantizer import quantize, with_modules
 from lightning_esp.quantization.values import dequantize_values, quantize_values
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "Suspect",
     "TensorInfo",
     "Worker",
-    "check_environment",
     "dequantize_values",
     "graph_outputs",
     "module_path",

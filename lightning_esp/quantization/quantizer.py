@@ -8,9 +8,10 @@ from importlib.metadata import version
 from typing import cast
 
 from lightning_esp.calibration import CalibrationSet
-from lightning_esp.config import Quantization, check_target
+from lightning_esp.chips import check_target
+from lightning_esp.config import Quantization
 from lightning_esp.conversion import Cache, Stage, StreamingModel, StreamSpec
-from lightning_esp.errors import ConfigurationError, EnvironmentMismatchError, QuantizationError
+from lightning_esp.errors import ConfigurationError, QuantizationError
 from lightning_esp.espdl import EspdlModel, read_espdl
 from lightning_esp.options import check_arguments
 from lightning_esp.quantization.estimation import estimate
@@ -19,22 +20,7 @@ from lightning_esp.quantization.onnx_graph import graph_inputs, module_path, to_
 from lightning_esp.quantization.process import Worker
 from lightning_esp.quantization.quantized_model import CacheInfo, DType, QuantizedModel, StageFile, TensorInfo
 from lightning_esp.quantization.values import quantize_start
-
-ESPPQ = "1.3.12"
-
-
-def check_environment() -> None:
-    """Check that the installed esp-ppq is one whose file format and traps were measured.
-
-    Raises:
-        EnvironmentMismatchError: it is another one.
-    """
-    found = version("esp-ppq")
-    if found != ESPPQ:
-        raise EnvironmentMismatchError(
-            f"esp-ppq {found} is installed, but this package works with {ESPPQ}: operators and file format differ. "
-            f"Run: pip install esp-ppq=={ESPPQ}"
-        )
+from lightning_esp.versions import check_versions
 
 
 def quantize(
@@ -65,7 +51,7 @@ def quantize(
     """
     check_arguments(quantize, model=model, calibration_set=calibration_set, quantization=quantization, worker=worker)
     check_target(target)
-    check_environment()
+    check_versions()
     quantization = quantization or Quantization()
     if quantization.precision == "auto":
         raise ConfigurationError(

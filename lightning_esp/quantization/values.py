@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from lightning_esp.chips import HALF_EVEN_TARGETS
 from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.quantized_model import TensorInfo
-
-# ESP-DL rounds halves to even on these chips, and up on every other.
-HALF_TO_EVEN = ("esp32p4", "esp32s31")
 
 
 def quantize_values(values: Array, tensor: TensorInfo, target: str) -> Array:
@@ -26,7 +24,7 @@ def quantize_values(values: Array, tensor: TensorInfo, target: str) -> Array:
     if tensor.dtype == "float32":
         return np.ascontiguousarray(turned, dtype=np.float32)
     scaled = np.ldexp(turned.astype(np.float32), -tensor.exponent)
-    rounded = np.rint(scaled) if target in HALF_TO_EVEN else np.floor(scaled + np.float32(0.5))
+    rounded = np.rint(scaled) if target in HALF_EVEN_TARGETS else np.floor(scaled + np.float32(0.5))
     limits = np.iinfo(tensor.dtype)
     return np.ascontiguousarray(rounded.clip(limits.min, limits.max).astype(tensor.dtype))
 

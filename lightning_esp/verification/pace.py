@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightning_esp.config import SOFT_FLOAT_TARGETS
+from lightning_esp.chips import SOFT_FLOAT_TARGETS
 from lightning_esp.cost import Estimate, FrontEndLoad, front_end_us, network_us, share_of_time
 from lightning_esp.verification.proof import Proof
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import yaml
 
-from lightning_esp.bundle.manifest import ESP_DL_VERSION, ESP_IDF_VERSION
+from lightning_esp.versions import ESP_DL, ESP_IDF
 from tests.cpp.compile import compile_program, run_program
 from tests.cpp.host_build import PROJECT
 from tests.cpp.test_host_build import needs_compiler
@@ -72,11 +72,11 @@ def test_the_build_finds_the_version_of_esp_dl(tmp_path, targets, name, manifest
 def test_versions_agree(tmp_path):
     """The one that proofs know, that the project pins, that the components take, and that the firmware compares with."""
     assert re.findall(r'espressif/esp-dl:\n    version: "(.*)"', (PROJECT / "main/idf_component.yml").read_text()) == [
-        ESP_DL_VERSION
+        ESP_DL
     ]
     main = tmp_path / "main.cpp"
     main.write_text(MAIN.replace("esp_dl_version()", "kProvedEspDl"))
-    assert run_program(compile_program(tmp_path / "proved", [str(main)], ["lesp_streaming"])) == ESP_DL_VERSION
+    assert run_program(compile_program(tmp_path / "proved", [str(main)], ["lesp_streaming"])) == ESP_DL
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda path: path.name)
@@ -84,11 +84,11 @@ def test_a_component_can_be_published(component):
     text = (component / "idf_component.yml").read_text()
     found = dict(re.findall(r'^(\w+): "?([^"\n]+)"?$', text, re.MULTILINE))
     assert set(found) == {"version", "description", "license"}
-    minor = ".".join(ESP_DL_VERSION.split(".")[:2])
+    minor = ".".join(ESP_DL.split(".")[:2])
     following = f"{minor.split('.')[0]}.{int(minor.split('.')[1]) + 1}"
-    assert f'idf: "{ESP_IDF_VERSION}"' in text
+    assert f'idf: "{ESP_IDF}"' in text
     if "esp-dl" in (component / "CMakeLists.txt").read_text():
-        assert f'espressif/esp-dl:\n    version: ">={ESP_DL_VERSION},<{following}"' in text
+        assert f'espressif/esp-dl:\n    version: ">={ESP_DL},<{following}"' in text
     assert f"## {found['version']}\n" in (component / "CHANGELOG.md").read_text()
 
 

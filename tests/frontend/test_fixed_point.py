@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_esp.config import SOFT_FLOAT_TARGETS, TARGETS, choose_arithmetic
+from lightning_esp.chips import SOFT_FLOAT_TARGETS, TARGETS, choose_arithmetic
 from lightning_esp.errors import ConfigurationError, DataError
 from lightning_esp.frontend import (
     DIFFERENCE_LIMITS,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_esp import Quantization, Streaming, calibrate, convert, quantize
-from lightning_esp.config import TARGETS
+from lightning_esp.chips import TARGETS
 from lightning_esp.errors import EnvironmentMismatchError, QuantizationError, UnknownTargetError
 from lightning_esp.espdl import read_espdl
 from lightning_esp.espdl.seal import is_sealed

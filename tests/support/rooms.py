@@ -22,7 +22,7 @@ ROOT = TOP / PACKAGE
 PAGE = TOP / "docs" / "design.md"
 
 # Known to every room.
-EVERYWHERE = frozenset({"config", "errors", "options"})
+EVERYWHERE = frozenset({"chips", "config", "errors", "options", "versions"})
 
 _BEGIN, _END = "<!-- rooms: python -m tests.support.rooms -->\n", "<!-- end of rooms -->\n"
 

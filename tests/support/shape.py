@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tests.support.rooms import PACKAGE, ROOT, TOP, find_imports, is_deep, modules, room_of
+from tests.support.rooms import EVERYWHERE, PACKAGE, ROOT, TOP, find_imports, is_deep, modules, room_of
 
 # A docstring says what something is or does; these words begin a riddle.
 RIDDLES = re.compile(r"(What|How|Whether|Where|Why|Which|When|Who|Whose)\b")
@@ -36,11 +36,11 @@ def repeated_types() -> dict[str, int]:
 
 
 def imports_between_rooms() -> list[tuple[str, str]]:
-    """Module and imported module of every import from another room; `config`, `options` and `errors` aside."""
+    """Module and imported module of every import from another room; `EVERYWHERE` aside."""
     found = []
     for module, path in modules().items():
         for base, _ in find_imports(path.read_text(encoding="utf-8")):
-            if base.startswith(f"{PACKAGE}.") and room_of(base) not in {room_of(module), "config", "options", "errors"}:
+            if base.startswith(f"{PACKAGE}.") and room_of(base) not in {room_of(module), *EVERYWHERE}:
                 found.append((module, base))
     return sorted(set(found))
 

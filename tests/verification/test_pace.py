@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_esp.config import SOFT_FLOAT_TARGETS, TARGETS
+from lightning_esp.chips import SOFT_FLOAT_TARGETS, TARGETS
 from lightning_esp.cost import (
     MEGAHERTZ,
     Estimate,
