@@ -37,7 +37,7 @@ install: $(INSTALLED) ## Make .venv, once; again when pyproject.toml or constrai
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "Install Python 3.11 (3.10 to 3.12 work)." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,recipes,report]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,recipes,report,wakeword]'
 	@touch $@
 
 demo: $(INSTALLED) ## Train on the tiny set, quantize, verify, and write an ESP-IDF project.
