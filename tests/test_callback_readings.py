@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_esp import EspStreamingExport, Streaming, simulate
 from lightning_esp.frontend import Normalize
-from tests.models.random_architectures import CausalConv
+from tests.models.pieces import CausalConv
 
 MEAN, SCALE = torch.tensor([1013.0, 20.0]), torch.tensor([10.0, 5.0])
 

@@ -20,7 +20,7 @@ from lightning_esp.detection import Keyword
 from lightning_esp.errors import BundleError, ConfigurationError, DataError, LightningEspError, ProofError
 from lightning_esp.frontend import Normalize
 from lightning_esp.verification import TaskResult
-from tests.models.random_architectures import CausalConv
+from tests.models.pieces import CausalConv
 
 UNITS = torch.tensor([[1013.0, 12.0], [21.5, 4.0], [-0.002, 0.0005]])
 """Mean and deviation of pressure, temperature and strain."""

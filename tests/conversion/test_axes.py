@@ -12,7 +12,7 @@ from lightning_esp.conversion.axes import settle_time
 from lightning_esp.errors import ConfigurationError, NotCausalError, UnsupportedOperatorError
 from lightning_esp.frontend import LogMel
 from lightning_esp.pipeline import tell_time
-from tests.models.random_architectures import Function
+from tests.models.pieces import Function
 
 BINS, FRAMES = 16, 50
 

@@ -14,7 +14,8 @@ from lightning_esp.conversion import StreamingModel, convert
 from lightning_esp.errors import WindowError
 from tests.models.architectures import NAMED, KeywordTcn, Named, UNet, tc_resnet
 from tests.models.contracts import GatedCell, Strided, TwoCaches
-from tests.models.random_architectures import CausalConv, Function, HandWritten, randomise
+from tests.models.pieces import CausalConv, Function, randomise
+from tests.models.random_layers import HandWritten
 
 WINDOWS = (1, 2, 3, 8)
 

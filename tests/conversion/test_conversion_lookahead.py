@@ -1,11 +1,12 @@
 """Look-ahead that is allowed: it costs a delay, branches are aligned, and only frames at the edges may differ."""
 
+from collections import Counter
 from collections.abc import Callable
-from random import Random
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lightning_esp.config import Streaming
@@ -13,7 +14,8 @@ from lightning_esp.conversion import convert
 from lightning_esp.conversion.spec import StreamSpec
 from lightning_esp.errors import ConversionError, DataError
 from lightning_esp.verification.parity import comparable, float_parity
-from tests.models.random_architectures import CausalConv, Function, randomise
+from tests.models.pieces import CausalConv, Function, randomise
+from tests.support.drawing import hold
 
 
 class SymmetricBlock(nn.Module):
@@ -120,36 +122,44 @@ def test_a_causal_model_gains_no_delay_from_the_permission() -> None:
     assert convert(module, torch.randn(1, 3, 30, dtype=torch.float64), Streaming(lookahead=9)).delay == 0
 
 
-def random_piece(r: Random, channels: int) -> nn.Module:
+@st.composite
+def pieces(draw: st.DrawFn, channels: int) -> nn.Module:
     """A layer that looks ahead or changes the rate."""
-    kernel, dilation = r.choice((3, 5)), r.choice((1, 2))
+    kernel, dilation = draw(st.sampled_from((3, 5))), draw(st.sampled_from((1, 2)))
+    size, stride = draw(st.sampled_from((2, 3))), draw(st.sampled_from((1, 2)))
     makers: list[Callable[[], nn.Module]] = [
+        nn.Tanh,
+        lambda: nn.Conv1d(channels, channels, kernel),
         lambda: nn.Conv1d(channels, channels, kernel, padding=(kernel - 1) * dilation // 2, dilation=dilation),
         lambda: nn.Conv1d(channels, channels, kernel, padding=kernel // 2, stride=2),
-        lambda: nn.Conv1d(channels, channels, kernel),
         lambda: nn.Conv1d(channels, channels, kernel, padding=kernel - 1),
         lambda: nn.Conv1d(channels, channels, 2, stride=2),
-        lambda: nn.MaxPool1d(r.choice((2, 3))),
-        lambda: nn.AvgPool1d(3, r.choice((1, 2)), 1),
+        lambda: nn.MaxPool1d(size),
+        lambda: nn.AvgPool1d(3, stride, 1),
         lambda: nn.Upsample(scale_factor=2),
         lambda: nn.ConvTranspose1d(channels, channels, 4, stride=2, padding=1),
         lambda: nn.ConvTranspose1d(channels, channels, 3, stride=2, padding=1, output_padding=1),
         lambda: SymmetricBlock(channels, kernel),
         lambda: nn.ConstantPad1d((-1, 2), 0.0),
-        nn.Tanh,
     ]
-    return r.choice(makers)()
+    return draw(st.sampled_from(makers))()
 
 
-def compared(seed: int, frames: int) -> tuple[Tensor, StreamSpec, tuple[int, int]] | None:
+@st.composite
+def stacks(draw: st.DrawFn) -> tuple[nn.Module, int]:
+    """Two to six layers, and the frames of a recording; shrinks to two that keep the rate."""
+    layers = draw(st.lists(pieces(3), min_size=2, max_size=6))
+    seed = draw(st.integers(0, 2**16 - 1))
+    return randomise(nn.Sequential(*layers), seed), draw(st.integers(150, 210))
+
+
+def compared(module: nn.Module, frames: int) -> tuple[Tensor, StreamSpec, tuple[int, int]] | None:
     """Differences by frame, and the frames that must have none; None for what has no streaming form."""
-    r = Random(seed)
-    module = randomise(nn.Sequential(*(random_piece(r, 3) for _ in range(r.randint(2, 6)))), seed)
     try:
         model = convert(module, torch.randn(1, 3, 96, dtype=torch.float64), Streaming(lookahead=1000, time_axis=2))
     except ConversionError:
         return None
-    recording = torch.randn(1, 3, frames, dtype=torch.float64)
+    recording = torch.randn(1, 3, frames, dtype=torch.float64, generator=torch.Generator().manual_seed(frames))
     with torch.no_grad():
         offline, streamed = module(recording), model.run(recording)
     assert isinstance(streamed, Tensor)
@@ -159,21 +169,25 @@ def compared(seed: int, frames: int) -> tuple[Tensor, StreamSpec, tuple[int, int
 
 
 def test_what_is_compared_is_exact_whatever_rates_lie_between() -> None:
-    converted = differing = 0
-    for seed in range(60):
-        found = compared(seed, 150 + seed)
+    tally = Counter[str]()
+
+    def check(drawn: tuple[nn.Module, int]) -> None:
+        found = compared(*drawn)
         if found is None:
-            continue
+            return
         gap, spec, (first, last) = found
         assert first < last
-        assert float(gap[first:last].max()) <= 1e-10, seed
+        assert float(gap[first:last].max()) <= 1e-10, "compared, and not exact"
         # At each end less is left out than two receptive fields.
         reach = 2 * (spec.receptive_field or 0) * spec.outputs[0].frames / spec.window + 2 * spec.outputs[0].frames
-        assert max(first, len(gap) - last) <= reach + 8, seed
-        converted, differing = converted + 1, differing + bool((gap > 1e-6).any())
-    assert converted >= 40
-    # The edges differ in most of them, so comparing all frames would fail.
-    assert differing >= 20
+        assert max(first, len(gap) - last) <= reach + 8, "more is left out"
+        tally["converted"] += 1
+        tally["differing"] += bool((gap > 1e-6).any())
+
+    hold(check, stacks(), 60)
+    assert tally["converted"] >= 40
+    # The edges differ in many of them, so comparing all frames would fail.
+    assert tally["differing"] >= 20
 
 
 def test_a_recording_without_a_frame_inside_proves_nothing() -> None:

@@ -15,7 +15,7 @@ from lightning_esp.conversion import StreamingModel, convert
 from lightning_esp.conversion.onnx_scopes import located
 from tests.models.architectures import NAMED
 from tests.models.contracts import TwoCaches
-from tests.models.random_architectures import CausalConv, Function
+from tests.models.pieces import CausalConv, Function
 
 
 def exported(model: StreamingModel) -> onnx.GraphProto:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lightning_esp.config import Streaming
 from lightning_esp.conversion import convert
 from lightning_esp.errors import ConversionError, NotCausalError, UnsupportedOperatorError
-from tests.models.random_architectures import CausalConv, Function, randomise
+from tests.models.pieces import CausalConv, Function, randomise
 
 Forward = Callable[..., Tensor]
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lightning_esp.conversion.example import as_example, name_example
-from tests.models.random_architectures import Function
+from tests.models.pieces import Function
 
 
 def test_a_recording_whose_first_axis_is_one_gets_a_batch_of_its_own() -> None:

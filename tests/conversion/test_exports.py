@@ -18,8 +18,8 @@ from tests.cpp.script import read_golden
 from tests.cpp.test_host_build import needs_compiler
 from tests.models.architectures import NAMED, Named, SqueezeExcite
 from tests.models.contracts import GatedCell, TwoCaches
+from tests.models.pieces import CausalConv, Function, randomise
 from tests.models.proved import KEEP_RANGE, as_tuple, batched, prove
-from tests.models.random_architectures import CausalConv, Function, randomise
 
 LENGTHS = (70, 44, 61)
 

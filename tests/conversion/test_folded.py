@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from lightning_esp import Streaming, convert
 from lightning_esp.errors import ConversionError, UnsupportedOperatorError
 from lightning_esp.quantization import Worker
+from tests.models.pieces import Function
 from tests.models.proved import prove
-from tests.models.random_architectures import Function
 from tests.models.tutorial_tcn import shake
 
 

@@ -21,7 +21,7 @@ from lightning_esp import export
 from lightning_esp.config import Streaming
 from lightning_esp.conversion import convert
 from lightning_esp.errors import ConversionError, LightningEspError, UnsupportedOperatorError
-from tests.models.random_architectures import CausalConv, Function
+from tests.models.pieces import CausalConv, Function
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.torch.jit:DeprecationWarning", "ignore:Using padding='same' with even kernel:UserWarning"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lightning_esp import Streaming, convert, export, simulate
 from lightning_esp.conversion.geometry import as_tuple
 from lightning_esp.errors import ConversionError, UnsupportedOperatorError
-from tests.models.random_architectures import CausalConv
+from tests.models.pieces import CausalConv
 
 
 class Outputs(nn.Module):

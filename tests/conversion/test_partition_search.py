@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import random
+from functools import partial
 from itertools import product
 
 import pytest
+from hypothesis import strategies as st
 
 from lightning_esp.conversion import partition_search as module
 from lightning_esp.conversion.partition_search import CrossingTensor, Parts, balance, closed_sets
+from tests.support.drawing import hold
 
 GRAPHS = 60
 
 
-def random_parts(seed: int, count: int) -> Parts:
-    """A graph with branches and skips, costs that often tie, and tensors of different size."""
-    draw = random.Random(seed)
-    costs = tuple(float(draw.choice([0, 1, 1, 2, 3, 5, 8])) + draw.choice([0.0, 0.5]) for _ in range(count))
-    needs = tuple(frozenset(draw.sample(range(part), min(part, draw.choice([0, 1, 1, 2])))) for part in range(count))
+@st.composite
+def graphs(draw: st.DrawFn, count: int) -> Parts:
+    """A graph with branches and skips, costs that often tie, and tensors of different size.
+
+    Shrinks to parts that cost nothing and need no other, and to small tensors.
+    """
+    costs = tuple(
+        float(draw(st.sampled_from([0, 1, 1, 2, 3, 5, 8]))) + draw(st.sampled_from([0.0, 0.5])) for _ in range(count)
+    )
+    needs = tuple(
+        frozenset(draw(st.lists(st.integers(0, part - 1), max_size=2)) if part else ()) for part in range(count)
+    )
     readers = {part: frozenset(other for other in range(count) if part in needs[other]) for part in range(count)}
-    tensors = tuple(CrossingTensor(part, found, draw.choice([1, 4, 16])) for part, found in readers.items() if found)
-    return Parts(costs, needs, tensors)
+    sizes = st.sampled_from([1, 4, 16])
+    return Parts(
+        costs, needs, tuple(CrossingTensor(part, found, draw(sizes)) for part, found in readers.items() if found)
+    )
 
 
 def weigh(parts: Parts, stage_of: tuple[int, ...], stages: int) -> tuple[float, int]:
@@ -44,21 +55,23 @@ def best_of_all(parts: Parts, stages: int) -> tuple[float, int]:
     return min(found)
 
 
+def assert_no_other_cut_is_better(parts: Parts, stages: int) -> None:
+    found = balance(parts, stages)
+    assert found is not None
+    assert all(found[need] <= found[part] for part, needs in enumerate(parts.needs) for need in needs)
+    cost, crossing = weigh(parts, found, stages)
+    best_cost, best_crossing = best_of_all(parts, stages)
+    assert cost == pytest.approx(best_cost)
+    assert crossing == best_crossing
+
+
 @pytest.mark.parametrize("stages", [1, 2, 3, 4])
 def test_no_other_cut_is_better(stages: int) -> None:
-    for seed in range(GRAPHS):
-        parts = random_parts(seed, count=6 if stages == 4 else 7)
-        found = balance(parts, stages)
-        assert found is not None
-        assert all(found[need] <= found[part] for part, needs in enumerate(parts.needs) for need in needs)
-        cost, crossing = weigh(parts, found, stages)
-        best_cost, best_crossing = best_of_all(parts, stages)
-        assert cost == pytest.approx(best_cost), f"seed {seed}"
-        assert crossing == best_crossing, f"seed {seed}"
+    hold(partial(assert_no_other_cut_is_better, stages=stages), graphs(6 if stages == 4 else 7), GRAPHS)
 
 
 def test_more_stages_than_parts_are_refused() -> None:
-    parts = random_parts(0, 3)
+    parts = Parts((1.0,) * 3, (frozenset(),) * 3, ())
     assert balance(parts, 3) is not None
     assert balance(parts, 4) is None
 
@@ -79,9 +92,11 @@ def test_a_graph_with_too_many_sets_is_cut_in_its_order(monkeypatch: pytest.Monk
     assert balance(wide, 3) == (0,) * 4 + (1,) * 4 + (2,) * 4
     # In order, the result is at least never worse than the best cut of the line, which for a chain is the best of all.
     monkeypatch.setattr(module, "MAX_SETS", 0)
-    for seed in range(10):
-        parts = random_parts(seed, 7)
-        chain = Parts(parts.costs, (frozenset(), *(frozenset({i}) for i in range(6))), ())
-        found = balance(chain, 3)
-        assert found is not None
-        assert weigh(chain, found, 3)[0] == pytest.approx(best_of_all(chain, 3)[0])
+    hold(assert_a_chain_is_cut_best, graphs(7), 10)
+
+
+def assert_a_chain_is_cut_best(parts: Parts) -> None:
+    chain = Parts(parts.costs, (frozenset(), *(frozenset({i}) for i in range(6))), ())
+    found = balance(chain, 3)
+    assert found is not None
+    assert weigh(chain, found, 3)[0] == pytest.approx(best_of_all(chain, 3)[0])

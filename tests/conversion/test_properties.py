@@ -3,12 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from random import Random
+from functools import partial
 
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 
@@ -21,8 +19,10 @@ from lightning_esp.conversion.spec import Port
 from lightning_esp.conversion.streaming_model import StreamingModel
 from lightning_esp.conversion.trace import ForwardTrace
 from lightning_esp.errors import ConfigurationError, ConversionError
+from tests.models.pieces import Chomp, randomise, takes
 from tests.models.proved import as_tuple
-from tests.models.random_architectures import Architecture, draw, randomise, takes
+from tests.support.architectures import Architecture, architectures, build
+from tests.support.drawing import hold, smallest
 
 LIMIT = 1e-10
 STRIDES = (1, 2, 3, 8)
@@ -40,7 +40,6 @@ class Tally:
     cut: int = 0
     axes: Counter[int] = field(default_factory=Counter)
     several: int = 0
-    wrong: list[str] = field(default_factory=list)
 
 
 def trace_of(architecture: Architecture) -> ForwardTrace:
@@ -48,8 +47,13 @@ def trace_of(architecture: Architecture) -> ForwardTrace:
     return record(architecture.module, {"input": architecture.example}, streaming)
 
 
-def check(seed: int, tally: Tally, plain: bool = False) -> None:
-    architecture = draw(seed, plain)
+def check(architecture: Architecture, tally: Tally) -> None:
+    """Hold the conversion of one against its offline form, or find it refused.
+
+    Raises:
+        AssertionError: it is wrong.
+    """
+    tally.drawn += 1
     try:
         trace = trace_of(architecture)
         models = [convert_trace(trace, Streaming())]
@@ -58,15 +62,13 @@ def check(seed: int, tally: Tally, plain: bool = False) -> None:
     except ConversionError as error:
         tally.refused[reason(error)] += 1
         return
-    if architecture.expected_refusal:
-        tally.wrong.append(f"seed {seed}: {architecture.expected_refusal} was converted")
-        return
+    assert not architecture.expected_refusal, "what cannot stream was converted"
     tally.converted += 1
     tally.axes[architecture.axis] += 1
     tally.several += len(models[0].spec.outputs) > 1
-    for model in [*models, *cut_into_stages(models, seed, tally)]:
-        compare(seed, architecture, model, tally)
-    follow_gradient(seed, architecture, models[0], tally)
+    for model in [*models, *cut_into_stages(models, architecture.seed, tally)]:
+        compare(architecture, model)
+    follow_gradient(architecture, models[0])
     tally.rules.update(rule_of(layer.operator) for layer in models[0].layers)
 
 
@@ -81,39 +83,35 @@ def cut_into_stages(models: Sequence[StreamingModel], seed: int, tally: Tally) -
     return [found]
 
 
-def compare(seed: int, architecture: Architecture, model: StreamingModel, tally: Tally) -> None:
+def compare(architecture: Architecture, model: StreamingModel) -> None:
+    """The stream equals the offline output, wherever the spec says so."""
     # An example of other length than the one that was traced, where the model takes it.
-    frames = architecture.frames + Random(seed).randrange(4)
-    recording = architecture.recordings(2, frames, torch.Generator().manual_seed(seed))
+    frames = architecture.frames + architecture.seed % 4
+    recording = architecture.recordings(2, frames, torch.Generator().manual_seed(architecture.seed))
     if not takes(architecture.module, recording):
         recording = recording.narrow(architecture.axis, 0, architecture.frames)
     with torch.no_grad():
         offline, streamed = as_tuple(architecture.module(recording)), as_tuple(model.run(recording))
     for port, expected, found in zip(model.spec.outputs, offline, streamed, strict=True):
-        where = f"seed {seed}, window {model.window}, {len(model.stages)} stage(s), {port.name}"
-        if found.shape != expected.shape:
-            tally.wrong.append(f"{where}: {list(found.shape)} for {list(expected.shape)}")
-            continue
+        where = f"window {model.window}, {len(model.stages)} stage(s), {port.name}"
+        assert found.shape == expected.shape, where
         assert port.time_axis is not None
         settled = model.spec.settled_frames(port, recording.shape[architecture.axis])
         assert settled >= expected.shape[port.time_axis] - port.frames * model.spec.stride // model.window
         gap = (found - expected).narrow(port.time_axis, 0, settled)
         largest = float(gap.abs().amax()) / max(1.0, float(expected.abs().max())) if gap.numel() else 0.0
-        if not largest <= LIMIT:
-            tally.wrong.append(f"{where}: differs by {largest}")
+        assert largest <= LIMIT, where
 
 
-def follow_gradient(seed: int, architecture: Architecture, model: StreamingModel, tally: Tally) -> None:
+def follow_gradient(architecture: Architecture, model: StreamingModel) -> None:
     """The output reaches exactly as far back as computed, and never past the window that it comes with."""
     module, reached, tries = architecture.module, 0, 0
     while reached != (model.receptive_field or reached) or not tries:
-        span, late = widest_span(module, model, architecture, seed + tries)
-        if late:
-            tally.wrong.append(f"seed {seed}: an output depends on {late} frame(s) that come later")
+        span, late = widest_span(module, model, architecture, architecture.seed + tries)
+        assert late <= 0, f"an output depends on {late} frame(s) that come later"
         reached, tries = max(reached, span), tries + 1
-        if reached > (model.receptive_field or reached) or tries == 20:
-            tally.wrong.append(f"seed {seed}: receptive field {model.receptive_field}, but {reached} by gradient")
-            return
+        assert reached <= (model.receptive_field or reached), "by gradient"
+        assert reached == (model.receptive_field or reached) or tries < 20, "by gradient"
         # A ReLU that is dead with these weights is alive with others, and what a maximum hides in these recordings it
         # shows in others.
         module = randomise(copy_module(architecture.module), tries)
@@ -180,36 +178,16 @@ def reason(error: ConversionError) -> str:
 
 def run(count: int) -> Tally:
     tally = Tally()
-
-    @settings(
-        max_examples=count,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(st.integers(0, 2**32 - 1))
-    def hold(seed: int) -> None:
-        # Failures are collected, so that one run finds them all.
-        tally.drawn += 1
-        try:
-            check(seed, tally)
-        except Exception as error:
-            tally.wrong.append(f"seed {seed}: {type(error).__name__}: {error}")
-
-    hold()
+    hold(partial(check, tally=tally), architectures(), count)
     print(f"\n{tally.converted} of {tally.drawn} converted; refused:")
     for words, number in tally.refused.most_common():
         print(f"{number:6d}  {words}")
     print(f"time axes {dict(tally.axes)}, {tally.several} with several outputs, {tally.cut} cut into stages")
     print("rules:", dict(tally.rules.most_common()))
-    print("wrong:", *tally.wrong, sep="\n")
     return tally
 
 
 def judge(tally: Tally, count: int) -> None:
-    assert tally.wrong == []
     assert tally.drawn >= count
     assert tally.converted + sum(tally.refused.values()) == tally.drawn
     assert tally.converted >= 0.8 * tally.drawn
@@ -229,9 +207,7 @@ def test_random_architectures_stream_exactly_or_are_refused() -> None:
 
 @pytest.mark.parametrize("seed", [54, 213, 997, 3054, 11630, 97311])
 def test_architectures_that_were_wrong_once_are_right(seed: int) -> None:
-    tally = Tally()
-    check(seed, tally, plain=True)
-    assert tally.wrong == []
+    check(build(seed), Tally())
 
 
 @pytest.mark.full
@@ -239,23 +215,44 @@ def test_many_random_architectures_stream_exactly_or_are_refused() -> None:
     judge(run(5_000), 5_000)
 
 
-def test_a_wrong_conversion_would_be_seen() -> None:
-    # The comparison itself: a model whose state is lost between windows must not pass.
-    architecture = draw(next(s for s in range(100) if has_caches(s)))
-    model = convert_trace(trace_of(architecture), Streaming())
+class Forgetful(StreamingModel):
+    """A planted fault: the state is lost between windows."""
 
-    class Forgetful(StreamingModel):
-        def step_values(self, inputs, caches):  # type: ignore[no-untyped-def]
-            return super().step_values(inputs, {name: torch.zeros_like(value) for name, value in caches.items()})
-
-    tally = Tally()
-    compare(0, architecture, Forgetful(model.spec, model.stages), tally)
-    assert len(tally.wrong) == len(model.spec.outputs)
+    def step_values(self, inputs, caches):  # type: ignore[no-untyped-def]
+        return super().step_values(inputs, {name: torch.zeros_like(value) for name, value in caches.items()})
 
 
-def has_caches(seed: int) -> bool:
-    architecture = draw(seed)
+def is_wrong_where_state_is_lost(architecture: Architecture, layer: type[nn.Module]) -> bool:
+    """Whether the comparison sees the planted fault in a model with such a layer."""
+    if not any(isinstance(found, layer) for found in architecture.module.modules()):
+        return False
     try:
-        return len(convert_trace(trace_of(architecture), Streaming()).spec.caches) > 2
+        model = convert_trace(trace_of(architecture), Streaming())
     except ConversionError:
         return False
+    try:
+        compare(architecture, Forgetful(model.spec, model.stages))
+    except AssertionError:
+        return True
+    return False
+
+
+def test_a_wrong_conversion_is_seen_and_shrinks_to_the_one_layer_that_is_wrong() -> None:
+    """Wherever it stood: behind others, in a branch, or within a wrapper."""
+    found = smallest(architectures(), partial(is_wrong_where_state_is_lost, layer=nn.GRU))
+    assert found.names == ("recurrent",)
+    (rnn,) = (layer for layer in found.module.modules() if isinstance(layer, nn.GRU))
+    assert (rnn.input_size, rnn.hidden_size, rnn.num_layers) == (2, 2, 1)
+    assert (found.example.shape, found.axis, found.seed) == ((1, 2, 24), 2, 0)
+
+
+def assert_no_chomp(architecture: Architecture) -> None:
+    assert not any(isinstance(layer, Chomp) for layer in architecture.module.modules())
+
+
+def test_a_failure_shows_the_smallest_architecture() -> None:
+    with pytest.raises(AssertionError) as failure:
+        hold(assert_no_chomp, architectures(), 100)
+    (note,) = failure.value.__notes__
+    assert "<chomped; input [1, 2, 24], weights 0; " in note
+    assert "Conv1d(2, 2, kernel_size=(1,), stride=(1,))" in note

@@ -12,7 +12,7 @@ from lightning_esp.conversion import convert
 from lightning_esp.conversion.rules import RULES
 from lightning_esp.conversion.stream_tensor import slide
 from lightning_esp.errors import UnsupportedOperatorError
-from tests.models.random_architectures import Function, randomise
+from tests.models.pieces import Function, randomise
 
 Forward = Callable[..., Tensor]
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lightning_esp.config import Streaming
 from lightning_esp.conversion import convert
-from tests.models.random_architectures import CausalConv, Function, randomise
+from tests.models.pieces import CausalConv, Function, randomise
 
 
 def raised(kernel: int, stride: int, dilation: int = 1) -> nn.Module:

@@ -18,7 +18,7 @@ from lightning_esp.conversion.structure import NotKept, make_structure, tensors_
 from lightning_esp.errors import ConfigurationError, ConversionError
 from lightning_esp.simulation import QuantizedStreaming
 from lightning_esp.verification import TaskResult
-from tests.models.random_architectures import CausalConv
+from tests.models.pieces import CausalConv
 
 
 class Pair(NamedTuple):

@@ -11,7 +11,7 @@ from lightning_esp import export, simulate
 from lightning_esp.errors import ConversionError
 from lightning_esp.frontend import LogMel, find_inside
 from lightning_esp.verification import TaskResult
-from tests.models.random_architectures import CausalConv
+from tests.models.pieces import CausalConv
 
 
 class Whole(nn.Module):

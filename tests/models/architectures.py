@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.models.random_architectures import CausalConv, randomise
+from tests.models.pieces import CausalConv, randomise
 
 
 class KeywordTcn(nn.Module):

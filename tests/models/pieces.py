@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from random import Random
+from math import prod
+from typing import TYPE_CHECKING
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from tests.support.choices import Choices
 
 
 class Function(nn.Module):
@@ -52,8 +57,40 @@ class Piece:
     up: int = 1
 
 
-Maker = Callable[[Random, int], Piece]
+Maker = Callable[["Choices", int], Piece]
 
 
-def draw_width(r: Random) -> int:
+def chain(pieces: Sequence[Piece]) -> Piece:
+    """Pieces after each other, as one."""
+    stride, up = prod(piece.stride for piece in pieces), prod(piece.up for piece in pieces)
+    return Piece(nn.Sequential(*(piece.module for piece in pieces)), pieces[-1].channels, stride, up)
+
+
+def draw_width(r: Choices) -> int:
     return r.choice((2, 3, 4, 6))
+
+
+def takes(module: nn.Module, example: Tensor) -> bool:
+    """Whether the offline forward runs on recordings of this length."""
+    try:
+        with torch.no_grad():
+            module(example.clone())
+    except RuntimeError:
+        return False
+    return True
+
+
+def randomise(module: nn.Module, seed: int) -> nn.Module:
+    """Give a module random weights, biases and batch-norm statistics, in float64 and evaluation mode."""
+    generator = torch.Generator().manual_seed(seed)
+    module = module.double().eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            scale = 1.0 if parameter.ndim < 2 else max(1, parameter[0].numel()) ** -0.5
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) * scale)
+        for name, buffer in module.named_buffers():
+            if name.endswith("running_var"):
+                buffer.copy_(torch.rand(buffer.shape, generator=generator, dtype=buffer.dtype) + 0.5)
+            elif name.endswith("running_mean"):
+                buffer.copy_(torch.randn(buffer.shape, generator=generator, dtype=buffer.dtype))
+    return module

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from random import Random
-
 import torch
 from torch import Tensor, nn
 
 from tests.models.pieces import Function, Maker, Piece
+from tests.support.choices import Choices
 
 
-def rolled(r: Random, c: int) -> Piece:
+def rolled(r: Choices, c: int) -> Piece:
     n = r.choice((1, -1, 2))
     return Piece(Function(lambda m, x: x + torch.roll(x, n, dims=1)), c)
 
 
-def unfolded(r: Random, c: int) -> Piece:
+def unfolded(r: Choices, c: int) -> Piece:
     """Each channel with its neighbour."""
 
     def forward(m: nn.Module, x: Tensor) -> Tensor:
@@ -24,16 +23,16 @@ def unfolded(r: Random, c: int) -> Piece:
     return Piece(Function(forward), 2 * (c - 1))
 
 
-def response_normed(r: Random, c: int) -> Piece:
+def response_normed(r: Choices, c: int) -> Piece:
     return Piece(nn.LocalResponseNorm(r.choice((2, 3)), alpha=0.1), c)
 
 
-def instance_normed(r: Random, c: int) -> Piece:
+def instance_normed(r: Choices, c: int) -> Piece:
     """With the statistics of training."""
-    return Piece(nn.InstanceNorm1d(c, affine=r.random() < 0.5, track_running_stats=True), c)
+    return Piece(nn.InstanceNorm1d(c, affine=r.chance(0.5), track_running_stats=True), c)
 
 
-def filled(r: Random, c: int) -> Piece:
+def filled(r: Choices, c: int) -> Piece:
     """A tensor that is made, filled and written into."""
 
     def forward(m: nn.Module, x: Tensor) -> Tensor:
@@ -44,7 +43,7 @@ def filled(r: Random, c: int) -> Piece:
     return Piece(Function(forward), c)
 
 
-def copied(r: Random, c: int) -> Piece:
+def copied(r: Choices, c: int) -> Piece:
     def forward(m: nn.Module, x: Tensor) -> Tensor:
         y = torch.ones_like(x)
         y.copy_(torch.tanh(x))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from random import Random
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.models.pieces import CausalConv, Function, Maker, Piece, draw_width
+from tests.support.choices import Choices
 
 View = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
 
 
-def view(r: Random) -> View:
+def view(r: Choices) -> View:
     """Another shape for `[batch, channels, time]`, and the way back."""
     return r.choice(
         (
@@ -29,7 +29,7 @@ def view(r: Random) -> View:
     )
 
 
-def in_place(r: Random) -> Callable[[Tensor], Tensor]:
+def in_place(r: Choices) -> Callable[[Tensor], Tensor]:
     """An operation that the chip does in the memory of its input."""
     return r.choice(
         (
@@ -39,15 +39,15 @@ def in_place(r: Random) -> Callable[[Tensor], Tensor]:
     )  # fmt: skip
 
 
-def late_reader(r: Random, c: int) -> Piece:
+def late_reader(r: Choices, c: int) -> Piece:
     """The original is read behind the view that was changed."""
     (there, back), work = view(r), in_place(r)
-    if r.random() < 0.5:
+    if r.chance(0.5):
         return Piece(Function(lambda m, x: x + back(work(there(x)))), c)
     return Piece(Function(lambda m, x: torch.cat([back(work(there(x))), x], dim=1)), 2 * c)
 
 
-def late_reader_behind_layer(r: Random, c: int) -> Piece:
+def late_reader_behind_layer(r: Choices, c: int) -> Piece:
     """The same with the output of a layer, read once more by another layer."""
     (there, back), work, o = view(r), in_place(r), draw_width(r)
 
@@ -58,9 +58,9 @@ def late_reader_behind_layer(r: Random, c: int) -> Piece:
     return Piece(Function(forward, first=CausalConv(c, o, 2), second=nn.Conv1d(o, o, 1)), o)
 
 
-def masked(r: Random, c: int) -> Piece:
+def masked(r: Choices, c: int) -> Piece:
     """A mask out of a picture of the input, times the input."""
-    norm = nn.BatchNorm2d(1) if r.random() < 0.5 else nn.Identity()
+    norm = nn.BatchNorm2d(1) if r.chance(0.5) else nn.Identity()
 
     def forward(m: nn.Module, x: Tensor) -> Tensor:
         y = m.conv(m.norm(x.unsqueeze(1)))  # type: ignore[operator]
@@ -69,7 +69,7 @@ def masked(r: Random, c: int) -> Piece:
     return Piece(Function(forward, norm=norm, conv=nn.Conv2d(1, 1, 1)), c)
 
 
-def banded(r: Random, c: int) -> Piece:
+def banded(r: Choices, c: int) -> Piece:
     """Bands of channels are reduced, beside the channels themselves."""
     bands = r.choice([n for n in range(1, c + 1) if c % n == 0])
     reduce: Callable[[Tensor], Tensor] = r.choice((lambda y: y.mean(2), lambda y: y.amax(2), lambda y: y.sum(2)))
@@ -80,7 +80,7 @@ def banded(r: Random, c: int) -> Piece:
     return Piece(Function(forward), c + bands)
 
 
-def shuffled(r: Random, c: int) -> Piece:
+def shuffled(r: Choices, c: int) -> Piece:
     """Channels of two branches, shuffled by a view."""
 
     def forward(m: nn.Module, x: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def shuffled(r: Random, c: int) -> Piece:
 VIEWS: tuple[Maker, ...] = (late_reader, late_reader_behind_layer, masked, banded, shuffled)
 
 
-def norm_before(r: Random, c: int) -> Piece:
+def norm_before(r: Choices, c: int) -> Piece:
     """A norm on what comes, an activation, and only then a layer with padding."""
     o, act = draw_width(r), in_place(r)
 
@@ -104,16 +104,16 @@ def norm_before(r: Random, c: int) -> Piece:
     return Piece(Function(forward, norm=nn.BatchNorm1d(c), conv=CausalConv(c, o, 3)), o)
 
 
-def norm_of_sum(r: Random, c: int) -> Piece:
+def norm_of_sum(r: Choices, c: int) -> Piece:
     """A norm on a residual, in both branches or behind them."""
-    if r.random() < 0.5:
+    if r.chance(0.5):
         return Piece(Function(lambda m, x: m.norm(x + torch.relu(m.conv(x))), norm=nn.BatchNorm1d(c), conv=CausalConv(c, c, 2)), c)  # fmt: skip
     return Piece(Function(lambda m, x: m.norm(x) + torch.tanh(m.conv(x)), norm=nn.BatchNorm1d(c), conv=CausalConv(c, c, 2)), c)  # fmt: skip
 
 
-def norm_of_picture(r: Random, c: int) -> Piece:
+def norm_of_picture(r: Choices, c: int) -> Piece:
     """Batch norm over bins, as channels of a transposed picture, or over the only plane."""
-    if r.random() < 0.5:
+    if r.chance(0.5):
         # Contiguous, since torch takes the gradient of a batch norm from other frames where the strides are odd.
         return Piece(
             Function(
@@ -124,7 +124,7 @@ def norm_of_picture(r: Random, c: int) -> Piece:
     return Piece(Function(lambda m, x: m.norm(x.unsqueeze(1)).squeeze(1), norm=nn.BatchNorm2d(1)), c)
 
 
-def norm_of_linear(r: Random, c: int) -> Piece:
+def norm_of_linear(r: Choices, c: int) -> Piece:
     """Batch norm on [B, T, C] by a transposition there and back, behind a linear layer."""
     o = draw_width(r)
 
@@ -135,7 +135,7 @@ def norm_of_linear(r: Random, c: int) -> Piece:
     return Piece(Function(forward, linear=nn.Linear(c, o), norm=nn.BatchNorm1d(o)), o)
 
 
-def norm_over_two_axes(r: Random, c: int) -> Piece:
+def norm_over_two_axes(r: Choices, c: int) -> Piece:
     """Layer norm over planes and bins at once."""
     order, back = r.choice((((0, 3, 1, 2), (0, 2, 3, 1)), ((0, 3, 2, 1), (0, 3, 2, 1))))
     shape = (2, c) if order == (0, 3, 1, 2) else (c, 2)
@@ -147,7 +147,7 @@ def norm_over_two_axes(r: Random, c: int) -> Piece:
     return Piece(Function(forward, conv=nn.Conv2d(1, 2, 1), norm=nn.LayerNorm(shape)), 2 * c)
 
 
-def weights_of_parameters(r: Random, c: int) -> Piece:
+def weights_of_parameters(r: Choices, c: int) -> Piece:
     """A weight that forward makes: by an old hook, by a parametrization, or by hand."""
     o, kind = draw_width(r), r.choice(("hook", "spectral", "by hand", "gated"))
     conv: nn.Module = CausalConv(c, o, 2)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
 
 import torch
 from torch import Tensor, nn
 
 from tests.models.pieces import CausalConv
+from tests.support.choices import Choices
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Wrapped:
     axis: int
 
 
-Wrapper = Callable[[Random, nn.Module, Tensor], Wrapped]
+Wrapper = Callable[[Choices, nn.Module, Tensor], Wrapped]
 
 
 class ChannelsLast(nn.Module):
@@ -74,19 +74,19 @@ class Heads(nn.Module):
         return [h, self.head(h)] if self.kind == "list" else (h, self.head(h))
 
 
-def channels_last(r: Random, module: nn.Module, example: Tensor) -> Wrapped:
+def channels_last(r: Choices, module: nn.Module, example: Tensor) -> Wrapped:
     return Wrapped(ChannelsLast(module), example.transpose(1, 2).contiguous(), 1)
 
 
-def bins_then_time(r: Random, module: nn.Module, example: Tensor) -> Wrapped:
+def bins_then_time(r: Choices, module: nn.Module, example: Tensor) -> Wrapped:
     return Wrapped(BinsThenTime(module), example.unsqueeze(1), 3)
 
 
-def time_then_bins(r: Random, module: nn.Module, example: Tensor) -> Wrapped:
+def time_then_bins(r: Choices, module: nn.Module, example: Tensor) -> Wrapped:
     return Wrapped(TimeThenBins(module), example.transpose(1, 2).unsqueeze(1).contiguous(), 2)
 
 
-def several_outputs(r: Random, module: nn.Module, example: Tensor) -> Wrapped:
+def several_outputs(r: Choices, module: nn.Module, example: Tensor) -> Wrapped:
     with torch.no_grad():
         width = module(example.clone()).shape[1]
     kind = r.choice(("tuple", "rectified", "seen", "list"))

@@ -5,8 +5,8 @@ from torch import nn
 
 from lightning_esp import Quantization
 from lightning_esp.quantization import Worker
+from tests.models.pieces import Function
 from tests.models.proved import prove
-from tests.models.random_architectures import Function
 
 
 def test_a_norm_next_to_a_tie_is_rounded_as_the_chip_rounds_it(worker: Worker) -> None:

@@ -12,7 +12,7 @@ from lightning_esp.espdl import read_espdl
 from lightning_esp.quantization import Worker
 from lightning_esp.simulation import QuantizedStreaming
 from lightning_esp.verification.verify import prove_graph, prove_integers
-from tests.models.random_architectures import Function
+from tests.models.pieces import Function
 
 Forward = Callable[..., Tensor]
 

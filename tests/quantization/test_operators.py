@@ -13,7 +13,7 @@ from lightning_esp.errors import DeviceSafetyError
 from lightning_esp.espdl import read_espdl
 from lightning_esp.quantization import Worker
 from lightning_esp.verification.verify import prove_integers
-from tests.models.random_architectures import CausalConv, Function, randomise
+from tests.models.pieces import CausalConv, Function, randomise
 
 Forward = Callable[..., Tensor]
 

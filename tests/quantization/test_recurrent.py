@@ -11,7 +11,7 @@ from lightning_esp.espdl.kernels import activation
 from lightning_esp.quantization import Worker
 from lightning_esp.quantization.recurrent import TableMode
 from lightning_esp.verification.verify import prove_integers
-from tests.models.random_architectures import randomise
+from tests.models.pieces import randomise
 
 EXPONENT = -9
 

@@ -8,7 +8,7 @@ from torch import nn
 from lightning_esp import convert
 from lightning_esp.quantization.onnx_graph import graph_inputs, graph_outputs, to_onnx
 from lightning_esp.quantization.reference import run_reference
-from tests.models.random_architectures import Function, randomise
+from tests.models.pieces import Function, randomise
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -13,7 +13,7 @@ from lightning_esp.quantization.onnx_graph import to_onnx
 from lightning_esp.quantization.rewrites import rewrite
 from lightning_esp.quantization.simplification import change_stages, simplified
 from lightning_esp.verification.verify import prove_float, prove_integers
-from tests.models.random_architectures import CausalConv, Function, randomise
+from tests.models.pieces import CausalConv, Function, randomise
 
 
 def conv_rnn(kind: type[nn.Module]) -> nn.Module:

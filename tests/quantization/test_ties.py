@@ -12,8 +12,8 @@ from lightning_esp.errors import ProofError
 from lightning_esp.quantization import Worker
 from lightning_esp.quantization.surgery import dump_graph, load_graph
 from lightning_esp.verification.verify import prove_integers
+from tests.models.pieces import Function, randomise
 from tests.models.proved import prove
-from tests.models.random_architectures import Function, randomise
 
 
 def negated() -> nn.Module:

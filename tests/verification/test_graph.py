@@ -14,7 +14,7 @@ from lightning_esp.verification.graph import LIMIT, graph_parity
 from lightning_esp.verification.verify import prove_graph
 from tests.models.built import Built
 from tests.models.contracts import CASES
-from tests.models.random_architectures import CausalConv, Function, randomise
+from tests.models.pieces import CausalConv, Function, randomise
 
 Build = Callable[..., Built]
 

@@ -11,7 +11,7 @@ from torch import nn
 from lightning_esp import Streaming, calibrate, convert, export, quantize, verify
 from lightning_esp.conversion import Recordings, StreamSpec
 from lightning_esp.verification.reach import compare_reach
-from tests.models.random_architectures import CausalConv
+from tests.models.pieces import CausalConv
 
 # The package has functions of these names.
 pipeline = importlib.import_module("lightning_esp.pipeline")

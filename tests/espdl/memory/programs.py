@@ -6,15 +6,17 @@ that what was overwritten cannot agree with what was there by accident.
 
 from __future__ import annotations
 
-import random
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from hypothesis import strategies as st
 
 from lightning_esp.espdl.memory import MemoryPlan, Placing, Program, Step, plan_memory
 
+T = TypeVar("T")
 Cells = npt.NDArray[np.uint64]
 
 SIZES = (4, 8, 20, 40, 64)
@@ -29,38 +31,54 @@ def chain(*steps: tuple[str, str, str], inputs: str, outputs: str, **sizes: int)
     return Program(made, tuple(inputs), tuple(outputs), {name: sizes.get(name, 32) for name in every})
 
 
-def draw(seed: int) -> Program:
-    """Views, operators that work in place, others, late readers, several outputs."""
-    rng = random.Random(seed)
-    sizes = {f"in{index}": rng.choice(SIZES) for index in range(rng.randint(1, 3))}
-    inputs, steps = tuple(sizes), list[Step]()
-    for index in range(rng.randint(3, 14)):
-        known = list(sizes)
-        kind, first = rng.choice(_TYPES), rng.choice(known if rng.random() < 0.3 else known[-6:])
-        read = (first, *_second(rng, kind, first, sizes))
-        step = Step(f"op{index}", kind, read if rng.random() < 0.5 else read[::-1], (f"t{index}",))
-        steps.append(step)
-        sizes[step.outputs[0]] = _size(rng, step, sizes)
+# A step is one string of bytes, so that shrinking can leave it out at once: its type; how far back lies what it reads, and
+# what it reads besides, where it reads two; the size of its output, where that is free; whether the two are read the other
+# way round; whether its output leaves the graph as well.
+_STEPS = st.binary(min_size=6, max_size=6)
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Program:
+    """Views, operators that work in place, others, late readers, several outputs; shrinks to few steps on small tensors."""
+    sizes = {
+        f"in{index}": size for index, size in enumerate(draw(st.lists(st.sampled_from(SIZES), min_size=1, max_size=3)))
+    }
+    inputs, steps, leaving = tuple(sizes), list[Step](), set[str]()
+    for kind, back, other, size, turn, leave in draw(st.lists(_STEPS, min_size=3, max_size=14)):
+        made = f"t{len(steps)}"
+        # What was made last is read most, as in a network.
+        first = _latest(sizes, back, 16 if back > 180 else 6)
+        read = (first, *_second(_of(_TYPES, kind), other, first, sizes))
+        steps.append(Step(f"op{len(steps)}", _of(_TYPES, kind), read if turn < 128 else read[::-1], (made,)))
+        sizes[made] = _of(SIZES, size) if steps[-1].type == "Conv" else _size(steps[-1], sizes)
+        leaving |= {made} if leave > 217 else set()
     read_names = {name for step in steps for name in step.inputs}
-    made = [step.outputs[0] for step in steps]
-    outputs = tuple(name for name in made if name not in read_names or rng.random() < 0.15)
+    outputs = tuple(
+        step.outputs[0] for step in steps if step.outputs[0] in leaving or step.outputs[0] not in read_names
+    )
     return Program(tuple(steps), tuple(name for name in inputs if name in read_names), outputs, sizes)
 
 
-def _second(rng: random.Random, kind: str, first: str, sizes: Mapping[str, int]) -> list[str]:
+def _of(options: Sequence[T], byte: int) -> T:
+    return options[byte * len(options) // 256]
+
+
+def _latest(names: Iterable[str], byte: int, most: int = 16) -> str:
+    return _of([*names][::-1][:most], byte)
+
+
+def _second(kind: str, byte: int, first: str, sizes: Mapping[str, int]) -> list[str]:
     if kind == "Concat":
-        return [rng.choice(list(sizes))]
+        return [_latest(sizes, byte)]
     # Element by element: of one size, or one number for all.
     fitting = [name for name, size in sizes.items() if size in (sizes[first], SIZES[0])]
-    return [rng.choice(fitting)] if kind in ("Add", "Mul") else []
+    return [_latest(fitting, byte)] if kind in ("Add", "Mul") else []
 
 
-def _size(rng: random.Random, step: Step, sizes: Mapping[str, int]) -> int:
+def _size(step: Step, sizes: Mapping[str, int]) -> int:
     found = [sizes[name] for name in step.inputs]
     if step.type == "Concat":
         return sum(found)
-    if step.type == "Conv":
-        return rng.choice(SIZES)
     return max(4, max(found) // _SHRINKING.get(step.type, 1) // 4 * 4)
 
 

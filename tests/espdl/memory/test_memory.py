@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from lightning_esp.espdl.memory import Hazard, Program, check_memory, find_hazards, mend, plan_memory
-from tests.espdl.memory.programs import Referee, chain, draw
+from tests.espdl.memory.programs import Referee, chain, programs
+from tests.support.drawing import hold, smallest
 
 # What is planted, and the read that fails: tensor, reader, writer.
 PLANTED = {
@@ -124,27 +127,37 @@ def test_what_is_safe_stays_as_it_is(name: str) -> None:
     assert mend(program) is program
 
 
-def _check(program: Program, seed: int) -> bool:
-    """Hold the check and the mending of one program against memory that really is written; whether it was wrong."""
-    referee, base = Referee(program, seed), plan_memory(program)
+def _check(program: Program, wrong: list[bool]) -> None:
+    """Hold the check and the mending of one program against memory that really is written; note whether it was wrong."""
+    referee, base = Referee(program), plan_memory(program)
     # Internal RAM of any size is the firmware's choice, so the plan must hold with all of them.
     rooms = [0, *range(32, base.size + 16, 16)]
     hazards, mended = check_memory(program), mend(program)
-    assert bool(find_hazards(program, base)) != referee.is_right(program), seed
-    assert bool(hazards) != all(referee.is_right(program, room) for room in rooms), seed
-    assert (mended is program) == (not hazards), seed
-    assert all(referee.is_right(mended, room) for room in rooms), seed
-    return bool(hazards)
+    assert bool(find_hazards(program, base)) != referee.is_right(program), "in external RAM"
+    assert bool(hazards) != all(referee.is_right(program, room) for room in rooms), "in internal RAM"
+    assert (mended is program) == (not hazards), "what is mended"
+    assert all(referee.is_right(mended, room) for room in rooms), "what was mended"
+    wrong.append(bool(hazards))
 
 
 def test_every_drawn_hazard_is_found_and_mended_and_none_is_invented() -> None:
-    wrong = [_check(draw(seed), seed) for seed in range(150)]
+    wrong = list[bool]()
+    hold(partial(_check, wrong=wrong), programs(), 150)
     assert 15 < sum(wrong) < 135
 
 
 @pytest.mark.full
 def test_every_drawn_hazard_of_many_programs_is_found_and_mended() -> None:
-    assert sum(_check(draw(seed), seed) for seed in range(150, 5000)) > 500
+    wrong = list[bool]()
+    hold(partial(_check, wrong=wrong), programs(), 5000, 1000)
+    assert sum(wrong) > 500
+
+
+def test_a_hazard_shrinks_to_few_steps() -> None:
+    """Three are the least that a program is drawn with."""
+    found = smallest(programs(), check_memory)
+    assert len(found.steps) == 3
+    assert len(found.inputs) == 1
 
 
 def test_a_view_is_cheaper_than_a_copy_and_moving_is_cheaper_than_a_view() -> None:

@@ -8,8 +8,8 @@ from torch import nn
 from lightning_esp import Quantization, Streaming
 from lightning_esp.quantization import Worker
 from lightning_esp.quantization.onnx_graph import module_path
+from tests.models.pieces import randomise
 from tests.models.proved import KEEP_RANGE, prove
-from tests.models.random_architectures import randomise
 from tests.quantization.rewrites.written import assert_same, rewritten, types
 
 GROUPED = {

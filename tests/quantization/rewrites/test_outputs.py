@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lightning_esp import calibrate, convert, quantize
 from lightning_esp.quantization import Worker
 from lightning_esp.verification.verify import prove_graph, prove_integers
-from tests.models.random_architectures import Function
+from tests.models.pieces import Function
 
 Forward = Callable[..., tuple[Tensor, ...]]
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from lightning_esp import Streaming
 from lightning_esp.quantization import Worker
+from tests.models.pieces import Function
 from tests.models.proved import prove
-from tests.models.random_architectures import Function
 from tests.quantization.rewrites.written import assert_same, types
 
 

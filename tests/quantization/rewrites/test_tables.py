@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_esp.quantization.functions import evaluate
 from lightning_esp.quantization.rewrites.tables import tabulate
-from tests.models.random_architectures import Function
+from tests.models.pieces import Function
 from tests.quantization.rewrites.written import rewritten, types
 
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
