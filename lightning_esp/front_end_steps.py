@@ -229,7 +229,7 @@ def _prove_readings(
     front_end = copy.deepcopy(front_end).float().cpu()
     name = quantized.spec.inputs[0].name
     readings = _golden_readings(quantized, golden, stream_features, front_end)
-    tensor = next(each for stage in quantized.stages for each in stage.inputs if each.name == name)
+    tensor = quantized.inputs[name]
     moments = front_end.mean.tolist(), front_end.factor.tolist()
     proof = gives_integers(readings, moments, tensor, golden.inputs[name], quantized.target)
     return FrontEndProofs(replace(golden, readings=readings), tuple(require([proof])))

@@ -32,14 +32,13 @@ from lightning_esp.verification import Proof, TaskResult
 from tests.models.contracts import CASES, Skip
 from tests.models.tutorial_tcn import shake
 
-MODULE = importlib.import_module("lightning_esp.pipeline")
 CASE = CASES["tutorial"]
 
 
 @pytest.fixture
 def quick(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports of this test share the worker of the session."""
-    monkeypatch.setattr(MODULE, "Worker", lambda: nullcontext(worker))
+    monkeypatch.setattr(importlib.import_module("lightning_esp.pipeline"), "Worker", lambda: nullcontext(worker))
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -390,7 +389,7 @@ def test_an_output_directory_that_is_not_ours_is_refused_before_anything_runs(tm
 def test_a_python_that_esp_ppq_does_not_support_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(MODULE.sys, "version_info", (*version, 0))
+    monkeypatch.setattr("lightning_esp.versions.sys.version_info", (*version, 0))
     message = (
         rf"Python {version[0]}\.{version[1]} runs, but esp-ppq supports 3\.10 to 3\.12; make an environment with one"
     )
@@ -399,7 +398,7 @@ def test_a_python_that_esp_ppq_does_not_support_is_refused(
 
 
 def test_another_esp_ppq_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_esp.quantization.quantizer.version", lambda name: "1.2.0")
+    monkeypatch.setattr("lightning_esp.versions.version", lambda name: "1.2.0")
     with pytest.raises(
         EnvironmentMismatchError, match=r"esp-ppq 1\.2\.0 is installed, .* Run: pip install esp-ppq==1\.3\.12"
     ):

@@ -31,7 +31,7 @@ from lightning_esp.bundle.schema import (
     TargetReport,
 )
 from lightning_esp.bundle.snippet import mark_events
-from lightning_esp.bundle.tensors import cache_tensors, tensor_bytes
+from lightning_esp.bundle.tensors import tensor_bytes
 from lightning_esp.config import Deployment
 from lightning_esp.cost import Estimate
 from lightning_esp.verification import Proof
@@ -152,7 +152,7 @@ def _report(result: TargetResult, golden_bytes: int) -> TargetReport:
         golden_windows=verification.golden.windows,
         bytes=SizesEntry(
             files={stage.name: len(stage.data) for stage in quantized.stages},
-            caches=sum(tensor_bytes(tensor) for tensor in cache_tensors(quantized)),
+            caches=sum(tensor_bytes(tensor) for tensor in quantized.caches.values()),
             golden=golden_bytes,
         ),
         precision_search=verification.precision_search,

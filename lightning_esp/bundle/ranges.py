@@ -37,8 +37,7 @@ def _faults(quantized: QuantizedModel) -> Iterator[str]:
     for port in quantized.spec.outputs:
         yield from _faults_of_output(quantized.spec, port)
     for stage in quantized.stages:
-        caches = [cache.tensor for cache in stage.caches]
-        for tensor in (*stage.inputs, *stage.outputs, *caches, *stage.native_caches):
+        for tensor in stage.tensors:
             yield from _faults_of_exponent(tensor)
         for cache in stage.caches:
             yield from _faults_of_start(cache)

@@ -6,7 +6,7 @@ from math import prod
 
 from lightning_esp.bundle.ranges import check_ranges
 from lightning_esp.errors import BundleError
-from lightning_esp.quantization import DType, QuantizedModel, TensorInfo
+from lightning_esp.quantization import DType, QuantizedModel, TensorInfo, find_wiring_faults
 
 ELEMENT_BYTES: dict[DType, int] = {"int8": 1, "int16": 2, "float32": 4}
 MAX_RANK = 6
@@ -24,57 +24,28 @@ def frame_size(tensor: TensorInfo) -> int:
 
 def input_tensors(quantized: QuantizedModel) -> tuple[TensorInfo, ...]:
     """The model's inputs, in the order of its spec."""
-    found = {tensor.name: tensor for stage in reversed(quantized.stages) for tensor in stage.inputs}
-    return tuple(_get(found, port.name, "input") for port in quantized.spec.inputs)
+    return tuple(_get(quantized.inputs, port.name, "input") for port in quantized.spec.inputs)
 
 
 def output_tensors(quantized: QuantizedModel) -> tuple[TensorInfo, ...]:
     """The model's outputs, in the order of its spec."""
-    found = {tensor.name: tensor for stage in quantized.stages for tensor in stage.outputs}
-    return tuple(_get(found, port.name, "output") for port in quantized.spec.outputs)
-
-
-def cache_tensors(quantized: QuantizedModel) -> tuple[TensorInfo, ...]:
-    """All caches, those that the loop feeds back and those that a file keeps itself, stage by stage."""
-    return tuple(
-        tensor
-        for stage in quantized.stages
-        for tensor in (*(cache.tensor for cache in stage.caches), *stage.native_caches)
-    )
+    return tuple(_get(quantized.outputs, port.name, "output") for port in quantized.spec.outputs)
 
 
 def check_wiring(quantized: QuantizedModel) -> None:
-    """Check that the stages fit together: every tensor has one source, every reader sees it in one form, numbers have sense.
+    """Check that the stages fit together, and that their tensors have forms and numbers that the firmware handles.
 
     Raises:
-        BundleError: a stage reads what nothing before it makes, two stages make one name, a reader expects another
-            shape, dtype, exponent or layout than the source has, or `check_ranges` refuses a number.
+        BundleError: `find_wiring_faults` finds one, a tensor has another form, or `check_ranges` refuses a number.
     """
-    known = {tensor.name: tensor for tensor in input_tensors(quantized)}
+    input_tensors(quantized)
+    for fault in find_wiring_faults(quantized.spec, quantized.stages):
+        raise BundleError(fault)
     for stage in quantized.stages:
-        for tensor in stage.inputs:
-            _check_reader(stage.name, tensor, known)
-        for tensor in (*stage.inputs, *stage.outputs, *(cache.tensor for cache in stage.caches), *stage.native_caches):
+        for tensor in stage.tensors:
             _check_form(stage.name, tensor)
-        for tensor in stage.outputs:
-            if tensor.name in known:
-                raise BundleError(f"stage {stage.name!r} makes tensor {tensor.name!r}, which exists before it already.")
-            known[tensor.name] = tensor
     output_tensors(quantized)
     check_ranges(quantized)
-
-
-def _check_reader(stage: str, tensor: TensorInfo, known: dict[str, TensorInfo]) -> None:
-    if tensor.name not in known:
-        raise BundleError(
-            f"stage {stage!r} reads {tensor.name!r}, which is neither a model input nor an output of an earlier stage; "
-            f"known there: {sorted(known)}."
-        )
-    if tensor != known[tensor.name]:
-        raise BundleError(
-            f"stage {stage!r} reads {tensor.name!r} as {tensor}, but it is made as {known[tensor.name]}; quantize all "
-            f"stages together, so that both ends agree."
-        )
 
 
 def _check_form(stage: str, tensor: TensorInfo) -> None:

@@ -187,6 +187,11 @@ class StreamSpec:
         return tuple(cache for stage in self.stages for cache in stage.caches)
 
     @cached_property
+    def feedback(self) -> dict[str, str]:
+        """Name of the output with the new value of each cache, by its name."""
+        return {cache.name: cache.next for cache in self.caches}
+
+    @cached_property
     def output_names(self) -> dict[str, str]:
         """Paths of the outputs in what `forward` returns, by the names of their ports; empty without a `structure`."""
         names = () if self.structure is None else self.structure.names

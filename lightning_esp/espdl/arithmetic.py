@@ -119,7 +119,7 @@ def chip_rules(target: str) -> ChipRules:
     """Return the rules of a chip.
 
     Args:
-        target: One of `lightning_esp.config.TARGETS`.
+        target: One of `lightning_esp.chips.TARGETS`.
 
     Raises:
         UnknownTargetError: ESP-DL does not know the chip.

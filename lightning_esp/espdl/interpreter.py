@@ -62,7 +62,7 @@ class EspdlInterpreter:
 
     Args:
         model: The model, from `read_espdl`.
-        target: The chip, one of `lightning_esp.config.TARGETS`: it decides rounding.
+        target: The chip, one of `lightning_esp.chips.TARGETS`: it decides rounding.
         check_accumulators: Raise where an accumulator of a convolution would leave the chip's width (20 bits for int8
             on the ESP32-S3). Slow: every product sum is followed product by product.
         tie_margin: Rounds what GRU and LSTM compute in float32 the other way where it is this near to a tie, as a share of a

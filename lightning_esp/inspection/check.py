@@ -133,7 +133,7 @@ def _digests(quantized: QuantizedModel) -> Proof:
 
 def _replay(quantized: QuantizedModel, files: IntegerPipeline, stored: StoredGolden) -> tuple[Proof, dict[str, Array]]:
     """Window by window, as the firmware does: state back to its start at a reset, and every value equal."""
-    after = {cache.tensor.name: cache.next for stage in quantized.stages for cache in stage.caches}
+    after = quantized.feedback
     state, differing, where = files.initial_state(1), 0, ""
     caches: dict[str, list[Array]] = {name: [] for name in after}
     for index in range(stored.windows):

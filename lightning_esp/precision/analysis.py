@@ -60,7 +60,7 @@ def analyze(
     """
     taken = take_recordings(model, recordings, max_recordings)
     windows = first_windows(model, taken, max_windows)
-    feedback = {cache.name: cache.next for cache in model.spec.caches}
+    feedback = model.spec.feedback
     with nullcontext(worker) if worker is not None else Worker() as running:
         figures: NoiseFigures = running.call("measure_noise", quantized.graph, windows, feedback)
     count = len(windows) * len(next(iter(windows[0].values())))
@@ -88,7 +88,7 @@ def rank_modules(
         max_windows: as for `analyze`.
     """
     windows = first_windows(model, take_recordings(model, recordings, max_recordings), max_windows)
-    feedback = {cache.name: cache.next for cache in model.spec.caches}
+    feedback = model.spec.feedback
     with nullcontext(worker) if worker is not None else Worker() as running:
         figures: NoiseFigures = running.call("measure_noise", quantized.graph, windows[:1], feedback)
         groups: dict[str, list[str]] = defaultdict(list)

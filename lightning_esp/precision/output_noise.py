@@ -51,7 +51,7 @@ def prepare_reference(
         DataError: the recordings do not fit the model.
     """
     windows = first_windows(model, take_recordings(model, recordings, max_recordings), max_windows)
-    feedback = {cache.name: cache.next for cache in model.spec.caches}
+    feedback = model.spec.feedback
     inputs = [{name: torch.from_numpy(value) for name, value in window.items()} for window in windows]
     caches = {name: inputs[0].pop(name) for name in feedback}
     found: list[dict[str, Array]] = []

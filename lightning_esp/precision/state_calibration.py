@@ -79,11 +79,5 @@ def compare_state_calibration(
         rolled, zero = (
             decibels(max(measure_outputs(found, reference, running).values())) for found in (quantized, other)
         )
-    before, after = _exponents(quantized), _exponents(other)
-    return StateCalibration(rolled, zero, tuple(CacheGrid(name, before[name], after[name]) for name in start))
-
-
-def _exponents(quantized: QuantizedModel) -> dict[str, int]:
-    explicit = [cache.tensor for stage in quantized.stages for cache in stage.caches]
-    native = [tensor for stage in quantized.stages for tensor in stage.native_caches]
-    return {tensor.name: tensor.exponent for tensor in [*explicit, *native]}
+    grids = tuple(CacheGrid(n, quantized.caches[n].exponent, other.caches[n].exponent) for n in start)
+    return StateCalibration(rolled, zero, grids)

@@ -5,7 +5,14 @@ from lightning_esp.quantization.job import Array, Suspect
 from lightning_esp.quantization.noise import NoiseFigures, OperatorNoise
 from lightning_esp.quantization.onnx_graph import graph_outputs, module_path, to_onnx
 from lightning_esp.quantization.process import Worker
-from lightning_esp.quantization.quantized_model import CacheInfo, DType, QuantizedModel, StageFile, TensorInfo
+from lightning_esp.quantization.quantized_model import (
+    CacheInfo,
+    DType,
+    QuantizedModel,
+    StageFile,
+    TensorInfo,
+    find_wiring_faults,
+)
 from lightning_esp.quantization.quantizer import quantize, with_modules
 from lightning_esp.quantization.values import dequantize_values, quantize_values
 
@@ -22,6 +29,7 @@ __all__ = [
     "TensorInfo",
     "Worker",
     "dequantize_values",
+    "find_wiring_faults",
     "graph_outputs",
     "module_path",
     "quantize",

@@ -9,7 +9,7 @@ import numpy as np
 
 from lightning_esp.quantization.job import Array
 from lightning_esp.quantization.process import Worker
-from lightning_esp.quantization.quantized_model import QuantizedModel, TensorInfo
+from lightning_esp.quantization.quantized_model import QuantizedModel
 from lightning_esp.quantization.values import dequantize_values, quantize_start, regrid
 
 
@@ -27,11 +27,8 @@ class ExecutorStream:
     def __init__(self, quantized: QuantizedModel, worker: Worker) -> None:
         self._quantized = quantized
         self._worker = worker
-        written = {tensor.name: tensor for stage in quantized.stages for tensor in stage.outputs}
-        read = {tensor.name: tensor for stage in quantized.stages for tensor in stage.inputs}
-        self._caches = _all_caches(quantized)
-        self._next = {cache.name: cache.next for cache in quantized.spec.caches}
-        self._inputs = {name: tensor for name, tensor in read.items() if name not in written} | self._caches
+        written, self._caches, self._next = quantized.outputs, quantized.caches, quantized.spec.feedback
+        self._inputs = {n: tensor for n, tensor in quantized.inputs.items() if n not in written} | self._caches
         after = {new: replace(self._caches[cache], name=new) for cache, new in self._next.items()}
         self._outputs = written | after
 
@@ -60,9 +57,3 @@ class ExecutorStream:
         real = [{n: dequantize_values(value, self._inputs[n]) for n, value in window.items()} for window in windows]
         results = self._worker.call("run", self._quantized.graph, list(self._outputs), real, self._next)
         return [{n: regrid(value, self._outputs[n]) for n, value in result.items()} for result in results]
-
-
-def _all_caches(quantized: QuantizedModel) -> dict[str, TensorInfo]:
-    explicit = [cache.tensor for stage in quantized.stages for cache in stage.caches]
-    native = [tensor for stage in quantized.stages for tensor in stage.native_caches]
-    return {tensor.name: tensor for tensor in [*explicit, *native]}

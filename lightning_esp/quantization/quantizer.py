@@ -18,7 +18,14 @@ from lightning_esp.quantization.estimation import estimate
 from lightning_esp.quantization.job import ExportedStage, Job, StageNames
 from lightning_esp.quantization.onnx_graph import graph_inputs, module_path, to_onnx
 from lightning_esp.quantization.process import Worker
-from lightning_esp.quantization.quantized_model import CacheInfo, DType, QuantizedModel, StageFile, TensorInfo
+from lightning_esp.quantization.quantized_model import (
+    CacheInfo,
+    DType,
+    QuantizedModel,
+    StageFile,
+    TensorInfo,
+    find_wiring_faults,
+)
 from lightning_esp.quantization.values import quantize_start
 from lightning_esp.versions import check_versions
 
@@ -40,7 +47,7 @@ def quantize(
         model: the streaming model, float32.
         calibration_set: windows with the states that they meet.
         quantization: precision and method.
-        target: the chip, one of `config.TARGETS`.
+        target: the chip, one of `chips.TARGETS`.
         worker: a running esp-ppq process to use; one is started and ended where none is given.
 
     Raises:
@@ -68,7 +75,8 @@ def quantize(
     except QuantizationError as error:
         raise QuantizationError(with_modules(str(error), model.spec)) from error
     files = tuple(_stage_file(stage, exported) for stage, exported in zip(model.spec.stages, stages, strict=True))
-    check_boundaries(files)
+    for fault in find_wiring_faults(model.spec, files):
+        raise QuantizationError(fault)
     return QuantizedModel(
         target=target,
         precision=quantization.precision,
@@ -153,18 +161,3 @@ def _tensor(file: EspdlModel, name: str, layouts: Mapping[str, tuple[int, ...]],
         raise QuantizationError(f"tensor {name!r} has an exponent per channel, but it crosses a file boundary.")
     axis = None if time_axis is None else layout.index(time_axis)
     return TensorInfo(name, tensor.shape, cast("DType", str(tensor.dtype)), tensor.exponent, layout, axis)
-
-
-def check_boundaries(stages: tuple[StageFile, ...]) -> None:
-    """Check that what a stage writes is what a later stage reads: shape, dtype, exponent and layout.
-
-    Raises:
-        QuantizationError: they differ.
-    """
-    written: dict[str, TensorInfo] = {}
-    for stage in stages:
-        for tensor in stage.inputs:
-            before = written.setdefault(tensor.name, tensor)
-            if before != tensor:
-                raise QuantizationError(f"stage {stage.name!r} reads {tensor}, but an earlier stage has {before}.")
-        written |= {tensor.name: tensor for tensor in stage.outputs}

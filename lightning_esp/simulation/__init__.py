@@ -1,6 +1,6 @@
 """A quantized model as a Python object: stages in closed loop, integers inside."""
 
-from lightning_esp.simulation.agreement import check_files
+from lightning_esp.simulation.agreement import check_files, find_file_faults
 from lightning_esp.simulation.continuous import ContinuousRun
 from lightning_esp.simulation.integer_pipeline import IntegerPipeline, interpret
 from lightning_esp.simulation.integer_windows import (
@@ -24,6 +24,7 @@ __all__ = [
     "Runner",
     "StageSchedule",
     "check_files",
+    "find_file_faults",
     "integer_windows",
     "interpret",
     "join_stack",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from lightning_esp.errors import BundleError
 from lightning_esp.espdl import EspdlModel, read_espdl
@@ -17,28 +17,32 @@ def check_files(quantized: QuantizedModel) -> None:
         EspdlError: a file cannot be read.
     """
     for stage in quantized.stages:
-        _check_file(stage, read_espdl(stage.data))
+        for fault in find_file_faults(stage, read_espdl(stage.data)):
+            raise BundleError(f"{fault}. Export again.")
 
 
-def _check_file(stage: StageFile, file: EspdlModel) -> None:
-    caches = [cache.tensor for cache in stage.caches]
-    _check_names(stage, "inputs", [tensor.name for tensor in (*stage.inputs, *caches)], file.inputs)
-    outputs = [*(tensor.name for tensor in stage.outputs), *(cache.next for cache in stage.caches)]
-    _check_names(stage, "outputs", outputs, file.outputs)
-    pairs = [(tensor.name, tensor) for tensor in (*stage.inputs, *stage.outputs, *caches)]
-    for name, tensor in (*pairs, *((cache.next, cache.tensor) for cache in stage.caches)):
-        found = file.tensors[name]
-        theirs, ours = (found.shape, str(found.dtype), found.exponent), (tensor.shape, tensor.dtype, tensor.exponent)
-        if theirs != ours:
-            raise BundleError(
-                f"stage {stage.name!r}: shape, dtype and exponent of tensor {name!r} are {str(ours)[:100]} in the manifest; they "
-                f"must be those of the file, {theirs}. Export again."
+def find_file_faults(stage: StageFile, file: EspdlModel) -> Iterator[str]:
+    """Yield where a file is not what is said of it: names and forms of its inputs, outputs and explicit caches.
+
+    Args:
+        stage: what is said.
+        file: the file.
+    """
+    tensors = {tensor.name: tensor for tensor in (*stage.inputs, *stage.outputs)}
+    tensors |= {name: cache.tensor for cache in stage.caches for name in (cache.tensor.name, cache.next)}
+    inputs = [*(tensor.name for tensor in stage.inputs), *stage.feedback]
+    outputs = [*(tensor.name for tensor in stage.outputs), *stage.feedback.values()]
+    for kind, ours, theirs in (("inputs", inputs, file.inputs), ("outputs", outputs, file.outputs)):
+        if set(ours) != set(theirs):
+            yield (
+                f"stage {stage.name!r}: the {kind} are {str(sorted(ours))[:200]} in the manifest; they must be those of the "
+                f"file, {sorted(theirs)}"
             )
-
-
-def _check_names(stage: StageFile, kind: str, ours: Iterable[str], theirs: Iterable[str]) -> None:
-    if set(ours) != set(theirs):
-        raise BundleError(
-            f"stage {stage.name!r}: the {kind} are {str(sorted(ours))[:200]} in the manifest; they must be those of the file, "
-            f"{sorted(theirs)}. Export again."
-        )
+    for name, tensor in tensors.items():
+        found = file.tensors.get(name)
+        form = (tensor.shape, tensor.dtype, tensor.exponent)
+        if found is not None and (found.shape, str(found.dtype), found.exponent) != form:
+            yield (
+                f"stage {stage.name!r}: shape, dtype and exponent of tensor {name!r} are {str(form)[:100]} in the manifest; they "
+                f"must be those of the file, {(found.shape, str(found.dtype), found.exponent)}"
+            )

@@ -65,7 +65,7 @@ class IntegerPipeline:
         file = self.files[index]
         outputs, own = self.streams[index].step(*self.stage_arguments(index, values, state))
         after = {f"{file.name}:{name}": value for name, value in own.items()}
-        after |= {cache.tensor.name: outputs[cache.next] for cache in file.caches}
+        after |= {cache: outputs[new] for cache, new in file.feedback.items()}
         return outputs, after
 
     def stage_arguments(
@@ -76,7 +76,7 @@ class IntegerPipeline:
         prefix = f"{file.name}:"
         own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         arguments = {tensor.name: values[tensor.name] for tensor in file.inputs}
-        return arguments | {cache.tensor.name: state[cache.tensor.name] for cache in file.caches}, own
+        return arguments | {cache: state[cache] for cache in file.feedback}, own
 
     def run(self, windows: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
         """Run consecutive windows from the initial state."""

@@ -28,10 +28,9 @@ def stack_windows(quantized: QuantizedModel, inputs: Values, count: int | None =
         Integers in the layout of the files, `[batch, windows, ...]` by input name; zero frames fill up the last windows.
     """
     spec = quantized.spec
-    tensors = {tensor.name: tensor for stage in quantized.stages for tensor in stage.inputs}
     count = spec.windows(count_frames(spec, inputs)) if count is None else count
     return {
-        port.name: _quantize(_stack(port, inputs[port.name], count), tensors[port.name], quantized.target)
+        port.name: _quantize(_stack(port, inputs[port.name], count), quantized.inputs[port.name], quantized.target)
         for port in spec.inputs
     }
 
@@ -61,11 +60,10 @@ def join_stack(quantized: QuantizedModel, outputs: Mapping[str, Array], frames: 
         float32 in torch's layout, `[batch, ...]` by output name.
     """
     spec = quantized.spec
-    tensors = {tensor.name: tensor for stage in quantized.stages for tensor in stage.outputs}
     joined: Values = {}
     for port in spec.outputs:
         assert port.time_axis is not None
-        whole = _join(outputs[port.name], tensors[port.name], port.time_axis)
+        whole = _join(outputs[port.name], quantized.outputs[port.name], port.time_axis)
         joined[port.name] = whole.narrow(port.time_axis, spec.output_delay(port), spec.output_frames(port, frames))
     return joined
 
@@ -81,13 +79,12 @@ def join_windows(quantized: QuantizedModel, windows: Sequence[Mapping[str, Array
     Returns:
         float32 in torch's layout, `[batch, ...]` by output name.
     """
-    tensors = {tensor.name: tensor for stage in quantized.stages for tensor in stage.outputs}
     joined: Values = {}
     for port in quantized.spec.outputs:
         assert port.time_axis is not None
         if windows:
             stack = np.stack([outputs[port.name] for outputs in windows], axis=1)
-            joined[port.name] = _join(stack, tensors[port.name], port.time_axis)
+            joined[port.name] = _join(stack, quantized.outputs[port.name], port.time_axis)
         else:
             joined[port.name] = torch.zeros(batch, *port.shape[1:]).narrow(port.time_axis, 0, 0)
     return joined

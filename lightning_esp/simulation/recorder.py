@@ -34,7 +34,7 @@ class IntegerRecorder:
         self._recorders = [
             EspdlRecorder(
                 EspdlInterpreter(read_espdl(stage.data), quantized.target),
-                {cache.tensor.name: cache.next for cache in stage.caches},
+                stage.feedback,
             )
             for stage in quantized.stages
         ]
@@ -73,7 +73,7 @@ class IntegerRecorder:
 
     def _start(self, batch: int) -> RecorderState:
         state = self._initial(batch)
-        return [({cache.tensor.name: state[cache.tensor.name] for cache in file.caches}, None) for file in self._files]
+        return [({cache: state[cache] for cache in file.feedback}, None) for file in self._files]
 
     def run(self, windows: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
         """Run consecutive windows from the initial state, each `[batch, ...]` by name."""

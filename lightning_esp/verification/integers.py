@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lightning_esp.espdl import EspdlInterpreter, read_espdl
-from lightning_esp.quantization import Array, QuantizedModel, TensorInfo
+from lightning_esp.quantization import Array, QuantizedModel, find_wiring_faults
+from lightning_esp.simulation import find_file_faults
 from lightning_esp.verification.proof import Proof
 
 Results = Sequence[Mapping[str, Array]]
@@ -39,26 +40,13 @@ def boundaries(quantized: QuantizedModel, results: Results = ()) -> Proof:
 
 
 def _file_mismatches(quantized: QuantizedModel) -> list[str]:
-    wrong, written = [], dict[str, TensorInfo]()
+    wrong = list(find_wiring_faults(quantized.spec, quantized.stages))
     for stage in quantized.stages:
         file = read_espdl(stage.data)
-        for tensor in [*stage.inputs, *stage.outputs, *(cache.tensor for cache in stage.caches)]:
-            wrong += _against_file(stage.name, tensor, tensor.name, file.tensors)
-        for cache in stage.caches:
-            wrong += _against_file(stage.name, cache.tensor, cache.next, file.tensors)
-        inputs = {t.name for t in stage.inputs} | {c.tensor.name for c in stage.caches}
-        outputs = {t.name for t in stage.outputs} | {c.next for c in stage.caches}
-        for kind, found, expected in (("inputs", file.inputs, inputs), ("outputs", file.outputs, outputs)):
-            if set(found) != expected:
-                wrong.append(f"stage {stage.name!r} has the {kind} {sorted(found)}, not {sorted(expected)}")
+        wrong += find_file_faults(stage, file)
         types = tuple(sorted({operator.type for operator in file.operators}))
         if types != stage.operators:
             wrong.append(f"stage {stage.name!r} has the operators {types}, not {stage.operators}")
-        for tensor in stage.inputs:
-            before = written.get(tensor.name, tensor)
-            if before != tensor:
-                wrong.append(f"stage {stage.name!r} reads {tensor}, an earlier stage wrote {before}")
-        written |= {tensor.name: tensor for tensor in stage.outputs}
     return wrong
 
 
@@ -70,8 +58,7 @@ def _note_mismatches(quantized: QuantizedModel) -> list[str]:
         if notes.get("target") != quantized.target:
             wrong.append(f"stage {stage.name!r} was written for {notes.get('target')!r}, not for {quantized.target!r}")
         layouts = _noted_layouts(notes)
-        explicit = [cache.tensor for cache in stage.caches]
-        for tensor in (*stage.inputs, *stage.outputs, *explicit, *stage.native_caches):
+        for tensor in stage.tensors:
             found = layouts.get(tensor.name)
             if found != list(tensor.layout):
                 wrong.append(
@@ -108,8 +95,7 @@ def _layout_mismatches(quantized: QuantizedModel) -> list[str]:
     for stage, file in zip(quantized.spec.stages, quantized.stages, strict=True):
         ports = {port.name: (port.shape, port.time_axis) for port in (*stage.inputs, *stage.outputs)}
         caches: dict[str, tuple[tuple[int, ...], int | None]] = {c.name: (c.shape, None) for c in stage.caches}
-        explicit = [cache.tensor for cache in file.caches]
-        for tensor in (*file.inputs, *file.outputs, *explicit, *file.native_caches):
+        for tensor in file.tensors:
             shape, axis = (ports | caches)[tensor.name]
             turned = tuple(shape[i] for i in tensor.layout)
             time = None if axis is None else tensor.layout.index(axis)
@@ -119,15 +105,6 @@ def _layout_mismatches(quantized: QuantizedModel) -> list[str]:
                     f"time on axis {time}; the manifest says {tensor.shape}, {tensor.time_axis}"
                 )
     return wrong
-
-
-def _against_file(stage: str, tensor: TensorInfo, name: str, tensors: Mapping[str, object]) -> list[str]:
-    found = tensors.get(name)
-    if found is None:
-        return [f"stage {stage!r} has no tensor {name!r}"]
-    ours = (tensor.shape, tensor.dtype, tensor.exponent)
-    theirs = (found.shape, str(found.dtype), found.exponent)  # type: ignore[attr-defined]
-    return [] if ours == theirs else [f"stage {stage!r}, tensor {name!r}: {theirs} in the file, {ours} in the manifest"]
 
 
 def _run_mismatches(quantized: QuantizedModel, results: Results) -> list[str]:

@@ -44,7 +44,7 @@ def measure_tolerances(
         return {}
     streams = [EspdlInterpreter(file, quantized.target, tie_margin=TIE_MARGIN) for file in files]
     pipeline = IntegerPipeline(quantized.stages, streams)
-    after = {cache.tensor.name: cache.next for stage in quantized.stages for cache in stage.caches}
+    after = quantized.feedback
     state = pipeline.initial_state(len(next(iter(windows[0].values()))))
     found = dict.fromkeys(names, 1)
     for window, exact in zip(windows, results, strict=True):

@@ -228,7 +228,7 @@ def _golden(quantized: QuantizedModel, windows: Results, results: Results, count
                 break
     inputs = {name: np.stack([windows[i][name][r] for i, r in order]) for name in windows[0]}
     values = {name: np.stack([results[i][name][r] for i, r in order]) for name in results[0]}
-    next_names = {cache.next: cache.tensor.name for stage in quantized.stages for cache in stage.caches}
+    next_names = {new: cache for cache, new in quantized.feedback.items()}
     caches = {next_names[name]: value for name, value in values.items() if name in next_names}
     outputs = {name: value for name, value in values.items() if name not in next_names}
     return Golden(inputs, outputs, caches, tuple(resets))
