@@ -22,10 +22,14 @@ def names(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=names)
-def test_a_file_and_its_functions_fit_the_eye(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= MOST_LINES
-    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+def test_a_file_fits_the_eye(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=names)
+def test_its_functions_fit_the_eye(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     lengths = {node.name: (node.end_lineno or 0) - node.body[0].lineno + 1 for node in functions}
     assert {name: lines for name, lines in lengths.items() if lines > MOST_FUNCTION_LINES} == {}
 
@@ -44,3 +48,27 @@ def test_every_direct_dependency_is_pinned() -> None:
     direct = {re.split(r"[^\w-]", requirement)[0].lower() for requirement in requires("lightning-esp") or []}
     assert direct
     assert direct - pinned == set()
+
+
+TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__))
+# In scripts that a test runs in a process of its own as well, so the text is searched.
+FROM_TESTS = re.compile(r"(?:from|import)\s+tests(?:\.\w+)*(?:\.test_|\s+import\s+test_)\w+")
+
+
+@pytest.mark.parametrize("path", TESTS, ids=names)
+def test_what_tests_share_is_no_test(path: Path) -> None:
+    """Helpers stand in `tests/support/`, or in a module of their folder: importing a test collects it, or its data, twice."""
+    assert FROM_TESTS.findall(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from tests.cpp.test_audio import SOURCES",
+        "import tests.test_export",
+        "from tests.cpp import test_audio",
+        "    from tests.test_export import x",
+    ],
+)
+def test_an_import_of_a_test_would_be_seen(line: str) -> None:
+    assert FROM_TESTS.search(line)

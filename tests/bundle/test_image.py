@@ -17,17 +17,8 @@ from lightning_esp.config import Deployment, Detector
 from lightning_esp.detection.detector import DetectorSettings
 from lightning_esp.errors import BundleError
 from tests.bundle import handmade
-from tests.bundle.test_audio import listening_bundle
-
-CASES = {
-    "kws": handmade.one_stage,
-    "vad": handmade.three_stages,
-    "int16": handmade.int16_stage,
-    "image": handmade.image_stage,
-    "rnn": handmade.recurrent_stages,
-    "mixed": handmade.mixed_stage,
-    "paced": handmade.paced_stage,
-}
+from tests.support.containers import CASES
+from tests.support.listening import listening_bundle
 
 
 def write(directory, name, **options):

@@ -18,7 +18,7 @@ from lightning_esp.bundle.renaming import find_component, former_folders, rename
 from lightning_esp.errors import BundleError
 from lightning_esp.inspection import verify_bundle
 from tests.bundle import handmade
-from tests.bundle.test_replacement import STEPS, _unsynced, kills, project  # noqa: F401
+from tests.support.replacing import STEPS, kills, project
 
 TARGET = "esp32s3"
 FORMER = re.compile(r"^(components/)lesp_|^(boards/[^/]+/)lesp_(?=board/)")
@@ -115,7 +115,7 @@ def test_an_own_file_in_the_place_of_a_renamed_one_is_not_written_over(tmp_path)
     assert "components/streaming/src/detector.cpp is not what was written, and stays" in text
 
 
-@pytest.mark.usefixtures("_unsynced")
+@pytest.mark.usefixtures("unsynced")
 @pytest.mark.parametrize("step", STEPS)
 def test_no_edit_of_an_older_bundle_is_lost_whenever_the_export_is_killed(tmp_path, step):
     extra = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from lightning_esp import Bundle, write_bundle
@@ -13,17 +12,7 @@ from lightning_esp.bundle.signature import check_signature, sign_bundle
 from lightning_esp.cli import main
 from lightning_esp.errors import BundleError, ConfigurationError
 from tests.bundle import handmade
-
-
-def write_keys(
-    folder: Path, name: str, private: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
-) -> tuple[Path, Path]:
-    plain = serialization.NoEncryption()
-    pem = serialization.Encoding.PEM
-    paths = folder / f"{name}.pem", folder / f"{name}_public.pem"
-    paths[0].write_bytes(private.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    paths[1].write_bytes(private.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
-    return paths
+from tests.support.keys import write_keys
 
 
 @pytest.fixture

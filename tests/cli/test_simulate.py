@@ -17,8 +17,8 @@ from lightning_esp import Deployment, Streaming, export
 from lightning_esp.cli import main
 from lightning_esp.config import Detector
 from tests.bundle import handmade
-from tests.detection.test_stream_evaluation import LABELS, make_front_end, make_waveforms, read_audio
 from tests.models.spotter import Net
+from tests.support.tones import LABELS, make_front_end, make_waveforms, read_audio
 
 
 @pytest.fixture(scope="module")

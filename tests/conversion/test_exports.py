@@ -15,11 +15,11 @@ from lightning_esp.quantization import Worker
 from lightning_esp.verification.verify import prove_float, prove_integers
 from tests.cpp.host_build import build, copy_with_scripts, run
 from tests.cpp.script import read_golden
-from tests.cpp.test_host_build import needs_compiler
 from tests.models.architectures import NAMED, Named, SqueezeExcite
 from tests.models.contracts import GatedCell, TwoCaches
 from tests.models.pieces import CausalConv, Function, randomise
 from tests.models.proved import KEEP_RANGE, as_tuple, batched, prove
+from tests.support.host import needs_cmake
 
 LENGTHS = (70, 44, 61)
 
@@ -106,7 +106,7 @@ def firmware_cases() -> dict[str, tuple[nn.Module, Sequence[Recording], Streamin
 
 
 @pytest.mark.slow
-@needs_compiler
+@needs_cmake
 def test_the_firmware_replays_converted_models(tmp_path: Path) -> None:
     copies = []
     for name, (module, recordings, streaming) in firmware_cases().items():

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.cpp.compile import COMPONENTS, compile_program, needs_compiler, run_program
+from tests.cpp.compile import compile_program, needs_compiler, run_program
+from tests.support.audio_sources import SOURCES, has_thread_sanitizer
 
 pytestmark = needs_compiler
-
-SOURCES = [
-    *(f"lesp_audio/src/{path.name}" for path in sorted((COMPONENTS / "lesp_audio/src").glob("*.cpp"))),
-    "lesp_streaming/src/frame_buffer.cpp",
-    "lesp_streaming/src/quantization.cpp",
-    "fake_audio.cpp",
-]
 
 
 @pytest.mark.parametrize("sanitizer", [(), ("-fno-sanitize=address", "-fsanitize=thread")], ids=["address", "thread"])
@@ -27,12 +19,3 @@ def test_parts_without_a_model(tmp_path, sanitizer):
         tmp_path / "units", ["audio_units.cpp", *SOURCES], ["lesp_audio", "lesp_streaming"], *options
     )
     assert run_program(program, tmp_path / "a.wav") == "PASS audio units\n"
-
-
-def has_thread_sanitizer(directory: Path) -> bool:
-    import subprocess
-
-    source = directory / "empty.cpp"
-    source.write_text("int main() {}\n")
-    command = ["c++", "-fsanitize=thread", str(source), "-o", str(directory / "empty")]
-    return subprocess.run(command, capture_output=True).returncode == 0

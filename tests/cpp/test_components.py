@@ -11,7 +11,7 @@ import yaml
 from lightning_esp.versions import ESP_DL, ESP_IDF
 from tests.cpp.compile import compile_program, run_program
 from tests.cpp.host_build import PROJECT
-from tests.cpp.test_host_build import needs_compiler
+from tests.support.host import needs_cmake
 
 COMPONENTS = sorted(path.parent for path in PROJECT.glob("components/*/idf_component.yml"))
 
@@ -55,7 +55,7 @@ def ask_version(directory, targets, name, manifest):
     return run_program(directory / "build/firmware")
 
 
-@needs_compiler
+@needs_cmake
 @pytest.mark.parametrize(
     ("targets", "name", "manifest", "expected"),
     [
@@ -68,7 +68,7 @@ def test_the_build_finds_the_version_of_esp_dl(tmp_path, targets, name, manifest
     assert ask_version(tmp_path, targets, name, manifest) == expected
 
 
-@needs_compiler
+@needs_cmake
 def test_versions_agree(tmp_path):
     """The one that proofs know, that the project pins, that the components take, and that the firmware compares with."""
     assert re.findall(r'espressif/esp-dl:\n    version: "(.*)"', (PROJECT / "main/idf_component.yml").read_text()) == [

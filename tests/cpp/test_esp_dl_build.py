@@ -17,9 +17,9 @@ import pytest
 
 from tests.cpp.compile import FLAGS
 from tests.cpp.host_build import PROJECT, SOURCE
-from tests.cpp.test_host_build import needs_compiler
+from tests.support.host import needs_cmake
 
-pytestmark = [needs_compiler, pytest.mark.skipif(shutil.which("ninja") is None, reason="needs ninja")]
+pytestmark = [needs_cmake, pytest.mark.skipif(shutil.which("ninja") is None, reason="needs ninja")]
 
 OPERATORS = ("Add", "Conv", "GRU")
 # As ESP-IDF has them: a component's library is known by its name once its own CMakeLists.txt has run.

@@ -16,11 +16,11 @@ from lightning_esp import Deployment, Streaming, export
 from lightning_esp.config import Detector
 from tests.cpp.host_build import build, copy_with_scripts, run
 from tests.cpp.script import read_golden
-from tests.cpp.test_host_build import needs_compiler
-from tests.detection.test_stream_evaluation import LABELS, make_front_end, make_waveforms, read_audio
 from tests.models.spotter import Net
+from tests.support.host import needs_cmake
+from tests.support.tones import LABELS, make_front_end, make_waveforms, read_audio
 
-pytestmark = needs_compiler
+pytestmark = needs_cmake
 
 
 @pytest.fixture(scope="module")

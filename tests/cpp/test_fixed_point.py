@@ -14,8 +14,8 @@ from lightning_esp.bundle.audio import pack_audio
 from lightning_esp.frontend import FixedPointFrontEnd, FrontEnd, LogMel, Mfcc, Spectrogram
 from lightning_esp.verification.proof import Golden, GoldenAudio
 from tests.cpp.compile import compile_program, needs_compiler, run_program
-from tests.cpp.test_audio import SOURCES
 from tests.frontend.sounds import make_sounds
+from tests.support.audio_sources import SOURCES
 
 pytestmark = needs_compiler
 

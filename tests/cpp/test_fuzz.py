@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cpp.compile import COMPONENTS, SOURCE, compile_program, needs_compiler, run_program
-from tests.cpp.test_audio import SOURCES
+from tests.support.audio_sources import SOURCES
 
 pytestmark = needs_compiler
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,23 +17,7 @@ from lightning_esp.verification.proof import Array, Golden
 from tests.bundle import handmade
 from tests.cpp.host_build import build, copy_with_scripts, run
 from tests.cpp.script import forge_bytes, read_golden
-
-COMPILER = shutil.which("c++") or shutil.which("g++")
-needs_compiler = pytest.mark.skipif(
-    COMPILER is None or shutil.which("cmake") is None, reason="needs cmake and a C++20 compiler"
-)
-
-
-def silent_ends() -> handmade.Result:
-    """A model whose output trails by a frame; its recordings end in a window of zeros, as those of an export do."""
-    quantized, verification = handmade.one_stage()
-    golden = verification.golden
-    ends = [reset - 1 for reset in (*golden.resets[1:], golden.windows)]
-    inputs = {name: values.copy() for name, values in golden.inputs.items()}
-    for values in inputs.values():
-        values[ends] = 0
-    return quantized, replace(verification, golden=replace(golden, inputs=inputs))
-
+from tests.support.host import needs_cmake, silent_ends
 
 CASES = {
     "kws": silent_ends,
@@ -105,13 +88,13 @@ def programs(tmp_path_factory) -> Path:
     return build(directory / "build", copies)
 
 
-@needs_compiler
+@needs_cmake
 def test_parts_without_a_model(programs):
     done = run(programs / "units")
     assert (done.returncode, done.stdout) == (0, "PASS units\n"), done.stdout + done.stderr
 
 
-@needs_compiler
+@needs_cmake
 @pytest.mark.parametrize("name", CASES)
 def test_the_firmware_replays_every_golden_window(programs, name):
     done = run(programs / f"replay_{name}")
@@ -122,7 +105,7 @@ def test_the_firmware_replays_every_golden_window(programs, name):
     )
 
 
-@needs_compiler
+@needs_cmake
 @pytest.mark.parametrize("name", CASES)
 def test_the_pipeline_keeps_its_contract(programs, name):
     done = run(programs / f"checks_{name}")
@@ -132,7 +115,7 @@ def test_the_pipeline_keeps_its_contract(programs, name):
     assert done.stdout.endswith("PASS checks\n")
 
 
-@needs_compiler
+@needs_cmake
 def test_a_sensor_feeds_frames_of_its_own(programs):
     """Every output frame of its recording is printed, that which trails included, and the values are the golden ones."""
     quantized, verification = silent_ends()
@@ -147,7 +130,7 @@ def test_a_sensor_feeds_frames_of_its_own(programs):
     assert f"{len(lines) - 1} steps, " in done.stdout
 
 
-@needs_compiler
+@needs_cmake
 def test_a_sensor_feeds_raw_readings(programs):
     """The stand-in of ESP-DL stops where it is fed other integers than the golden ones."""
     done = run(programs / "sensor_motion")
@@ -159,7 +142,7 @@ def test_a_sensor_feeds_raw_readings(programs):
     assert [float(value) for value in lines[0].split()] == first.round(4).tolist()
 
 
-@needs_compiler
+@needs_cmake
 def test_golden_readings_are_compared_with_golden_windows(programs):
     (_, verification), _ = handmade.sensor_stage(silent_ends())
     values = verification.golden.readings.size
@@ -171,20 +154,20 @@ def test_golden_readings_are_compared_with_golden_windows(programs):
     assert bad.endswith("FAIL 20 windows: front end differ from the host\n")
 
 
-@needs_compiler
+@needs_cmake
 def test_a_model_with_several_inputs_says_who_writes_the_others(programs):
     text = run(programs / "sensor_vad").stdout
     assert text.startswith("The model has 2 inputs, and this firmware feeds the first.")
     assert text.endswith("FAIL ESP_ERR_NOT_SUPPORTED\n")
 
 
-@needs_compiler
+@needs_cmake
 def test_two_models_run_side_by_side(programs):
     done = run(programs / "two_models")
     assert (done.returncode, done.stdout) == (0, "PASS two models\n"), done.stdout + done.stderr
 
 
-@needs_compiler
+@needs_cmake
 def test_a_pipeline_that_writes_state_straight_back_is_stopped(programs):
     done = run(programs / "write_back", "write-back")
     assert done.returncode != 0
@@ -192,14 +175,14 @@ def test_a_pipeline_that_writes_state_straight_back_is_stopped(programs):
     assert run(programs / "write_back", "copy").stdout == "PASS copy\n"
 
 
-@needs_compiler
+@needs_cmake
 def test_a_tensor_of_another_exponent_is_stopped(programs):
     done = run(programs / "write_back", "requantize")
     assert done.returncode != 0
     assert "another shape, type or exponent" in done.stderr
 
 
-@needs_compiler
+@needs_cmake
 def test_the_first_difference_of_every_stage_is_printed(programs):
     done = run(programs / "replay_wrong")
     assert done.returncode == 0, done.stderr
@@ -208,7 +191,7 @@ def test_the_first_difference_of_every_stage_is_printed(programs):
     assert differences == [("encoder", "0", "encoder.a"), ("head", "0", "head.past")]
 
 
-@needs_compiler
+@needs_cmake
 @pytest.mark.parametrize("name", FUSED)
 def test_a_step_behind_a_recurrent_layer_is_tolerated_and_does_not_travel(programs, name):
     """The script stops where it is fed another state than the host's, so every window must have started from that."""
@@ -222,7 +205,7 @@ def test_a_step_behind_a_recurrent_layer_is_tolerated_and_does_not_travel(progra
     assert ("cache encoder.a, index 5" in done.stdout) == (name == "two_steps")
 
 
-@needs_compiler
+@needs_cmake
 def test_a_bundle_without_golden_windows_says_so(programs):
     done = run(programs / "replay_silent")
     assert done.returncode == 0, done.stderr

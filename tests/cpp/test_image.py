@@ -8,9 +8,9 @@ from lightning_esp.bundle import pack_image, read_bundle, write_bundle
 from lightning_esp.config import Deployment, Detector
 from tests.bundle import handmade
 from tests.bundle.make_reference_model import export_reference
-from tests.bundle.test_audio import listening_bundle
-from tests.bundle.test_image import CASES
 from tests.cpp.compile import compile_program, needs_compiler, run_program
+from tests.support.containers import CASES
+from tests.support.listening import listening_bundle
 
 pytestmark = needs_compiler
 

@@ -11,7 +11,7 @@ import pytest
 from tests.cpp.compile import needs_compiler
 from tests.cpp.host_build import PROJECT
 from tests.cpp.kconfig import CHIPS, Choice, Compiler, choices, configure, firmware, mentioned, options
-from tests.cpp.test_host_build import needs_compiler as needs_cmake
+from tests.support.host import needs_cmake
 
 # Pins that a microphone can be at: GPIOs that the chip has and that no module needs for flash or PSRAM; ESP32 and
 # ESP32-S2 have some that can only be inputs.

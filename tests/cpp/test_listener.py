@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cpp.compile import COMPONENTS, compile_program, needs_compiler, run_program
-from tests.cpp.test_audio import has_thread_sanitizer
+from tests.support.audio_sources import has_thread_sanitizer
 
 pytestmark = needs_compiler
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.cpp.host_build import PROJECT
-from tests.cpp.test_host_build import needs_compiler
+from tests.support.host import needs_cmake
 
-pytestmark = [needs_compiler, pytest.mark.skipif(shutil.which("ninja") is None, reason="needs ninja")]
+pytestmark = [needs_cmake, pytest.mark.skipif(shutil.which("ninja") is None, reason="needs ninja")]
 
 IDF = r"""
 cmake_minimum_required(VERSION 3.16)

@@ -15,9 +15,9 @@ from lightning_esp.config import Deployment
 from tests.bundle import handmade
 from tests.cpp.host_build import build
 from tests.cpp.script import with_scripts
-from tests.cpp.test_host_build import needs_compiler
+from tests.support.host import needs_cmake
 
-pytestmark = needs_compiler
+pytestmark = needs_cmake
 
 NAME = "outside"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cpp.compile import COMPONENTS, SOURCE
-from tests.cpp.test_real_headers import INCLUDES, STUBS
+from tests.support.real_headers import INCLUDES, STUBS
 
 ESP_DL, DL_FFT = os.environ.get("ESP_DL_PATH"), os.environ.get("DL_FFT_PATH")
 AUDIO_INCLUDES = [*INCLUDES, "audio/common", "audio/speech_features", "dl/base/isa"]

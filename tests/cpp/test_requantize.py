@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cpp.compile import COMPONENTS, SOURCE, compile_program, needs_compiler, run_program
-from tests.cpp.test_real_headers import INCLUDES, STUBS
+from tests.support.real_headers import INCLUDES, STUBS
 
 ESP_DL = os.environ.get("ESP_DL_PATH")
 SOURCES = ["requantize_cases.cpp", "lesp_streaming/src/requantize.cpp", "fake_dl.cpp"]

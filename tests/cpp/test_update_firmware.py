@@ -15,9 +15,9 @@ from lightning_esp.bundle.schema import EstimateEntry
 from lightning_esp.config import Deployment, Detector
 from tests.cpp.host_build import PROJECT, build
 from tests.cpp.script import with_scripts
-from tests.cpp.test_host_build import needs_compiler, silent_ends
+from tests.support.host import needs_cmake, silent_ends
 
-pytestmark = needs_compiler
+pytestmark = needs_cmake
 
 LABELS = ("a", "b", "c", "d", "e")
 EVENT = r"^event (\w) \(\d\) at "

@@ -12,7 +12,7 @@ import torch
 from torch import distributed
 
 from lightning_esp.detection import KeywordDetection, StreamingClipAccuracy
-from tests.detection.test_metrics import LABELS, SETTINGS, recording
+from tests.support.scores import LABELS, SETTINGS, recording
 
 
 def listen(numbers: range) -> tuple[KeywordDetection, StreamingClipAccuracy]:

@@ -7,6 +7,7 @@ import pytest
 
 from lightning_esp.errors import EspdlError, EspdlOperatorError, UnknownTargetError
 from lightning_esp.espdl import EspdlInterpreter, IntegerStream
+from tests.espdl.zoo import OPERATORS
 from tests.espdl.zoo_more import MORE, MORE_REFUSED
 
 TARGETS = ("esp32s3", "esp32p4", "esp32c3")
@@ -16,13 +17,6 @@ REFUSED = {
     "glu": r"num_outputs=2 as the length of a part and cuts \[2, 2, 2, 2, 2, 2\]",
     "erf": "Erf .* does not simulate the operator type",
 }
-OPERATORS = [
-    "conv", "conv_no_bias", "conv_strided_dilated", "conv_relu", "depthwise", "depthwise_dilated", "conv2d",
-    "depthwise2d", "transposed", "linear", "residual", "add_two", "sub", "mul", "div", "gate", "silu", "sigmoid", "tanh",
-    "hardswish", "hardsigmoid", "leaky", "relu6", "elu", "average_pool", "average_pool3", "average_pool2d", "max_pool",
-    "global_pool2d", "mean", "concat", "split", "slice", "pad", "transpose", "layer_norm", "softmax", "upsample", "gru",
-    "lstm",
-]  # fmt: skip
 
 
 def external(model, name, values):

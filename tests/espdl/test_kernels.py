@@ -8,47 +8,14 @@ import numpy as np
 import pytest
 
 from lightning_esp.errors import EspdlOperatorError
-from lightning_esp.espdl import EspdlInterpreter, EspdlModel, Operator, Tensor
+from lightning_esp.espdl import EspdlInterpreter, EspdlModel
 from lightning_esp.espdl.kernels import accumulator_bound, accumulator_peak
-
-
-def tensor(name, shape, dtype="int8", exponent=0):
-    return Tensor(name, tuple(shape), np.dtype(dtype), exponent)
-
-
-def parameter(name, data, exponent=0, layout="UNK"):
-    data = np.asarray(data)
-    return Tensor(name, data.shape, data.dtype, exponent, data, layout)
-
-
-def single(kind, inputs, output, **attributes):
-    """A model of one operator; tensors without data are the graph's inputs."""
-    outputs = output if isinstance(output, tuple) else (output,)
-    attributes.setdefault("quant_type", "S8" if outputs[0].dtype == "int8" else "S16")
-    table = [attributes["lut"]] if "lut" in attributes else []
-    if table:
-        attributes["lut"] = table[0].name
-    return EspdlModel(
-        "graph",
-        0,
-        (Operator("op", kind, attributes, tuple(i.name for i in inputs), tuple(o.name for o in outputs)),),
-        {item.name: item for item in (*inputs, *outputs, *table)},
-        tuple(item.name for item in inputs if item.data is None),
-        tuple(item.name for item in outputs),
-        {},
-        {},
-        {},
-    )
+from tests.support.one_operator import parameter, single, spread, tensor
 
 
 def run(model, target="esp32s3", **inputs):
     outputs, _ = EspdlInterpreter(model, target).step(inputs, {})
     return outputs[model.outputs[0]]
-
-
-def spread(shape, dtype="int8", seed=0):
-    limits = np.iinfo(dtype)
-    return np.random.default_rng(seed).integers(limits.min, limits.max + 1, shape).astype(dtype)
 
 
 class TestBinary:

@@ -9,7 +9,7 @@ from lightning_esp.errors import EspdlOperatorError
 from lightning_esp.espdl import EspdlInterpreter
 from lightning_esp.espdl.kernels import KERNELS
 from lightning_esp.espdl.kernels.limits import LIMITS, merged_pairs
-from tests.espdl.test_kernels import parameter, single, spread, tensor
+from tests.support.one_operator import parameter, single, spread, tensor
 
 
 def ints(*values):

@@ -9,7 +9,7 @@ from lightning_esp.espdl import EspdlInterpreter
 from lightning_esp.espdl.interpreter import operator_key
 from lightning_esp.espdl.kernels import accumulator_bound, accumulator_peak
 from lightning_esp.espdl.ranges import value_ranges
-from tests.espdl.test_interpreter import OPERATORS
+from tests.espdl.zoo import OPERATORS
 
 NETWORKS = [name for name in OPERATORS if name not in ("gru", "lstm")]
 EXACT = ["add_two", "sub", "mul", "conv_relu", "relu6", "sigmoid", "tanh", "transpose"]

@@ -216,6 +216,15 @@ ZOO: dict[str, Callable[[], Network]] = {
     "erf": lambda: sequence(nn.Conv1d(8, 8, 1), nn.GELU()),
 }
 
+# Those that the interpreter computes bit for bit.
+OPERATORS = [
+    "conv", "conv_no_bias", "conv_strided_dilated", "conv_relu", "depthwise", "depthwise_dilated", "conv2d",
+    "depthwise2d", "transposed", "linear", "residual", "add_two", "sub", "mul", "div", "gate", "silu", "sigmoid", "tanh",
+    "hardswish", "hardsigmoid", "leaky", "relu6", "elu", "average_pool", "average_pool3", "average_pool2d", "max_pool",
+    "global_pool2d", "mean", "concat", "split", "slice", "pad", "transpose", "layer_norm", "softmax", "upsample", "gru",
+    "lstm",
+]  # fmt: skip
+
 
 def random_network(seed: int) -> Network:
     """A random stack of causal layers, with random widths, kernels and activations."""

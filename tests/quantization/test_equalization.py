@@ -17,7 +17,7 @@ from lightning_esp.simulation import QuantizedStreaming
 from lightning_esp.verification.verify import verify
 from tests.models.built import Built
 from tests.models.tutorial_tcn import shake
-from tests.models.uneven import spread_channels
+from tests.models.uneven import SeenBetween, recordings, spread_channels
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +39,6 @@ class Uneven(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(F.relu(self.up(self.past(F.pad(x, (2, 0))))))
-
-
-def recordings() -> list[Tensor]:
-    return list(torch.randn(4, 8, 40, generator=torch.Generator().manual_seed(1)))
 
 
 def ratio(module: nn.Module, worker: Worker, quantization: Quantization, caches: str = "explicit") -> float:
@@ -87,18 +83,6 @@ def test_stages_and_native_caches_agree(build: Callable[..., Built], worker: Wor
     assert [stage.name for stage in quantized.stages] == ["stage0", "stage1", "stage2"]
     assert [s.data for s in quantized.stages] != [s.data for s in built.quantized.stages]
     assert verify(built.module, built.model, quantized, built.recordings, worker=worker).golden.windows >= 200
-
-
-class SeenBetween(nn.Module):
-    """What lies between both layers is an output too, so it must keep its scale."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Conv1d(8, 8, 1), nn.Conv1d(8, 4, 1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        y = F.relu(self.first(x))
-        return self.second(y), y
 
 
 class CacheBetween(nn.Module):
@@ -155,7 +139,7 @@ from lightning_esp import Quantization, Streaming, calibrate, convert
 from lightning_esp.errors import QuantizationError
 from lightning_esp.quantization import driver, equalization
 from lightning_esp.quantization.quantizer import _job
-from tests.quantization.test_equalization import SeenBetween, recordings
+from tests.models.uneven import SeenBetween, recordings
 
 equalization._SafePass._is_safe = lambda self, pair: True
 model = convert(SeenBetween().eval(), recordings()[0], Streaming(window=2))

@@ -22,7 +22,7 @@ from lightning_esp.bundle.manifest import sha256
 from lightning_esp.bundle.signature import check_signature, sign_bundle
 from lightning_esp.errors import BundleError, LightningEspError
 from tests.bundle import handmade
-from tests.bundle.test_signature import write_keys
+from tests.support.keys import write_keys
 
 MODEL = f"{COMPONENT}/esp32s3"
 READERS: tuple[Callable[[Path], object], ...] = (read_bundle, verify_bundle)

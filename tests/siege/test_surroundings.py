@@ -12,26 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_esp import Bundle, export
-from tests.siege.small import make_net
+from tests.siege.small import export_net
 
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.siege.test_surroundings import make
+from tests.siege.small import export_net
 
-make(Path(sys.argv[1]))
+export_net(Path(sys.argv[1]))
 """
-
-
-def make(place: Path) -> Bundle:
-    generator = torch.Generator().manual_seed(3)
-    net = make_net().float()
-    for parameter in net.parameters():
-        with torch.no_grad():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float32) / 3)
-    recordings = [torch.randn(4, 220, generator=generator, dtype=torch.float32) for _ in range(3)]
-    return export(net, recordings, place)
 
 
 def contents(place: Path) -> dict[str, bytes]:
@@ -42,7 +31,7 @@ def contents(place: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    return contents(make(tmp_path_factory.mktemp("plain") / "fw").path)
+    return contents(export_net(tmp_path_factory.mktemp("plain") / "fw").path)
 
 
 @contextmanager
@@ -63,7 +52,7 @@ def test_a_mode_of_torch_does_not_matter(
     plain: dict[str, bytes], tmp_path: Path, around: Callable[[], AbstractContextManager[object]]
 ) -> None:
     with around():
-        bundle = make(tmp_path / "fw")
+        bundle = export_net(tmp_path / "fw")
     assert contents(bundle.path) == plain
 
 
