@@ -122,25 +122,21 @@ def _collect(
     spec, counts = model.spec, [count for _, count in used]
     batch = _batch(spec, [values for values, _ in used], counts[0] * spec.window)
     masks = _keep_masks(counts, calibration)
-    caches = model.initial_caches(len(used), next(iter(batch.values())))
     rows = sum(int(mask.sum()) for mask in masks)
-    like = {**batch, **caches}
+    like = next(iter(batch.values()))
     shapes = {**{port.name: port.shape for port in spec.inputs}, **{cache.name: cache.shape for cache in spec.caches}}
     # Written in place: collecting first and joining afterwards would copy and hold everything twice.
-    kept = {name: like[name].new_empty(rows, *shape[1:], dtype=torch.float32) for name, shape in shapes.items()}
+    kept = {name: like.new_empty(rows, *shape[1:], dtype=torch.float32) for name, shape in shapes.items()}
+    windows = (
+        {port.name: _window(port.time_axis, port.frames, batch[port.name][: len(mask)], i) for port in spec.inputs}
+        for i, mask in enumerate(masks)
+    )
     start = 0
-    for i, mask in enumerate(masks):
-        running = len(mask)
-        window = {
-            port.name: _window(port.time_axis, port.frames, batch[port.name][:running], i) for port in spec.inputs
-        }
-        caches = {name: value[:running] for name, value in caches.items()}
-        end = start + int(mask.sum())
-        for name, value in {**window, **caches}.items():
-            kept[name][start:end] = value if end - start == running else value[mask]
+    for i, (mask, (caches, values)) in enumerate(zip(masks, model.stream(windows), strict=True)):
+        met, end = {**values, **caches}, start + int(mask.sum())
+        for name, rows_kept in kept.items():
+            rows_kept[start:end] = met[name] if end - start == len(mask) else met[name][mask]
         start = end
-        values = model.step_values(window, caches)
-        caches = {cache.name: values[cache.next] for cache in spec.caches}
         if progress is not None:
             progress("calibrate", i + 1, len(masks))
     return kept

@@ -14,7 +14,7 @@ from torch import fx, nn
 
 from lightning_esp.conversion.handwritten import ContractStage
 from lightning_esp.conversion.spec import Stage
-from lightning_esp.cost import LANES, Work, convolution, round_up
+from lightning_esp.cost import Work, convolution, copy, pool, recurrent
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -47,7 +47,7 @@ def load_of(node: fx.Node, module: nn.Module | None, shapes: Mapping[fx.Node, tu
     if isinstance(module, _RECURRENT):
         return _recurrent(module, shapes[node.all_input_nodes[0]])
     if name_of(node) in _COPIES:
-        return Work() if _is_new_cache(node) else Work(1, written=prod(shape) // LANES)
+        return Work() if _is_new_cache(node) else copy(prod(shape))
     if "pool" in name_of(node):
         return _pool(node, shape)
     return Work(1, written=prod(shape))
@@ -82,9 +82,8 @@ def _recurrent(module: nn.Module, given: tuple[int, ...]) -> Work:
     hidden, inputs, layers = (int(getattr(module, key)) for key in ("hidden_size", "input_size", "num_layers"))
     gates = 3 if isinstance(module, nn.GRU) else 4
     frames = prod(given[:-1])
-    widths = [inputs] + [hidden] * (layers - 1)
-    dense = frames * gates * hidden * sum(round_up(width) + round_up(hidden) for width in widths)
-    return Work(layers, dense, 0, layers * frames * hidden)
+    each = [recurrent(frames, gates * hidden, (w, hidden), frames * hidden) for w in [inputs, *[hidden] * (layers - 1)]]
+    return sum(each, Work())
 
 
 def _pool(node: fx.Node, shape: tuple[int, ...]) -> Work:
@@ -92,7 +91,7 @@ def _pool(node: fx.Node, shape: tuple[int, ...]) -> Work:
     kernel = prod(size) if isinstance(size, tuple | list) else size
     taps = kernel if isinstance(kernel, int) else 1
     channels = shape[1] if len(shape) > 1 else 1
-    return Work(1, 0, prod(shape) // channels * round_up(channels) * taps, prod(shape))
+    return pool(channels, prod(shape) // channels, taps, prod(shape))
 
 
 def find_shapes(module: fx.GraphModule, stage: Stage) -> dict[fx.Node, tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -72,7 +72,27 @@ class StreamingModel:
             The output (a tuple where the model has several) and the new caches.
         """
         values = self.step_values(as_named(self.spec, window), caches)
-        return self._outputs(values), {c.name: values[c.next] for c in self.spec.caches}
+        return self._outputs(values), {cache: values[new] for cache, new in self.spec.feedback.items()}
+
+    def stream(self, windows: Iterable[Values], caches: Values | None = None) -> Iterator[tuple[Values, Values]]:
+        """Run consecutive windows, each from the state that the one before has left.
+
+        Args:
+            windows: `[batch, ...]` by input name. The batch may shrink: then the first recordings go on.
+            caches: state before the first window; None: at the start of recordings.
+
+        Yields:
+            The state before a window, and every tensor of the window as `step_values` returns them.
+        """
+        for window in windows:
+            if caches is None:
+                first = window[self.spec.stream_inputs[0].name]
+                caches = self.initial_caches(len(first), first if first.is_floating_point() else self._like())
+            rows = len(next(iter(window.values())))
+            caches = {name: value[:rows] for name, value in caches.items()}
+            values = self.step_values(window, caches)
+            yield caches, values
+            caches = {cache: values[new] for cache, new in self.spec.feedback.items()}
 
     def run(self, batch: Recording) -> Tensor | tuple[Tensor, ...]:
         """Stream whole recordings of one length from the initial state.
@@ -85,13 +105,9 @@ class StreamingModel:
             and cut.
         """
         inputs = as_named(self.spec, batch)
-        first = inputs[self.spec.stream_inputs[0].name]
-        caches = self.initial_caches(first.shape[0], first if first.is_floating_point() else self._like())
-        outputs: list[Values] = []
-        for window in slice_windows(self.spec, inputs):
-            values = self.step_values(window, caches)
-            caches = {c.name: values[c.next] for c in self.spec.caches}
-            outputs.append({port.name: values[port.name] for port in self.spec.outputs})
+        names = [port.name for port in self.spec.outputs]
+        windows = self.stream(slice_windows(self.spec, inputs))
+        outputs = [{name: values[name] for name in names} for _, values in windows]
         return self._outputs(join_windows(self.spec, outputs, count_frames(self.spec, inputs)))
 
     def _like(self) -> Tensor:

@@ -11,10 +11,9 @@ from lightning_esp.cost.estimate import (
 )
 from lightning_esp.cost.operators import Traffic, traffic_of, work_of
 from lightning_esp.cost.pace import FrontEndLoad, front_end_us, network_us, share_of_time
-from lightning_esp.cost.work import LANES, Work, convolution, round_up
+from lightning_esp.cost.work import Work, convolution, copy, pool, recurrent
 
 __all__ = [
-    "LANES",
     "MEGAHERTZ",
     "TIMED_CHIPS",
     "Chip",
@@ -28,12 +27,14 @@ __all__ = [
     "check_budget",
     "chip_of",
     "convolution",
+    "copy",
     "cut_by_count",
     "estimate_stage",
     "front_end_us",
     "network_us",
+    "pool",
+    "recurrent",
     "reference_chip",
-    "round_up",
     "share_of_time",
     "traffic_of",
     "work_of",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from lightning_esp.cost.work import LANES, Work, convolution, round_up
+from lightning_esp.cost.work import Work, convolution, copy, pool, recurrent
 from lightning_esp.espdl import EspdlModel, Operator, Tensor, plan_memory, program_of
 
 # Operators that move data and compute nothing.
@@ -44,16 +44,19 @@ def work_of(model: EspdlModel, operator: Operator) -> Work:
     inputs = [model.tensors[name] for name in operator.inputs if name]
     written = sum(map(tensor_bytes, outputs))
     if operator.type in _COPIES:
-        return Work(1, written=moved_bytes(model, operator) // LANES)
+        return copy(moved_bytes(model, operator))
     if operator.type in ("Conv", "ConvTranspose"):
         return _convolution(operator, inputs[1], outputs[0])
     if operator.type in ("Gemm", "MatMul"):
         last = outputs[0].shape[-1]
         return convolution(inputs[0].shape[-1], last, (), prod(outputs[0].shape) // last, width=_width(outputs[0]))
     if operator.type in _RECURRENT:
-        return Work(1, _recurrent(inputs), 0, written)
+        # X, W [directions, gates x hidden, in], R [directions, gates x hidden, hidden].
+        widths = [tensor.shape[-1] for tensor in inputs[1:3]]
+        return recurrent(prod(inputs[0].shape[:-1]), prod(inputs[1].shape[:-1]), widths, written)
     if operator.type in _POOLS:
-        return Work(1, 0, _pool(operator, inputs[0], outputs[0]), written)
+        taps = int(prod(operator.attributes.get("kernel_shape", inputs[0].shape[1:-1])))
+        return pool(outputs[0].shape[-1], prod(outputs[0].shape[:-1]), taps, written)
     return Work(1, written=written)
 
 
@@ -74,17 +77,6 @@ def _convolution(operator: Operator, weight: Tensor, output: Tensor) -> Work:
         positions = max(1, positions // max(1, prod(operator.attributes.get("strides", (1,)))))
     work = convolution(inputs, channels, weight.shape[2:], positions, depthwise=group > 1, width=_width(output))
     return Work(1, work.dense, work.depthwise, tensor_bytes(output))
-
-
-def _recurrent(inputs: list[Tensor]) -> int:
-    # X, W [directions, gates x hidden, in], R [directions, gates x hidden, hidden]: as many products per frame as W and R hold.
-    frames = prod(inputs[0].shape[:-1])
-    return frames * sum(prod(tensor.shape[:-1]) * round_up(tensor.shape[-1]) for tensor in inputs[1:3])
-
-
-def _pool(operator: Operator, source: Tensor, output: Tensor) -> int:
-    kernel = prod(operator.attributes.get("kernel_shape", source.shape[1:-1]))
-    return prod(output.shape[:-1]) * round_up(output.shape[-1]) * int(kernel)
 
 
 def _width(tensor: Tensor) -> int:

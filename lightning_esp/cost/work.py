@@ -65,3 +65,32 @@ def convolution(
     if depthwise:
         return Work(1, 0, taps, written)
     return Work(1, taps * round_up(inputs), 0, written)
+
+
+def copy(moved: int) -> Work:
+    """The work of moving bytes in whole rows, 16 at once."""
+    return Work(1, written=moved // LANES)
+
+
+def pool(channels: int, positions: int, taps: int, written: int) -> Work:
+    """The work of a pool.
+
+    Args:
+        channels: channels in and out.
+        positions: outputs per channel.
+        taps: values that each output is made of.
+        written: bytes of the output.
+    """
+    return Work(1, 0, positions * round_up(channels) * taps, written)
+
+
+def recurrent(frames: int, rows: int, widths: Sequence[int], written: int) -> Work:
+    """The work of a GRU or LSTM.
+
+    Args:
+        frames: steps.
+        rows: rows of each of its matrices: directions times gates times hidden values.
+        widths: columns of its matrices: what comes in, and the hidden values.
+        written: bytes of the output.
+    """
+    return Work(1, frames * rows * sum(map(round_up, widths)), 0, written)

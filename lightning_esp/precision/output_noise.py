@@ -54,12 +54,9 @@ def prepare_reference(
     feedback = model.spec.feedback
     inputs = [{name: torch.from_numpy(value) for name, value in window.items()} for window in windows]
     caches = {name: inputs[0].pop(name) for name in feedback}
-    found: list[dict[str, Array]] = []
+    names = [port.name for port in model.spec.outputs]
     with torch.no_grad():
-        for window in inputs:
-            values = model.step_values(window, caches)
-            caches = {cache: values[new] for cache, new in feedback.items()}
-            found.append({port.name: values[port.name].numpy() for port in model.spec.outputs})
+        found = [{name: values[name].numpy() for name in names} for _, values in model.stream(inputs, caches)]
     return Reference(windows, _join(found), feedback)
 
 

@@ -74,14 +74,12 @@ def _windows(model: StreamingModel, recordings: Recordings) -> list[_Window]:
     batch, _ = pad_recordings(model.spec, recordings)
     windows = slice_windows(model.spec, batch)
     chosen = set(np.linspace(0, len(windows) - 1, min(WINDOWS, len(windows))).astype(int).tolist())
-    caches = model.initial_caches(len(next(iter(batch.values()))), next(iter(batch.values())))
     double = replace(model, stages=tuple(copy.deepcopy(stage).double().eval() for stage in model.stages))
     kept = []
-    for index, window in enumerate(windows):
-        values = model.step_values(window, caches)
+    for index, (caches, values) in enumerate(model.stream(windows)):
         if index in chosen:
-            kept.append(_keep(model, {**window, **caches}, values, _step(double, window, caches)))
-        caches = {cache.name: values[cache.next] for cache in model.spec.caches}
+            exact = _step(double, windows[index], caches)
+            kept.append(_keep(model, {**windows[index], **caches}, values, exact))
     return kept
 
 

@@ -197,14 +197,9 @@ def _usable(spec: StreamSpec, lengths: list[int]) -> list[int]:
 
 
 def _stream(model: StreamingModel, batch: Values) -> list[Values]:
-    caches = model.initial_caches(len(next(iter(batch.values()))), next(iter(batch.values())))
     wanted = [port.name for stage in model.spec.stages for port in stage.outputs]
-    results = []
-    for window in slice_windows(model.spec, batch):
-        values = model.step_values(window, caches)
-        caches = {cache.name: values[cache.next] for cache in model.spec.caches}
-        results.append({name: values[name] for name in wanted})
-    return results
+    windows = model.stream(slice_windows(model.spec, batch))
+    return [{name: values[name] for name in wanted} for _, values in windows]
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_esp import Streaming, convert
 from lightning_esp.conversion.geometry import as_tuple
@@ -113,3 +113,32 @@ def test_slices_fill_up_with_zero_frames_and_repeat_what_is_held() -> None:
     assert torch.equal(first["held"], held)
     assert torch.equal(last["held"], held)
     assert pad_frames(x, 2, 3) is x
+
+
+def test_a_batch_may_shrink_and_the_first_recordings_go_on() -> None:
+    torch.manual_seed(0)
+    network, recordings = nn.Sequential(nn.Conv1d(3, 4, 5), nn.ReLU(), nn.Conv1d(4, 2, 3)), torch.randn(2, 3, 12)
+    model = convert(network, recordings[0])
+    whole = slice_windows(model.spec, {"input": recordings})
+    windows = [{"input": w["input"] if i < 6 else w["input"][:1]} for i, w in enumerate(whole)]
+    alone = list(model.stream(slice_windows(model.spec, {"input": recordings[:1]})))
+    both = list(model.stream(windows))
+    assert len(both) == len(alone) > 6
+    for index, ((caches, values), (own_caches, own_values)) in enumerate(zip(both, alone, strict=True)):
+        assert len(values["output"]) == (2 if index < 6 else 1)
+        torch.testing.assert_close(values["output"][:1], own_values["output"])
+        for name, cache in caches.items():
+            torch.testing.assert_close(cache[:1], own_caches[name])
+
+
+def test_a_stream_begins_in_the_state_that_it_is_given() -> None:
+    torch.manual_seed(0)
+    recording = torch.randn(3, 12)
+    model = convert(nn.Conv1d(3, 4, 5), recording)
+    windows = slice_windows(model.spec, {"input": recording[None]})
+    steps = list(model.stream(windows))
+    state = steps[7][0]
+    (_, values), *_ = model.stream(windows[7:], state)
+    torch.testing.assert_close(values["output"], steps[7][1]["output"])
+    (_, fresh), *_ = model.stream(windows[7:])
+    assert not torch.equal(fresh["output"], values["output"])
