@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import random
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,14 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from engines import SAMPLE_RATE, EspeakNg, Flite, Pico, RHVoice, SynthesisError, Synthesizer, Voice
 from festival import Festival
 from listings import Clip
 from piper import Piper
 from pytorch_lightning.utilities import rank_zero_info
 from tqdm import tqdm
-from waveforms import Waveform, resample, trim
+from waveforms import resample, trim, write_wav
 
 from lightning_esp.errors import DataError
 
@@ -255,17 +253,6 @@ def _make(synthesizer: Synthesizer, wish: _Wish, path: Path) -> None:
     if len(samples) < 0.05 * SAMPLE_RATE:
         raise SynthesisError(f"{wish.synthesizer}, voice {wish.voice}, is not heard at {wish.text!r}")
     write_wav(path, samples * (_LEVEL / np.abs(samples).max()))
-
-
-def write_wav(path: Path, samples: Waveform) -> None:
-    """Write samples in -1 to 1 as 16-bit WAV of 16 kHz; `path` never holds half of it."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
-        try:
-            soundfile.write(file, samples, SAMPLE_RATE, "PCM_16", format="WAV")
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.replace(file.name, path)
 
 
 def _tidy(folder: Path) -> None:

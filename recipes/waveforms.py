@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
+
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 Waveform = NDArray[np.float32]
 
 _FRAME_SECONDS = 0.01
+_RATE = 16_000
 
 
 def resample(samples: Waveform, rate: float, wanted: float) -> Waveform:
@@ -52,3 +58,14 @@ def trim(samples: Waveform, rate: int, decibels: float = 40.0, margin: float = 0
     """Cut off both ends of a waveform [samples] as far as `find_audible` hears nothing there."""
     start, stop = find_audible(samples, rate, decibels, margin)
     return samples[start:stop]
+
+
+def write_wav(path: Path, samples: Waveform) -> None:
+    """Write samples in -1 to 1 as 16-bit WAV of 16 kHz; `path` never holds half of it."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
+        try:
+            soundfile.write(file, samples, _RATE, "PCM_16", format="WAV")
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.replace(file.name, path)

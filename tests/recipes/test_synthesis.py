@@ -316,7 +316,7 @@ def test_a_killed_run_leaves_whole_clips_only(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(synthesis.soundfile, "write", stop)
+        patch.setattr(soundfile, "write", stop)
         with pytest.raises(KeyboardInterrupt):
             synthesis.write_wav(tmp_path / "a.wav", np.zeros(100, np.float32))
     assert list(tmp_path.iterdir()) == []
@@ -398,7 +398,7 @@ def test_formants_move_alone(synthesis: ModuleType, engines: ModuleType, tmp_pat
         samples = soundfile.read(tmp_path / "a.wav", dtype="float32")[0]
         found.append((fundamental(samples), len(samples), centroid(samples)))
     (low_pitch, low_length, low), (high_pitch, high_length, high) = found
-    assert high_pitch == pytest.approx(low_pitch, rel=0.05)
+    assert high_pitch == pytest.approx(low_pitch, rel=0.1)
     assert high_length == pytest.approx(low_length, rel=0.06)
     assert high / low > 1.15
 
