@@ -16,11 +16,14 @@ from lightning_esp.conversion.axes import name_axis, resolve_time
 from lightning_esp.conversion.boundary import own_errors
 from lightning_esp.conversion.calling import argument_names, call
 from lightning_esp.conversion.clip_choice import cut_clip, lost_time
+from lightning_esp.conversion.clips import check_runs, convert_clip
+from lightning_esp.conversion.conversion import convert_offline, record
 from lightning_esp.conversion.exact_weights import make_exactly, refresh
 from lightning_esp.conversion.example import name_example
 from lightning_esp.conversion.front_ends import refuse_spectra
 from lightning_esp.conversion.geometry import Geometry, as_tuple, probe
 from lightning_esp.conversion.handwritten import Draft, draft_contract, has_contract
+from lightning_esp.conversion.partition import partition
 from lightning_esp.conversion.spec import Port, Recording, Stage, StreamSpec, Values
 from lightning_esp.conversion.streaming_model import StreamingModel
 from lightning_esp.conversion.structure import Structure, keep, make_structure, unkept
@@ -91,8 +94,6 @@ def _convert(module: nn.Module, inputs: Values, streaming: Streaming, chip: Chip
 
 
 def _automatic(module: nn.Module, inputs: Values, streaming: Streaming, chip: Chip | None = None) -> StreamingModel:
-    from lightning_esp.conversion.partition import partition
-
     stages = streaming.stages if isinstance(streaming.stages, int) else 1
 
     def make(module: nn.Module, inputs: Values) -> StreamingModel:
@@ -104,9 +105,6 @@ def _automatic(module: nn.Module, inputs: Values, streaming: Streaming, chip: Ch
 
 def _convert_any(module: nn.Module, inputs: Values, streaming: Streaming) -> StreamingModel:
     """Convert a module with an output per frame, or one that decides on clips."""
-    from lightning_esp.conversion.clips import check_runs, convert_clip
-    from lightning_esp.conversion.conversion import convert_offline, record
-
     if not isinstance(streaming.clip, int):
         try:
             return convert_offline(module, inputs, streaming)
