@@ -9,7 +9,8 @@ frame).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,20 @@ def find_events(
     )
 
 
+def mark_events(analysis: Mapping[str, Any], settings: DetectorSettings | None) -> dict[str, Any]:
+    """Add the events of the detector to the snippet of an analysis: frame and label, float and integers.
+
+    Args:
+        analysis: as `Analysis.to_report` returns it, or empty.
+        settings: the detector; None: there is none.
+    """
+    snippet = analysis.get("snippet")
+    if snippet is None or settings is None or len(snippet["float_values"]) != len(settings.thresholds):
+        return dict(analysis)
+    events = {kind: _find_in(snippet[f"{kind}_values"], snippet["starts"], settings) for kind in ("float", "integer")}
+    return {**analysis, "snippet": {**snippet, "events": events}}
+
+
 def render_audio(manifest: Manifest, target: str, golden: GoldenBytes) -> list[str]:
     """Return the blocks of `model_config.hpp` about listening, and about what comes before the model's frames.
 
@@ -189,3 +204,12 @@ def _frames(tensor: TensorInfo, windows: Array) -> Scores:
     frames = np.moveaxis(windows, tensor.time_axis, 1).astype(np.float32)
     flat = frames.reshape(-1, frame_size(tensor))
     return np.asarray(flat * np.float32(2.0**tensor.exponent), np.float32)
+
+
+def _find_in(rows: Sequence[Sequence[float]], starts: Sequence[int], settings: DetectorSettings) -> list[list[int]]:
+    scores = compute_scores(np.array(rows, dtype=np.float32).T, settings.activation)
+    return [
+        [start + event.frame, event.label]
+        for start, end in pairwise([*starts, len(scores)])
+        for event in detect(settings, scores[start:end])
+    ]

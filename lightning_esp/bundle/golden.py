@@ -42,7 +42,10 @@ def pack_golden(quantized: QuantizedModel, golden: Golden) -> bytes:
     """
     if golden.windows == 0:
         raise BundleError("golden holds no windows; verify with longer recordings, or use Deployment(golden=False).")
-    records = [_pack_window(quantized, golden, window) for window in range(golden.windows)]
+    records = [
+        b"".join(part + bytes(-len(part) % 4) for part in _parts(quantized, golden, window))
+        for window in range(golden.windows)
+    ]
     header = struct.pack("<II", len(records), len(records[0]))
     if not golden.tolerances:
         return MAGIC + header + b"".join(records)
@@ -92,10 +95,6 @@ def window_bytes(tensor: TensorInfo, values: dict[str, Array], window: int, key:
             f"{tensor.dtype}{list(expected)}; pass the integers in the layout of the file."
         )
     return np.ascontiguousarray(found).astype(np.dtype(tensor.dtype).newbyteorder("<")).tobytes()
-
-
-def _pack_window(quantized: QuantizedModel, golden: Golden, window: int) -> bytes:
-    return b"".join(part + bytes(-len(part) % 4) for part in _parts(quantized, golden, window))
 
 
 def _parts(quantized: QuantizedModel, golden: Golden, window: int) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import lightning_esp
-from lightning_esp.bundle.audio import find_events
+from lightning_esp.bundle.audio import find_events, mark_events
 from lightning_esp.bundle.bundle import SCHEMA, Results, TargetResult
 from lightning_esp.bundle.codec import decode
 from lightning_esp.bundle.entries import describe_stage, describe_stream
@@ -30,7 +30,6 @@ from lightning_esp.bundle.schema import (
     TargetProofEntry,
     TargetReport,
 )
-from lightning_esp.bundle.snippet import mark_events
 from lightning_esp.bundle.tensors import tensor_bytes
 from lightning_esp.config import Deployment
 from lightning_esp.cost import Estimate

@@ -11,7 +11,7 @@ import numpy as np
 
 from lightning_esp.conversion import Port, StreamSpec
 from lightning_esp.errors import BundleError
-from lightning_esp.quantization import CacheInfo, QuantizedModel, TensorInfo
+from lightning_esp.quantization import CacheInfo, QuantizedModel
 
 # Frames, a minute of samples at 16 kHz: far beyond any model for these chips, and few enough to allocate.
 MAX_FRAMES = 2**20
@@ -38,7 +38,7 @@ def _faults(quantized: QuantizedModel) -> Iterator[str]:
         yield from _faults_of_output(quantized.spec, port)
     for stage in quantized.stages:
         for tensor in stage.tensors:
-            yield from _faults_of_exponent(tensor)
+            yield from _outside(f"exponent of tensor {tensor.name!r}", tensor.exponent, EXPONENTS[0], EXPONENTS[-1])
         for cache in stage.caches:
             yield from _faults_of_start(cache)
 
@@ -94,10 +94,6 @@ def _faults_of_pace(key: str, window: int, stride: int, trim: int, delay: int) -
         yield f"{key}.stride is {stride}, and streaming.window is {window}; the window must be a multiple of it"
     yield from _outside(f"{key}.trim", trim, -MAX_FRAMES, MAX_FRAMES)
     yield from _outside(f"{key}.delay", delay, 0, MAX_FRAMES)
-
-
-def _faults_of_exponent(tensor: TensorInfo) -> Iterator[str]:
-    yield from _outside(f"exponent of tensor {tensor.name!r}", tensor.exponent, EXPONENTS[0], EXPONENTS[-1])
 
 
 def _faults_of_start(cache: CacheInfo) -> Iterator[str]:

@@ -30,12 +30,6 @@ def _lead(inputs: Values, streaming: Streaming) -> Tensor:
     raise ConfigurationError(f"Streaming(inputs={told}) holds every input; at least one must be a 'stream'.")
 
 
-def _held_by_shape(inputs: Values, axis: int, lead: Tensor) -> set[str]:
-    # So is every other one of its length.
-    frames = lead.shape[axis]
-    return {name for name, value in inputs.items() if value.ndim <= axis or value.shape[axis] != frames}
-
-
 def resolve_time(module: nn.Module, inputs: Values, streaming: Streaming) -> Streaming:
     """Return `streaming` with `time_axis` and `inputs` filled in.
 
@@ -81,9 +75,10 @@ def _along(inputs: Values, axis: int, streaming: Streaming) -> Streaming:
 
 def _held(inputs: Values, axis: int, streaming: Streaming) -> set[str]:
     told = streaming.inputs or {}
-    held = _held_by_shape(inputs, axis, _lead(inputs, streaming)) - {
-        name for name, kind in told.items() if kind == "stream"
-    }
+    frames = _lead(inputs, streaming).shape[axis]
+    # What streams has as many frames as the first that does.
+    held = {name for name, value in inputs.items() if value.ndim <= axis or value.shape[axis] != frames}
+    held -= {name for name, kind in told.items() if kind == "stream"}
     return held | {name for name, kind in told.items() if kind == "held"}
 
 

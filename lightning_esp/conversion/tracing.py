@@ -144,7 +144,7 @@ def _merge(runs: Sequence[_Run], frames: tuple[int, ...], clip: bool) -> Forward
     for recorder, _ in runs[1:-1]:
         check_same_calls(first.calls[:shared], recorder.calls if not clip else recorder.calls[:shared])
     # Of a value that the other lengths do not have, the base run stands for them.
-    known = _first_value(first.calls, shared, len(first.shapes))
+    known = first.calls[shared].results[0] if shared < len(first.calls) else len(first.shapes)
     recorders = [recorder for recorder, _ in runs]
     fixed = [first] * (len(runs) - 1) + [batch]
     calls = [merge_calls([r.calls[i] for r in (recorders if i < shared else fixed)]) for i in range(len(first.calls))]
@@ -167,11 +167,6 @@ def _agree(calls: Sequence[Call]) -> bool:
     except UnsupportedOperatorError:
         return False
     return True
-
-
-def _first_value(calls: Sequence[Call], shared: int, count: int) -> int:
-    """The number of the first value that the calls behind the shared ones make."""
-    return calls[shared].results[0] if shared < len(calls) else count
 
 
 def _number(value: Any, kind: str) -> int:

@@ -108,7 +108,8 @@ def _read_model(data: bytes, origin: str) -> EspdlModel:
     outputs = [_read_info(info, origin) for info in _each(graph.Output, graph.OutputLength())]
     parameters = [_read_tensor(item, origin) for item in _each(graph.Initializer, graph.InitializerLength())]
     tensors = {tensor.name: tensor for tensor in (*infos, *inputs, *outputs)}
-    tensors.update({tensor.name: tensor for tensor in _unpack_weights(parameters, operators, origin)})
+    readers = {name: operator for operator in operators for name in operator.inputs[1:2]}
+    tensors |= {each.name: _unpack_weight(each, readers.get(each.name), origin) for each in parameters}
     check_tensors(tensors, origin)
     return EspdlModel(
         name=_text(graph.Name()),
@@ -216,11 +217,6 @@ def _read_attribute(item: Any, what: str) -> Any:
     if kind == _STRINGS:
         return tuple(_text(item.Strings(index)) for index in range(item.StringsLength()))
     raise EspdlFormatError(f"{what}: attribute {_text(item.Name())!r} has the unknown type {kind}: the file is newer.")
-
-
-def _unpack_weights(parameters: Iterable[Tensor], operators: Iterable[Operator], origin: str) -> list[Tensor]:
-    readers = {name: operator for operator in operators for name in operator.inputs[1:2]}
-    return [_unpack_weight(tensor, readers.get(tensor.name), origin) for tensor in parameters]
 
 
 def _unpack_weight(tensor: Tensor, reader: Operator | None, origin: str) -> Tensor:

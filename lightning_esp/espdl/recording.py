@@ -166,11 +166,9 @@ class _Block:
                 self._values.update(compute(item, self._values))
             for name in item.released:
                 self._values.pop(name, None)
-        outside = [name for name in self._interpreter.model.outputs if name not in self._following()]
+        following = {item.following for item in self._unrolling.registers}
+        outside = [name for name in self._interpreter.model.outputs if name not in following]
         return {name: self._unstack(from_batched(self._values[name])) for name in outside}, held, native
-
-    def _following(self) -> set[str]:
-        return {item.following for item in self._unrolling.registers}
 
     def _unstack(self, array: Array) -> Array:
         return array.reshape(self._batch, self._count, *array.shape[1:])

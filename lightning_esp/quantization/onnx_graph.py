@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import onnx
 import torch
@@ -14,10 +15,10 @@ from torch import Tensor, nn
 
 from lightning_esp.conversion import Port, StreamingModel, StreamSpec, located
 from lightning_esp.errors import ConversionError
-from lightning_esp.quantization.boundary import join_stages, separate
 from lightning_esp.quantization.symbolics import known, logged
 
 OPSET = 18
+_DOMAIN, _NAME = "lightning_esp", "Boundary"
 
 
 def graph_inputs(spec: StreamSpec) -> dict[str, tuple[int, ...]]:
@@ -33,6 +34,29 @@ def boundary_ports(spec: StreamSpec) -> tuple[Port, ...]:
 def graph_outputs(spec: StreamSpec) -> tuple[str, ...]:
     """Names of what leaves the graph: the outputs of every stage, then the new caches."""
     return (*(port.name for port in boundary_ports(spec)), *(cache.next for cache in spec.caches))
+
+
+class Boundary(torch.autograd.Function):
+    """Passes a tensor on between two stages, and becomes an operator of its own in ONNX, which torch cannot look through.
+
+    Without it, torch joins operators of two stages, two transposes say, into one that reads a tensor before the cut.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Return a copy, since a tensor that is given back unchanged leaves no trace."""
+        return x.clone()
+
+    @staticmethod
+    def symbolic(graph: Any, x: Any) -> Any:
+        """Write the operator."""
+        return graph.op(f"{_DOMAIN}::{_NAME}", x).setType(x.type())
+
+
+def separate(x: Tensor) -> Tensor:
+    """Mark where a tensor enters a later stage."""
+    marked: Tensor = Boundary.apply(x)  # type: ignore[no-untyped-call]
+    return marked
 
 
 class Pipeline(nn.Module):
@@ -83,6 +107,30 @@ def to_onnx(model: StreamingModel) -> bytes:
         _declare_shapes(model_file, dict(zip(graph_outputs(spec), pipeline(*examples), strict=True)))
         written: bytes = model_file.SerializeToString(deterministic=True)
         return written
+
+
+def join_stages(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model whose later stages read what the earlier ones give, without the operators of `separate`."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    outputs = {output.name for output in result.graph.output}
+    given: dict[str, str] = {}
+    kept = []
+    for node in result.graph.node:
+        node.input[:] = [given.get(name, name) for name in node.input]
+        if node.domain != _DOMAIN:
+            kept.append(node)
+        elif node.output[0] in outputs:
+            # A stage gives back what it was given.
+            kept.append(onnx.helper.make_node("Identity", node.input, node.output, node.name))
+        else:
+            given[node.output[0]] = node.input[0]
+    del result.graph.node[:]
+    result.graph.node.extend(kept)
+    imports = [entry for entry in result.opset_import if entry.domain != _DOMAIN]
+    del result.opset_import[:]
+    result.opset_import.extend(imports)
+    return result
 
 
 def _declare_shapes(model: onnx.ModelProto, outputs: Mapping[str, Tensor]) -> None:

@@ -1,8 +1,8 @@
 """The proofs that a quantized model computes what the trained one does."""
 
+from lightning_esp.verification.device import memory
 from lightning_esp.verification.integers import boundaries
 from lightning_esp.verification.keywords import finds_keywords
-from lightning_esp.verification.memory_plan import memory
 from lightning_esp.verification.pace import keeps_up, same_features
 from lightning_esp.verification.proof import Array, Golden, GoldenAudio, Proof, TaskResult, Verification, doubts
 from lightning_esp.verification.reach import compare_reach

@@ -27,10 +27,9 @@ from lightning_esp.quantization import Array, ExecutorStream, QuantizedModel, Wo
 from lightning_esp.simulation import IntegerPipeline, integer_windows, interpret
 from lightning_esp.verification.accumulators import accumulators
 from lightning_esp.verification.clips import clips_in_stream
-from lightning_esp.verification.device import int16_steps, mac_shifts
+from lightning_esp.verification.device import int16_steps, mac_shifts, memory
 from lightning_esp.verification.graph import graph_parity
 from lightning_esp.verification.integers import Results, boundaries, integer_parity
-from lightning_esp.verification.memory_plan import memory
 from lightning_esp.verification.parity import float_parity
 from lightning_esp.verification.proof import Golden, Proof, Verification, doubts
 from lightning_esp.verification.reach import compare_reach

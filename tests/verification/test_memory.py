@@ -11,7 +11,7 @@ from lightning_esp.errors import ProofError
 from lightning_esp.espdl import EspdlInterpreter, EspdlModel, Operator, Tensor
 from lightning_esp.quantization import StageFile
 from lightning_esp.simulation import IntegerPipeline
-from lightning_esp.verification.memory_plan import memory
+from lightning_esp.verification.device import memory
 from lightning_esp.verification.verify import require
 from tests.models.flat import FlatStream
 

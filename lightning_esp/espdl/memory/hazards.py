@@ -80,13 +80,10 @@ class _Memory:
         for name in step.outputs:
             value = self._value[step.inputs[0]] if step.placing is Placing.VIEW else name
             for other, kept in self._value.items():
-                if kept != value and self._overlap(name, other):
+                if kept != value and other in self._places and self._places[name].overlaps(self._places[other]):
                     self._lost.setdefault(other, index)
             self._value[name] = value
             self._lost.pop(name, None)
-
-    def _overlap(self, name: str, other: str) -> bool:
-        return other in self._places and self._places[name].overlaps(self._places[other])
 
 
 def check_memory(program: Program) -> tuple[Hazard, ...]:
