@@ -7,8 +7,8 @@ What was found in November 2026, for English:
 | `espeak-ng` | Debian `espeak-ng`; the wheel `espeakng-loader` (extra `wakeword`) | some 80, in 7 accents | of formants, like a machine |
 | `flite` | Debian `flite` | 4: kal, awb, rms, slt | kal of diphones, the others statistical |
 | `festival` | Debian `festival`, `festvox-kallpc16k`, `festvox-kdlpc16k`, `festvox-us-slt-hts` | 3: kal, ked, slt | diphones; slt statistical |
-| `rhvoice` | `RHVoice-test` of Debian's contrib and of Ubuntu | as installed: bdl, clb, slt, alan ... | statistical |
-| `pico` | Debian's non-free `libttspico-utils` | 2 | of units, clear |
+| `rhvoice` | `RHVoice-test`, which Debian 12's main has not | as installed: bdl, clb, slt, alan ... | statistical |
+| `pico` | `pico2wave` of `libttspico-utils`, which Debian 12's main has not | 2 | of units, clear |
 | `piper` | voices as files, from one to 904 speakers each | as downloaded | like people |
 
 A voice of Piper runs here by onnxruntime and eSpeak NG's phonemes. No package of Debian brings one. To download one with 904

@@ -78,8 +78,12 @@ def find_synthesizers(names: Sequence[str] | None = None) -> list[Synthesizer]:
     absent: dict[str, str] = {}
     for name in names or _KNOWN:
         try:
-            found.append(_KNOWN[name]())
-        except OSError as error:
+            synthesizer = _KNOWN[name]()
+            if synthesizer.voices():
+                found.append(synthesizer)
+            else:
+                absent[name] = "it has no English voice"
+        except (OSError, SynthesisError) as error:
             absent[name] = str(error)
     if not found or (names and absent):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in absent.items())

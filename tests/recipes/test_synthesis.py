@@ -256,6 +256,18 @@ def test_what_is_not_there_is_said_with_a_way_out(
     assert next(found.name for found in synthesis.find_synthesizers()) == "espeak-ng"
 
 
+def test_a_synthesizer_that_is_of_no_use_does_not_stop_the_others(
+    synthesis: ModuleType, engines: ModuleType, program: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = program("RHVoice-test")
+    (folder / "bin" / "flite").write_text("#!/bin/sh\necho broken >&2\nexit 127\n")
+    (folder / "bin" / "flite").chmod(0o755)
+    monkeypatch.setattr(engines.RHVoice, "FOLDERS", (str(folder / "voices"),))
+    assert not {"rhvoice", "flite"} & {found.name for found in synthesis.find_synthesizers()}
+    with pytest.raises(DataError, match=r"rhvoice: it has no English voice; flite: flite ended with 127 .*broken"):
+        synthesis.find_synthesizers(["rhvoice", "flite"])
+
+
 def test_speakers_are_in_one_split_and_all_ways_to_speak_come(
     synthesis: ModuleType, tones: Callable[..., Tones], tmp_path: Path
 ) -> None:
