@@ -1,6 +1,6 @@
 """The form of `manifest.json` and `report.json`, as dataclasses that `codec.py` writes and reads.
 
-`config`, `streaming` and the rest hold the very types that the package computes with, wherever these are plain values.
+Tensors, clips, the choice of a window, detectors and budgets are the very types that the package computes with.
 """
 
 from __future__ import annotations
@@ -68,19 +68,19 @@ class StageCost:
 
 @dataclass(frozen=True)
 class EstimateEntry:
-    """Estimated cost of a model, labelled as an estimate; see `Estimate`."""
+    """Estimated cost of a model, labelled as an estimate; see `Estimate`. What an export did not know then is 0 or None."""
 
-    kind: str
-    error: dict[str, Any] | None
-    window_us: int | None
-    step_us: int | None
-    step_us_cut_by_count: dict[str, int | None]
-    ram: int
-    psram: int
-    flash: int
-    buffers: int
-    runtime: int
-    stages: tuple[StageCost, ...]
+    kind: str = ""
+    error: dict[str, Any] | None = None
+    window_us: int | None = None
+    step_us: int | None = None
+    step_us_cut_by_count: dict[str, int | None] = field(default_factory=dict)
+    ram: int = 0
+    psram: int = 0
+    flash: int = 0
+    buffers: int = 0
+    runtime: int = 0
+    stages: tuple[StageCost, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lightning_esp.bundle.codec import FormError, Spelling, decode, encode
 from lightning_esp.bundle.entries import describe_stage, describe_stream, make_stage, make_stream
 from lightning_esp.bundle.schema import (
+    EstimateEntry,
     ExplicitCacheEntry,
     InputEntry,
     Manifest,
@@ -159,6 +160,11 @@ def test_what_is_optional_is_left_out_and_nothing_else() -> None:
     assert encode(PaceEntry(delay=0)) == {"delay": 0}
     assert encode(Clip(8, 4, "sliding"))["lookahead"] == 0
     assert decode(PaceEntry, {"delay": 0, "of another version": [1]}) == PaceEntry(delay=0)
+
+
+def test_an_estimate_may_lack_what_older_exports_did_not_know() -> None:
+    assert decode(EstimateEntry, {"ram": 5}) == EstimateEntry(ram=5)
+    assert encode(EstimateEntry(ram=5))["psram"] == 0
 
 
 CACHE = {"name": "c", "shape": [1], "dtype": "int8", "exponent": 0, "layout": [0], "time_axis": None, "bytes": 1}

@@ -32,7 +32,7 @@ def firmware(tmp_path_factory):
     bundle = write_bundle(result, directory / "slots", Deployment(name="slots"))
     detector = Detector(0.01, activation="sigmoid")
     other = write_bundle(result, directory / "other", Deployment(LABELS, name="newest", detector=detector))
-    estimate = EstimateEntry("", None, None, None, {}, ram=1000, psram=0, flash=0, buffers=0, runtime=0, stages=())
+    estimate = EstimateEntry(ram=1000)
     other.manifest["targets"]["esp32s3"]["estimate"] = encode(estimate)  # more than FAKE_FREE_BYTES=1
     programs = build(directory / "build", [bundle.path], programs=["update_slots", "replay_slots"])
     return programs / "update_slots", pack_image(other)

@@ -220,7 +220,7 @@ def test_an_unknown_target_is_refused(build: Build) -> None:
 
 
 def test_another_esp_ppq_is_refused(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantizer, "version", lambda name: "1.4.0" if name == "esp-ppq" else version(name))
+    monkeypatch.setattr("lightning_esp.versions.version", lambda name: "1.4.0" if name == "esp-ppq" else version(name))
     message = (
         r"esp-ppq 1\.4\.0 is installed, but this package works with 1\.3\.12: .*Run: pip install esp-ppq==1\.3\.12"
     )
