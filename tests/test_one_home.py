@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
+
+import pytest
 
 from lightning_esp import chips, versions
-from tests.support.rooms import modules
+from tests.support.rooms import TOP, modules
 
 
 def constants(module: str) -> list[object]:
@@ -35,3 +38,9 @@ def test_versions_have_one_home() -> None:
         if isinstance(value, str) and (versions.ESP_PPQ in value or value in (versions.ESP_DL, versions.ESP_IDF))
     }
     assert homes == {"lightning_esp.versions"}
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
+def test_what_is_installed_is_the_version_that_was_measured(name: str) -> None:
+    found = re.findall(r"esp-ppq==([\d.]+)", (TOP / name).read_text(encoding="utf-8"))
+    assert found == [versions.ESP_PPQ]

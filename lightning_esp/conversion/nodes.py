@@ -146,14 +146,10 @@ class Nodes:
 
     def _free(self, path: str) -> str:
         number, candidate = 1, path
-        while self._taken(candidate):
+        while hasattr(*self._owner(candidate)):
             number += 1
             candidate = f"{path}_{number}"
         return candidate
-
-    def _taken(self, path: str) -> bool:
-        owner, leaf = self._owner(path)
-        return hasattr(owner, leaf)
 
     def _place_module(self, module: nn.Module) -> str:
         # A module that the user calls twice is placed once.

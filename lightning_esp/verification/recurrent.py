@@ -8,7 +8,7 @@ single steps. The firmware therefore compares each window from the host's state,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -64,10 +64,5 @@ def _reached(quantized: QuantizedModel, files: Sequence[EspdlModel]) -> tuple[st
         for operator in file.operators:
             if operator.type in RECURRENT or behind & set(operator.inputs):
                 behind |= set(operator.outputs)
-    return tuple(dict.fromkeys(_named(quantized, behind)))
-
-
-def _named(quantized: QuantizedModel, behind: set[str]) -> Iterator[str]:
-    for stage in quantized.stages:
-        yield from (t.name for t in stage.outputs if t.name in behind and t.dtype != "float32")
-        yield from (cache.tensor.name for cache in stage.caches if cache.next in behind)
+    outputs = (name for name, tensor in quantized.outputs.items() if name in behind and tensor.dtype != "float32")
+    return (*outputs, *(cache for cache, new in quantized.feedback.items() if new in behind))
