@@ -25,7 +25,7 @@ HALF_EVEN_TARGETS = ("esp32p4", "esp32s31")
 # They compute floats in software, which takes some fifty instructions for each.
 SOFT_FLOAT_TARGETS = ("esp32c2", "esp32c3", "esp32c5", "esp32c6", "esp32s2")
 
-# How features are computed: by `dl::audio` in float32, or by `audio::FixedPointFeatures` in integers.
+# How features are computed: by `dl::audio` in float32, or by `lesp::audio::FixedPointFeatures` in integers.
 ARITHMETICS = ("float", "fixed_point")
 
 

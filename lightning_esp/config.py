@@ -16,24 +16,6 @@ from lightning_esp.options import check_types
 # Of a detector: the chip keeps the scores of every frame that is averaged.
 _MOST_FRAMES = 65535
 
-_TAKEN_NAMES = frozenset({"audio", "bundled", "dl", "esp", "fbs", "main", "replay", "start", "std", "streaming"})
-# Functions of the C library that a header of the firmware may declare, and that a name may well be meant as.
-_C_FUNCTIONS = (
-    "abort|abs|accept|access|acos|alarm|asin|atan|atexit|atof|atoi|bind|calloc|ceil|clock|close|connect|cos|daemon|div|dup|"
-    "erf|exec|exit|exp|fabs|fclose|floor|fmod|fopen|fork|free|gamma|getenv|hypot|index|ioctl|j0|j1|jn|kill|labs|lgamma|"
-    "link|listen|log|logb|malloc|memcpy|memset|mktime|modf|nice|open|pause|pipe|poll|pow|printf|puts|qsort|raise|rand|"
-    "random|read|recv|remainder|remove|rename|rewind|rindex|rint|round|scalb|select|send|shutdown|signal|sin|sinh|sleep|"
-    "socket|sprintf|sqrt|stat|strlen|swab|sync|system|tan|tanh|tgamma|time|trunc|truncate|wait|write|y0|y1|yn"
-)
-_CPP_KEYWORDS = (
-    "alignas|alignof|and|and_eq|asm|auto|bitand|bitor|bool|break|case|catch|char|class|compl|concept|const|"
-    "consteval|constexpr|constinit|continue|decltype|default|delete|do|double|else|enum|explicit|export|"
-    "extern|false|float|for|friend|goto|if|inline|int|long|mutable|namespace|new|noexcept|not|not_eq|nullptr|"
-    "operator|or|or_eq|private|protected|public|register|requires|return|short|signed|sizeof|static|struct|"
-    "switch|template|this|throw|true|try|typedef|typeid|typename|union|unsigned|using|virtual|void|volatile|"
-    "while|xor|xor_eq"
-)
-
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -315,7 +297,8 @@ class Deployment:
         labels: names of the output classes. None: taken from the datamodule, where it has them.
         golden: write golden windows, made from the verification recordings, into the bundle. False leaves them out
             for those whose recordings are private; the firmware then has no self-test data.
-        name: C++ namespace of the model and prefix of its files, so that two models fit into one firmware.
+        name: of the model in C++, where its namespace is `lesp::model_<name>`, and prefix of its files, so that two
+            models fit into one firmware.
         budget: limits that make the export fail. None: none.
         detector: how outputs become events. None: the firmware reports the outputs of every window.
         frontend: what `FrontEnd.describe()` returns, so that the firmware can listen. None: taken from the
@@ -332,13 +315,9 @@ class Deployment:
     def __post_init__(self) -> None:
         check_types(self)
         _require(
-            re.fullmatch(r"[a-z][a-z0-9_]{0,63}", self.name) is not None
-            and re.fullmatch(_CPP_KEYWORDS, self.name) is None
-            and re.fullmatch(_C_FUNCTIONS, self.name) is None
-            and self.name not in _TAKEN_NAMES,
-            f"Deployment(name={self.name!r}) becomes a C++ namespace: use at most 64 lower-case letters, digits and "
-            f"underscores, a letter first, and no C++ keyword, no function of the C library, and none of "
-            f"{', '.join(sorted(_TAKEN_NAMES))}.",
+            re.fullmatch(r"[a-z][a-z0-9_]{0,63}", self.name) is not None,
+            f"Deployment(name={self.name!r}) becomes a part of C++ names and of file names: use at most 64 lower-case "
+            "letters, digits and underscores, a letter first.",
         )
         self._check_labels()
 

@@ -1,6 +1,6 @@
 // Computes FRAMES frames of noise in fixed point with the front end KIND, which
-// makes BANDS features; without a C library. With DEPTH it writes how many bytes
-// of stack the start and a frame take.
+// makes BANDS features; without a C library. With DEPTH it writes how many
+// bytes of stack the start and a frame take.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -22,7 +22,7 @@ extern "C" void *heap_caps_calloc(std::size_t count, std::size_t size,
 
 extern "C" void heap_caps_free(void *) {}
 
-static audio::FixedPointFeatures front_end;
+static lesp::audio::FixedPointFeatures front_end;
 
 #ifdef DEPTH
 // Fills the stack below the caller, and says how much of that was written over.
@@ -70,8 +70,8 @@ static int run() {
     random = random * 1664525u + 1013904223u;
     sample = static_cast<std::int16_t>(random >> 18);
   }
-  streaming::FrontEndConfig config;
-  config.kind = streaming::FrontEndKind::KIND;
+  lesp::streaming::FrontEndConfig config;
+  config.kind = lesp::streaming::FrontEndKind::KIND;
   config.num_mel_bins = 40;
   config.bands = BANDS;
   config.frame_samples = 400;

@@ -43,7 +43,8 @@ static std::int8_t from[kValues], to[kValues];
 static std::int8_t filter[kTaps * kChannels * kChannels];
 static std::int32_t bias[kChannels];
 
-// A change of exponent as ESP-DL does it, and as components/lesp_streaming does.
+// A change of exponent as ESP-DL does it, and as components/lesp_streaming
+// does.
 static void assign() {
   dl::TensorBase input({kValues}, from, -6, dl::DATA_TYPE_INT8, false);
   dl::TensorBase output({kValues}, to, -5, dl::DATA_TYPE_INT8, false);
@@ -54,7 +55,7 @@ static void assign() {
 
 static void requantize() {
   for (int i = 0; i < REPEAT; ++i) {
-    streaming::requantize(from, to, kValues, 1);
+    lesp::streaming::requantize(from, to, kValues, 1);
     asm volatile("" ::: "memory"); // each time anew
   }
 }

@@ -43,7 +43,7 @@ esp_err_t start_console(const lesp_model &model)
     }
     esp_err_t error = nvs_flash_init();
     if (error == ESP_OK) {
-        error = detector_settings::thresholds().start(*model.config, *model.detector, apply);
+        error = lesp::detector_settings::thresholds().start(*model.config, *model.detector, apply);
     }
     return error == ESP_OK ? start_commands() : error;
 }

@@ -67,7 +67,7 @@ esp_err_t listen(lesp_listener_config_t config)
         std::printf("There are no commands on the console (%s).\n", esp_err_to_name(error));
     }
 #endif
-    listening::print_memory();
+    lesp::listening::print_memory();
     std::printf("listening\n");
     constexpr std::uint32_t kReportMs = CONFIG_STREAMING_REPORT_SECONDS * 1000;
     esp_err_t error = ESP_ERR_TIMEOUT;

@@ -16,18 +16,18 @@ extern const char recording_end[] asm("_binary_recording_wav_end");
 
 static esp_err_t read_samples(void *reader, std::int16_t *samples, std::size_t count, std::size_t *got)
 {
-    *got = static_cast<audio::WavReader *>(reader)->read({samples, count});
+    *got = static_cast<lesp::audio::WavReader *>(reader)->read({samples, count});
     return *got > 0 ? ESP_OK : ESP_ERR_NOT_FINISHED;
 }
 
-static esp_err_t hear_wav(audio::ByteSource &bytes)
+static esp_err_t hear_wav(lesp::audio::ByteSource &bytes)
 {
-    audio::WavReader reader;
+    lesp::audio::WavReader reader;
     if (const esp_err_t error = reader.init(bytes); error != ESP_OK) {
         std::printf("The recording cannot be read: %s. Convert it to 16-bit PCM.\n", reader.problem());
         return error;
     }
-    if (choose_model().front_end->kind != streaming::FrontEndKind::kNone &&
+    if (choose_model().front_end->kind != lesp::streaming::FrontEndKind::kNone &&
         reader.sample_rate() != choose_model().front_end->sample_rate) {
         std::printf("The recording has %d samples a second, the model hears %d. Convert it.\n",
                     reader.sample_rate(),
@@ -43,11 +43,11 @@ static esp_err_t hear_wav(audio::ByteSource &bytes)
 
 static esp_err_t hear_file(const char *path)
 {
-    audio::FileBytes file;
+    lesp::audio::FileBytes file;
 #if CONFIG_STREAMING_MODEL_SDCARD
     esp_err_t error = ESP_OK; // the card is mounted, for the model is on it
 #else
-    esp_err_t error = audio::mount_card();
+    esp_err_t error = lesp::audio::mount_card();
 #endif
     if (error == ESP_OK) {
         error = file.open(path);
@@ -65,7 +65,7 @@ esp_err_t run_source()
         return hear_file(CONFIG_STREAMING_WAV_PATH);
     }
 #if EMBEDDED_RECORDING
-    audio::MemoryBytes bytes(recording_start, static_cast<std::size_t>(recording_end - recording_start));
+    lesp::audio::MemoryBytes bytes(recording_start, static_cast<std::size_t>(recording_end - recording_start));
     return hear_wav(bytes);
 #else
     std::printf("There is no recording: put main/recording.wav there and build again, or set a path in menuconfig.\n");

@@ -8,6 +8,6 @@
 
 esp_err_t find_model(ModelFiles *files)
 {
-    *files = {bundled::kFiles, streaming::Location::kRodata};
+    *files = {lesp::bundled::kFiles, lesp::streaming::Location::kRodata};
     return ESP_OK;
 }

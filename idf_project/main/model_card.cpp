@@ -13,9 +13,9 @@
 #include "sdkconfig.h"
 #include "streaming/golden.hpp"
 
-static esp_err_t check_file(const char *path, const streaming::ModelFile &file)
+static esp_err_t check_file(const char *path, const lesp::streaming::ModelFile &file)
 {
-    audio::FileBytes bytes;
+    lesp::audio::FileBytes bytes;
     if (bytes.open(path) != ESP_OK) {
         std::printf(
             "There is no file %s. Copy components/lesp_model/" CONFIG_IDF_TARGET "/%s to the card.\n", path, file.name);
@@ -25,7 +25,7 @@ static esp_err_t check_file(const char *path, const streaming::ModelFile &file)
     std::uint32_t crc = 0;
     std::size_t size = 0;
     while (const std::size_t count = bytes.read(chunk, sizeof(chunk))) {
-        crc = streaming::crc32(chunk, count, crc);
+        crc = lesp::streaming::crc32(chunk, count, crc);
         size += count;
     }
     if (size == file.bytes && crc == file.crc) {
@@ -43,14 +43,14 @@ static esp_err_t check_file(const char *path, const streaming::ModelFile &file)
 
 esp_err_t find_model(ModelFiles *files)
 {
-    static char paths[std::size(bundled::kModelFiles)][128];
+    static char paths[std::size(lesp::bundled::kModelFiles)][128];
     static const char *places[std::size(paths)];
-    if (const esp_err_t error = audio::mount_card(); error != ESP_OK) {
+    if (const esp_err_t error = lesp::audio::mount_card(); error != ESP_OK) {
         std::printf("The SD card cannot be mounted (%s). Is one in the slot?\n", esp_err_to_name(error));
         return error;
     }
     for (std::size_t i = 0; i < std::size(paths); ++i) {
-        const streaming::ModelFile &file = bundled::kModelFiles[i];
+        const lesp::streaming::ModelFile &file = lesp::bundled::kModelFiles[i];
         const int length =
             std::snprintf(paths[i], sizeof(paths[i]), "%s/%s", CONFIG_STREAMING_MODEL_DIRECTORY, file.name);
         if (length < 0 || static_cast<std::size_t>(length) >= sizeof(paths[i])) {
@@ -64,6 +64,6 @@ esp_err_t find_model(ModelFiles *files)
             return error;
         }
     }
-    *files = {places, streaming::Location::kSdCard};
+    *files = {places, lesp::streaming::Location::kSdCard};
     return ESP_OK;
 }

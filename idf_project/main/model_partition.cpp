@@ -14,7 +14,7 @@
 #include "spi_flash_mmap.h"
 #include "streaming/golden.hpp"
 
-static esp_err_t compare(const esp_partition_t &partition, const streaming::ModelFile &file)
+static esp_err_t compare(const esp_partition_t &partition, const lesp::streaming::ModelFile &file)
 {
     char chunk[256];
     std::uint32_t crc = 0;
@@ -24,7 +24,7 @@ static esp_err_t compare(const esp_partition_t &partition, const streaming::Mode
             std::printf("Partition %s cannot be read.\n", file.partition);
             return error;
         }
-        crc = streaming::crc32(chunk, count, crc);
+        crc = lesp::streaming::crc32(chunk, count, crc);
     }
     if (crc == file.crc) {
         return ESP_OK;
@@ -39,7 +39,7 @@ static esp_err_t compare(const esp_partition_t &partition, const streaming::Mode
     return ESP_ERR_INVALID_CRC;
 }
 
-static esp_err_t check_partition(const streaming::ModelFile &file, std::size_t *pages)
+static esp_err_t check_partition(const lesp::streaming::ModelFile &file, std::size_t *pages)
 {
     const esp_partition_t *partition =
         esp_partition_find_first(ESP_PARTITION_TYPE_DATA, ESP_PARTITION_SUBTYPE_ANY, file.partition);
@@ -66,11 +66,11 @@ static esp_err_t check_partition(const streaming::ModelFile &file, std::size_t *
 
 esp_err_t find_model(ModelFiles *files)
 {
-    static const char *labels[std::size(bundled::kModelFiles)];
+    static const char *labels[std::size(lesp::bundled::kModelFiles)];
     std::size_t pages = 0;
     for (std::size_t i = 0; i < std::size(labels); ++i) {
-        labels[i] = bundled::kModelFiles[i].partition;
-        if (const esp_err_t error = check_partition(bundled::kModelFiles[i], &pages); error != ESP_OK) {
+        labels[i] = lesp::bundled::kModelFiles[i].partition;
+        if (const esp_err_t error = check_partition(lesp::bundled::kModelFiles[i], &pages); error != ESP_OK) {
             return error;
         }
     }
@@ -83,6 +83,6 @@ esp_err_t find_model(ModelFiles *files)
                     static_cast<unsigned>(pages - free));
         return ESP_ERR_NO_MEM;
     }
-    *files = {labels, streaming::Location::kPartition};
+    *files = {labels, lesp::streaming::Location::kPartition};
     return ESP_OK;
 }

@@ -11,13 +11,13 @@
 
 esp_err_t find_model(ModelFiles *files)
 {
-    *files = {bundled::kFiles, streaming::Location::kRodata};
+    *files = {lesp::bundled::kFiles, lesp::streaming::Location::kRodata};
     return ESP_OK;
 }
 
 static esp_err_t find_in_slot(ModelFiles *files)
 {
-    *files = {model_update::slots().model().files, streaming::Location::kRodata};
+    *files = {lesp::model_update::slots().model().files, lesp::streaming::Location::kRodata};
     return ESP_OK;
 }
 
@@ -25,18 +25,18 @@ static lesp_model choose()
 {
     esp_err_t error = nvs_flash_init();
     if (error == ESP_OK) {
-        error = model_update::slots().start(listening::choose_memory());
+        error = lesp::model_update::slots().start(lesp::listening::choose_memory());
     }
     if (error != ESP_OK) {
         std::printf("the model is that of the app (%s)\n",
                     error == ESP_ERR_NOT_FOUND ? "no update" : esp_err_to_name(error));
-        return LESP_MODEL(bundled, find_model);
+        return LESP_MODEL(lesp::bundled, find_model);
     }
-    const streaming::Model &model = model_update::slots().model();
+    const lesp::streaming::Model &model = lesp::model_update::slots().model();
     std::printf("the model is %.*s, of partition model_%c\n",
                 static_cast<int>(model.config.name.size()),
                 model.config.name.data(),
-                model_update::slots().running() == model_update::Slot::kA ? 'a' : 'b');
+                lesp::model_update::slots().running() == lesp::model_update::Slot::kA ? 'a' : 'b');
     return {.config = &model.config,
             .front_end = &model.front_end,
             .detector = &model.detector,
@@ -53,14 +53,14 @@ const lesp_model &choose_model()
 
 void confirm_model()
 {
-    if (const esp_err_t error = model_update::slots().confirm(); error != ESP_OK) {
+    if (const esp_err_t error = lesp::model_update::slots().confirm(); error != ESP_OK) {
         std::printf("the new model is not kept, and may be left at a later start (%s)\n", esp_err_to_name(error));
     }
 }
 
 void leave_new_model()
 {
-    if (model_update::slots().reject() == ESP_OK) {
+    if (lesp::model_update::slots().reject() == ESP_OK) {
         std::printf("the new model did not start; the one before takes its place\n");
         esp_restart();
     }

@@ -22,15 +22,15 @@ namespace {
 // A tick of rest now and then keeps the watchdog of the idle task content.
 void rest()
 {
-    static listening::Rest rest(esp_timer_get_time());
+    static lesp::listening::Rest rest(esp_timer_get_time());
     if (rest.is_due(esp_timer_get_time())) {
         vTaskDelay(1);
     }
 }
 
-class Both : public streaming::Sink {
+class Both : public lesp::streaming::Sink {
 public:
-    void on_stage(streaming::Pipeline &pipeline, const streaming::StepResult &result) override
+    void on_stage(lesp::streaming::Pipeline &pipeline, const lesp::streaming::StepResult &result) override
     {
         stages.on_stage(pipeline, result);
         if (has_detector) {
@@ -38,20 +38,24 @@ public:
         }
     }
 
-    streaming::GoldenSink stages;
-    streaming::DecisionSink decisions;
-    const bool has_detector = !bundled::kDetector.thresholds.empty();
+    lesp::streaming::GoldenSink stages;
+    lesp::streaming::DecisionSink decisions;
+    const bool has_detector = !lesp::bundled::kDetector.thresholds.empty();
 };
 
 esp_err_t replay_front_end(bool *has_passed)
 {
     *has_passed = true;
-    if (bundled::kGoldenAudio.bytes == 0) {
+    if (lesp::bundled::kGoldenAudio.bytes == 0) {
         return ESP_OK;
     }
-    audio::FeatureReport report;
-    const esp_err_t error = audio::replay_features(
-        bundled::kConfig, bundled::kFrontEnd, bundled::kGoldenAudio, &report, esp_timer_get_time, rest);
+    lesp::audio::FeatureReport report;
+    const esp_err_t error = lesp::audio::replay_features(lesp::bundled::kConfig,
+                                                         lesp::bundled::kFrontEnd,
+                                                         lesp::bundled::kGoldenAudio,
+                                                         &report,
+                                                         esp_timer_get_time,
+                                                         rest);
     if (error == ESP_OK) {
         report.print();
         *has_passed = report.has_passed();
@@ -61,12 +65,12 @@ esp_err_t replay_front_end(bool *has_passed)
 
 esp_err_t replay_raw_readings(bool *has_passed)
 {
-    if (bundled::kGoldenReadings.bytes == 0) {
+    if (lesp::bundled::kGoldenReadings.bytes == 0) {
         return ESP_OK;
     }
-    streaming::ReadingsReport report;
-    const esp_err_t error =
-        streaming::replay_readings(bundled::kConfig, bundled::kGolden, bundled::kGoldenReadings, &report, rest);
+    lesp::streaming::ReadingsReport report;
+    const esp_err_t error = lesp::streaming::replay_readings(
+        lesp::bundled::kConfig, lesp::bundled::kGolden, lesp::bundled::kGoldenReadings, &report, rest);
     if (error == ESP_OK) {
         report.print();
         *has_passed = report.has_passed();
@@ -97,16 +101,17 @@ void print_verdict(const Both &sink, bool does_front_end_pass)
 // model, outputs through the detector. The last line that it prints is PASS or FAIL.
 esp_err_t run_source()
 {
-    if (bundled::kGolden.bytes == 0) {
+    if (lesp::bundled::kGolden.bytes == 0) {
         std::printf("This bundle holds no golden windows (Deployment(golden=False)); there is nothing to replay.\n");
         return ESP_OK;
     }
-    static streaming::Pipeline pipeline;
-    streaming::GoldenSource source;
+    static lesp::streaming::Pipeline pipeline;
+    lesp::streaming::GoldenSource source;
     Both sink;
     bool does_front_end_pass = true;
-    static const lesp_model model = LESP_MODEL(bundled, find_model); // of the bundle, also where there was an update
-    esp_err_t error = listening::load(model, pipeline);
+    static const lesp_model model =
+        LESP_MODEL(lesp::bundled, find_model); // of the bundle, also where there was an update
+    esp_err_t error = lesp::listening::load(model, pipeline);
     if (error == ESP_OK) {
         error = replay_front_end(&does_front_end_pass);
     }
@@ -114,16 +119,17 @@ esp_err_t run_source()
         error = replay_raw_readings(&does_front_end_pass);
     }
     if (error == ESP_OK) {
-        error = source.init(bundled::kConfig, bundled::kGolden);
+        error = source.init(lesp::bundled::kConfig, lesp::bundled::kGolden);
     }
     if (error == ESP_OK) {
-        error = sink.stages.init(bundled::kConfig, bundled::kGolden);
+        error = sink.stages.init(lesp::bundled::kConfig, lesp::bundled::kGolden);
     }
     if (error == ESP_OK && sink.has_detector) {
-        error = sink.decisions.init(bundled::kConfig, bundled::kGolden, bundled::kDetector, bundled::kGoldenEvents);
+        error = sink.decisions.init(
+            lesp::bundled::kConfig, lesp::bundled::kGolden, lesp::bundled::kDetector, lesp::bundled::kGoldenEvents);
     }
     if (error == ESP_OK) {
-        error = streaming::stream(source, pipeline, sink, rest);
+        error = lesp::streaming::stream(source, pipeline, sink, rest);
     }
     if (error != ESP_OK) {
         return error;
@@ -131,7 +137,7 @@ esp_err_t run_source()
     if (sink.has_detector) {
         sink.decisions.print();
     }
-    listening::print_memory();
+    lesp::listening::print_memory();
     sink.stages.print();
     print_verdict(sink, does_front_end_pass);
     return ESP_OK;

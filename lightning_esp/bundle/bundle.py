@@ -92,7 +92,7 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        """C++ namespace of the model."""
+        """Name of the model, whose C++ namespace is `lesp::model_<name>`."""
         return str(self.manifest["name"])
 
     @property

@@ -36,7 +36,7 @@ class ModelImage:
     """A model in one container, as the chip reads it.
 
     Args:
-        name: C++ namespace of the model.
+        name: of the model; its C++ namespace is `lesp::model_<name>`.
         target: its chip.
         window: frames of one inference.
         stride: frames of its smallest step.

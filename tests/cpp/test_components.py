@@ -37,7 +37,7 @@ target_link_libraries(firmware streaming)
 MAIN = """
 #include <cstdio>
 #include "streaming/version.hpp"
-int main() { std::printf("%s", streaming::esp_dl_version().data()); }
+int main() { std::printf("%s", lesp::streaming::esp_dl_version().data()); }
 """
 
 

@@ -5,7 +5,7 @@
 #include "audio/card.hpp"
 #include "bsp/esp-bsp.h"
 
-esp_err_t audio::mount_card()
+esp_err_t lesp::audio::mount_card()
 {
     return bsp_sdcard_mount();
 }

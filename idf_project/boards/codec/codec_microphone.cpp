@@ -18,7 +18,7 @@ const char *const TAG = "microphone";
 // Boards with several microphones or an echo reference deliver two channels; the first one is heard.
 constexpr int kChannels = 2;
 
-class CodecMicrophone : public audio::SampleSource {
+class CodecMicrophone : public lesp::audio::SampleSource {
 public:
     esp_err_t open(int sample_rate)
     {
@@ -79,7 +79,7 @@ private:
 
 } // namespace
 
-esp_err_t audio::open_microphone(int sample_rate, SampleSource **microphone)
+esp_err_t lesp::audio::open_microphone(int sample_rate, SampleSource **microphone)
 {
     static CodecMicrophone the_microphone;
     *microphone = &the_microphone;

@@ -6,7 +6,7 @@
 #include "bundled_model.hpp"
 
 // Not by std::size: it would need the files, which may lie outside the app.
-static_assert(sizeof(bundled::kFiles) / sizeof(bundled::kFiles[0]) == bundled::kConfig.stages.size(), "one file per stage");
-static_assert(bundled::kConfig.window >= static_cast<int>(bundled::kConfig.stages.size()),
+static_assert(sizeof(lesp::bundled::kFiles) / sizeof(lesp::bundled::kFiles[0]) == lesp::bundled::kConfig.stages.size(), "one file per stage");
+static_assert(lesp::bundled::kConfig.window >= static_cast<int>(lesp::bundled::kConfig.stages.size()),
               "one stage runs per frame of a window");
-static_assert(bundled::kConfig.window % bundled::kConfig.stride == 0, "a window is a multiple of the stride");
+static_assert(lesp::bundled::kConfig.window % lesp::bundled::kConfig.stride == 0, "a window is a multiple of the stride");

@@ -20,7 +20,7 @@ static void require(bool statement)
 // A queue of limited length that takes nothing behind a loss until that was seen, and then drops all that waits.
 static void run_ring(const std::uint8_t *data, std::size_t size)
 {
-    listening::FrameRing ring;
+    lesp::listening::FrameRing ring;
     constexpr std::uint32_t kSamples = 3;
     require(ring.init(1, data[0] % 40u + 1, kSamples) == ESP_OK);
     std::deque<float> queue;
@@ -59,7 +59,7 @@ static void run_ring(const std::uint8_t *data, std::size_t size)
 // Frames into a window of any shape, and out of it again.
 static void run_frames(const std::uint8_t *data, std::size_t size)
 {
-    streaming::TensorConfig tensor;
+    lesp::streaming::TensorConfig tensor;
     tensor.rank = data[0] % 4 + 1;
     tensor.time_axis = data[1] % (tensor.rank + 1) - 1;
     std::size_t bytes = 1;
@@ -68,13 +68,13 @@ static void run_frames(const std::uint8_t *data, std::size_t size)
         bytes *= static_cast<std::size_t>(tensor.shape[axis]);
     }
     tensor.bytes = bytes + (data[3] == 0 ? 1 : 0);
-    streaming::FrameBuffer buffer;
+    lesp::streaming::FrameBuffer buffer;
     const esp_err_t error = buffer.init(tensor);
     require((error == ESP_OK) == (tensor.bytes == bytes));
     if (error != ESP_OK) {
         return;
     }
-    const auto geometry = streaming::FrameGeometry::of(tensor);
+    const auto geometry = lesp::streaming::FrameGeometry::of(tensor);
     require(geometry.frame_bytes() * geometry.frames == bytes);
     std::vector<std::vector<std::uint8_t>> frames;
     for (std::size_t start = 4; start + geometry.frame_bytes() <= size; start += geometry.frame_bytes()) {

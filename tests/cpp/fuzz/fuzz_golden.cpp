@@ -8,23 +8,24 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size)
 {
-    static constexpr streaming::TensorConfig inputs[] = {{.rank = 3, .shape = {1, 1, 2}, .time_axis = 1, .bytes = 2}};
+    static constexpr lesp::streaming::TensorConfig inputs[] = {
+        {.rank = 3, .shape = {1, 1, 2}, .time_axis = 1, .bytes = 2}};
     static constexpr float ones[] = {1, 1};
-    const streaming::ModelConfig model = {.window = 1, .inputs = inputs};
-    const streaming::FrontEndConfig front_end = {.kind = streaming::FrontEndKind::kFbank,
-                                                 .sample_rate = 1000,
-                                                 .frame_length = 8,
-                                                 .frame_shift = 4,
-                                                 .num_mel_bins = 2,
-                                                 .high_freq = 400,
-                                                 .bands = 2,
-                                                 .frame_samples = 8,
-                                                 .hop_samples = 4,
-                                                 .mean = ones,
-                                                 .scale = ones};
+    const lesp::streaming::ModelConfig model = {.window = 1, .inputs = inputs};
+    const lesp::streaming::FrontEndConfig front_end = {.kind = lesp::streaming::FrontEndKind::kFbank,
+                                                       .sample_rate = 1000,
+                                                       .frame_length = 8,
+                                                       .frame_shift = 4,
+                                                       .num_mel_bins = 2,
+                                                       .high_freq = 400,
+                                                       .bands = 2,
+                                                       .frame_samples = 8,
+                                                       .hop_samples = 4,
+                                                       .mean = ones,
+                                                       .scale = ones};
     std::vector<char> text = {'L', 'E', 'A', '1'};
     text.insert(text.end(), data, data + size);
-    audio::FeatureReport report;
-    static_cast<void>(audio::replay_features(model, front_end, {text.data(), text.size()}, &report));
+    lesp::audio::FeatureReport report;
+    static_cast<void>(lesp::audio::replay_features(model, front_end, {text.data(), text.size()}, &report));
     return 0;
 }

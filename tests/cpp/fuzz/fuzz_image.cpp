@@ -15,7 +15,7 @@ static std::uint32_t checksum = 0;
 
 static void see(const void *data, std::size_t bytes)
 {
-    checksum = streaming::crc32(data, bytes, checksum);
+    checksum = lesp::streaming::crc32(data, bytes, checksum);
 }
 
 static void add_words(Bytes &bytes, std::initializer_list<std::uint32_t> words)
@@ -41,9 +41,9 @@ static Bytes wrap(const std::uint8_t *data, std::size_t size)
     return bytes;
 }
 
-static void see_tensors(std::span<const streaming::TensorConfig> tensors)
+static void see_tensors(std::span<const lesp::streaming::TensorConfig> tensors)
 {
-    for (const streaming::TensorConfig &tensor : tensors) {
+    for (const lesp::streaming::TensorConfig &tensor : tensors) {
         see(tensor.name.data(), tensor.name.size());
         if (tensor.bytes == 0 || tensor.frames() < 0) {
             std::abort();
@@ -51,14 +51,14 @@ static void see_tensors(std::span<const streaming::TensorConfig> tensors)
     }
 }
 
-static void see_model(const streaming::Model &model)
+static void see_model(const lesp::streaming::Model &model)
 {
     see_tensors(model.config.inputs);
     see_tensors(model.config.outputs);
-    for (const streaming::StageConfig &stage : model.config.stages) {
+    for (const lesp::streaming::StageConfig &stage : model.config.stages) {
         see_tensors(stage.inputs);
         see_tensors(stage.outputs);
-        for (const streaming::CacheConfig &cache : stage.caches) {
+        for (const lesp::streaming::CacheConfig &cache : stage.caches) {
             see_tensors({&cache.tensor, 1});
             see(cache.next.data(), cache.next.size());
         }
@@ -77,9 +77,9 @@ static void see_model(const streaming::Model &model)
     }
 }
 
-static void see_golden(const streaming::Model &model)
+static void see_golden(const lesp::streaming::Model &model)
 {
-    streaming::Golden golden;
+    lesp::streaming::Golden golden;
     if (golden.init(model.config, model.golden) != ESP_OK) {
         return;
     }
@@ -88,7 +88,7 @@ static void see_golden(const streaming::Model &model)
             see(golden.input(window, input), model.config.inputs[input].bytes);
         }
         for (std::size_t stage = 0; stage < model.config.stages.size(); ++stage) {
-            const streaming::StageConfig &config = model.config.stages[stage];
+            const lesp::streaming::StageConfig &config = model.config.stages[stage];
             for (std::size_t output = 0; output < config.outputs.size(); ++output) {
                 see(golden.output(window, stage, output), config.outputs[output].bytes);
             }
@@ -104,15 +104,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
     const Bytes body = data[0] % 2 == 0 ? wrap(data + 1, size - 1) : Bytes(data + 1, data + size);
     Bytes bytes;
     add_words(bytes, {0x494d454c, 1, static_cast<std::uint32_t>(16 + body.size())});
-    add_words(bytes, {streaming::crc32(body.data(), body.size())});
+    add_words(bytes, {lesp::streaming::crc32(body.data(), body.size())});
     bytes.insert(bytes.end(), body.begin(), body.end());
     // Memory that begins as flash does, and ends with the last byte.
     void *memory = nullptr;
-    if (posix_memalign(&memory, streaming::ModelImage::kAlignment, bytes.size()) != 0) {
+    if (posix_memalign(&memory, lesp::streaming::ModelImage::kAlignment, bytes.size()) != 0) {
         std::abort();
     }
     std::memcpy(memory, bytes.data(), bytes.size());
-    streaming::ModelImage image;
+    lesp::streaming::ModelImage image;
     if (image.open({static_cast<const std::uint8_t *>(memory), bytes.size()}) == ESP_OK) {
         see_model(image.model());
         see_golden(image.model());

@@ -9,8 +9,8 @@
 
 static std::vector<std::int16_t> read_all(const std::uint8_t *data, std::size_t size, std::size_t at_once)
 {
-    audio::MemoryBytes bytes(data, size);
-    audio::WavReader reader;
+    lesp::audio::MemoryBytes bytes(data, size);
+    lesp::audio::WavReader reader;
     const esp_err_t error = reader.init(bytes);
     std::vector<std::int16_t> found;
     std::vector<std::int16_t> part(at_once);

@@ -11,8 +11,8 @@
 #include "audio/wav_reader.hpp"
 #include "expect.hpp"
 
-using audio::MemoryBytes;
-using audio::WavReader;
+using lesp::audio::MemoryBytes;
+using lesp::audio::WavReader;
 typedef std::vector<std::int16_t> Samples;
 
 static std::string word(std::uint32_t value, int bytes)
@@ -127,7 +127,7 @@ static void test_wav_of_a_file(const char *path)
     std::FILE *file = std::fopen(path, "wb");
     EXPECT(file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size());
     std::fclose(file);
-    audio::FileBytes bytes;
+    lesp::audio::FileBytes bytes;
     WavReader reader;
     EXPECT(bytes.open("no/such/file.wav") == ESP_ERR_NOT_FOUND);
     EXPECT(reader.init(bytes) == ESP_ERR_INVALID_ARG);
@@ -137,11 +137,11 @@ static void test_wav_of_a_file(const char *path)
     EXPECT(reader.read(samples) == 2 && samples[0] == 3 && samples[1] == 4 && reader.read(samples) == 0);
 }
 
-static streaming::FrontEndConfig make_config(int shift)
+static lesp::streaming::FrontEndConfig make_config(int shift)
 {
     static const std::vector<float> mean(26, 1.0f);
     static const std::vector<float> scale(26, 0.5f);
-    return {.kind = streaming::FrontEndKind::kFbank,
+    return {.kind = lesp::streaming::FrontEndKind::kFbank,
             .frame_shift = shift,
             .bands = 26,
             .frame_samples = 400,
@@ -161,7 +161,7 @@ static void test_chunks_make_the_same_frames()
     }
     for (const int shift : {10, 40}) {
         std::vector<std::vector<float>> runs;
-        audio::FeatureExtractor extractor;
+        lesp::audio::FeatureExtractor extractor;
         EXPECT(extractor.init(make_config(shift)) == ESP_OK);
         for (const std::size_t size : {std::size_t{1}, std::size_t{7}, std::size_t{401}, noise.size()}) {
             extractor.reset();
@@ -185,13 +185,13 @@ static void test_chunks_make_the_same_frames()
 
 static void test_front_ends_that_cannot_be()
 {
-    audio::FeatureExtractor extractor;
+    lesp::audio::FeatureExtractor extractor;
     std::span<const std::int16_t> samples;
     const Samples some(500);
     samples = some;
     EXPECT(!extractor.take(&samples) && samples.empty());
     EXPECT(extractor.init({}) == ESP_ERR_INVALID_ARG);
-    streaming::FrontEndConfig config = make_config(10);
+    lesp::streaming::FrontEndConfig config = make_config(10);
     config.frame_samples = 399;
     EXPECT(extractor.init(config) == ESP_ERR_INVALID_ARG);
     config = make_config(10);
@@ -200,20 +200,21 @@ static void test_front_ends_that_cannot_be()
     config = make_config(10);
     config.num_mel_bins = 27;
     EXPECT(extractor.init(config) == ESP_ERR_INVALID_VERSION);
-    for (const streaming::Arithmetic arithmetic : {streaming::Arithmetic::kFloat, streaming::Arithmetic::kFixedPoint}) {
-        const auto refuses = [&](float streaming::FrontEndConfig::*field, float value) {
-            streaming::FrontEndConfig wrong = make_config(10);
+    for (const lesp::streaming::Arithmetic arithmetic :
+         {lesp::streaming::Arithmetic::kFloat, lesp::streaming::Arithmetic::kFixedPoint}) {
+        const auto refuses = [&](float lesp::streaming::FrontEndConfig::*field, float value) {
+            lesp::streaming::FrontEndConfig wrong = make_config(10);
             wrong.arithmetic = arithmetic;
             wrong.*field = value;
             return extractor.init(wrong) == ESP_ERR_INVALID_ARG;
         };
-        EXPECT(refuses(&streaming::FrontEndConfig::low_freq, -700.0f)); // its logarithm would never be found
-        EXPECT(refuses(&streaming::FrontEndConfig::low_freq, NAN));
-        EXPECT(refuses(&streaming::FrontEndConfig::high_freq, 80.0f)); // bands of no width
-        EXPECT(refuses(&streaming::FrontEndConfig::high_freq, 1e9f));
-        EXPECT(refuses(&streaming::FrontEndConfig::log_epsilon, 0.0f));
-        EXPECT(refuses(&streaming::FrontEndConfig::cepstral_lifter, INFINITY));
-        EXPECT(refuses(&streaming::FrontEndConfig::preemphasis, 1.0f));
+        EXPECT(refuses(&lesp::streaming::FrontEndConfig::low_freq, -700.0f)); // its logarithm would never be found
+        EXPECT(refuses(&lesp::streaming::FrontEndConfig::low_freq, NAN));
+        EXPECT(refuses(&lesp::streaming::FrontEndConfig::high_freq, 80.0f)); // bands of no width
+        EXPECT(refuses(&lesp::streaming::FrontEndConfig::high_freq, 1e9f));
+        EXPECT(refuses(&lesp::streaming::FrontEndConfig::log_epsilon, 0.0f));
+        EXPECT(refuses(&lesp::streaming::FrontEndConfig::cepstral_lifter, INFINITY));
+        EXPECT(refuses(&lesp::streaming::FrontEndConfig::preemphasis, 1.0f));
     }
     setenv("FAKE_FREE_BYTES", "2047", 1);
     EXPECT(extractor.init(make_config(10)) == ESP_ERR_NO_MEM);
@@ -223,20 +224,22 @@ static void test_front_ends_that_cannot_be()
 
 static void test_damaged_golden_samples()
 {
-    static constexpr streaming::TensorConfig inputs[] = {{.rank = 3, .shape = {1, 1, 26}, .time_axis = 1, .bytes = 26}};
-    const streaming::ModelConfig model = {.window = 1, .inputs = inputs};
-    audio::FeatureReport report;
-    EXPECT(audio::replay_features(model, make_config(10), {}, &report) == ESP_ERR_NOT_FOUND);
+    static constexpr lesp::streaming::TensorConfig inputs[] = {
+        {.rank = 3, .shape = {1, 1, 26}, .time_axis = 1, .bytes = 26}};
+    const lesp::streaming::ModelConfig model = {.window = 1, .inputs = inputs};
+    lesp::audio::FeatureReport report;
+    EXPECT(lesp::audio::replay_features(model, make_config(10), {}, &report) == ESP_ERR_NOT_FOUND);
     std::string good =
         "LEA1" + word(1, 4) + word(400, 4) + word(1, 4) + word(26, 4) + std::string(800, '\0') + std::string(104, '\0');
     for (std::size_t length = 1; length <= good.size(); ++length) {
         const std::vector<char> copy(good.begin(), good.begin() + static_cast<std::ptrdiff_t>(length));
-        const esp_err_t error = audio::replay_features(model, make_config(10), {copy.data(), length}, &report);
+        const esp_err_t error = lesp::audio::replay_features(model, make_config(10), {copy.data(), length}, &report);
         EXPECT(error == (length == good.size() ? ESP_OK : ESP_ERR_INVALID_SIZE));
     }
     EXPECT(report.frames == 1 && report.differing == 26 && !report.has_passed()); // silence is no 0
     good[16] = 25;
-    EXPECT(audio::replay_features(model, make_config(10), {good.data(), good.size()}, &report) == ESP_ERR_INVALID_SIZE);
+    EXPECT(lesp::audio::replay_features(model, make_config(10), {good.data(), good.size()}, &report) ==
+           ESP_ERR_INVALID_SIZE);
 }
 
 int main(int count, char **arguments)

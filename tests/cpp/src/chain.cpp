@@ -30,8 +30,8 @@ static std::int64_t tick()
     return now += step_us;
 }
 
-struct Counter : streaming::EventSink {
-    void on_event(const streaming::Event &) override { ++events; }
+struct Counter : lesp::streaming::EventSink {
+    void on_event(const lesp::streaming::Event &) override { ++events; }
     void on_scores(std::span<const float>) override { ++frames; }
     unsigned events = 0;
     unsigned frames = 0;
@@ -43,7 +43,7 @@ static std::size_t copy_recording(std::uint8_t *wav, std::size_t room)
     static constexpr std::uint8_t kHeader[44] = {
         'R', 'I', 'F',  'F',  0, 0, 0, 0,    'W', 'A', 'V', 'E', 'f', 'm', 't', ' ', 16,  0,   0,    0,    1,    0,
         1,   0,   0x80, 0x3e, 0, 0, 0, 0x7d, 0,   0,   2,   0,   16,  0,   'd', 'a', 't', 'a', 0xff, 0xff, 0xff, 0xff};
-    const char *data = bundled::kGoldenAudio.data;
+    const char *data = lesp::bundled::kGoldenAudio.data;
     std::uint32_t samples = 0;
     std::memcpy(&samples, data + 8, sizeof(samples));
     EXPECT(sizeof(kHeader) + 2 * samples <= room);
@@ -53,19 +53,21 @@ static std::size_t copy_recording(std::uint8_t *wav, std::size_t room)
 }
 
 // Whichever allocation of front end, listener or detector fails, init says so.
-static void test_every_failed_allocation(streaming::Pipeline &pipeline)
+static void test_every_failed_allocation(lesp::streaming::Pipeline &pipeline)
 {
     long failures = 0;
     for (long place = 1;; ++place) {
-        audio::FeatureExtractor extractor;
-        streaming::Listener listener;
-        streaming::DecisionSink sink;
+        lesp::audio::FeatureExtractor extractor;
+        lesp::streaming::Listener listener;
+        lesp::streaming::DecisionSink sink;
         failing_allocation = place;
-        esp_err_t error = extractor.init(bundled::kFrontEnd);
-        error = error == ESP_OK ? listener.init(pipeline, bundled::kDetector) : error;
-        error = error == ESP_OK
-                    ? sink.init(bundled::kConfig, bundled::kGolden, bundled::kDetector, bundled::kGoldenEvents)
-                    : error;
+        esp_err_t error = extractor.init(lesp::bundled::kFrontEnd);
+        error = error == ESP_OK ? listener.init(pipeline, lesp::bundled::kDetector) : error;
+        error = error == ESP_OK ? sink.init(lesp::bundled::kConfig,
+                                            lesp::bundled::kGolden,
+                                            lesp::bundled::kDetector,
+                                            lesp::bundled::kGoldenEvents)
+                                : error;
         const bool has_failed = failing_allocation == 0;
         failing_allocation = 0;
         EXPECT(error == (has_failed ? ESP_ERR_NO_MEM : ESP_OK));
@@ -80,21 +82,21 @@ static void test_every_failed_allocation(streaming::Pipeline &pipeline)
 int main()
 {
     static std::uint8_t wav[1 << 20];
-    audio::MemoryBytes bytes(wav, copy_recording(wav, sizeof(wav)));
-    audio::WavReader reader;
-    audio::FeatureExtractor extractor;
-    streaming::Pipeline pipeline;
-    streaming::Listener listener;
+    lesp::audio::MemoryBytes bytes(wav, copy_recording(wav, sizeof(wav)));
+    lesp::audio::WavReader reader;
+    lesp::audio::FeatureExtractor extractor;
+    lesp::streaming::Pipeline pipeline;
+    lesp::streaming::Listener listener;
     Counter counter;
     EXPECT(reader.init(bytes) == ESP_OK);
-    EXPECT(extractor.init(bundled::kFrontEnd) == ESP_OK);
-    EXPECT(pipeline.init(bundled::kConfig, bundled::kFiles) == ESP_OK);
+    EXPECT(extractor.init(lesp::bundled::kFrontEnd) == ESP_OK);
+    EXPECT(pipeline.init(lesp::bundled::kConfig, lesp::bundled::kFiles) == ESP_OK);
     test_every_failed_allocation(pipeline);
-    EXPECT(listener.init(pipeline, bundled::kDetector, tick) == ESP_OK);
+    EXPECT(listener.init(pipeline, lesp::bundled::kDetector, tick) == ESP_OK);
     EXPECT(allocations > 0);
     allocations = 0;
     constexpr std::int64_t kShort = 7;
-    const std::int64_t too_long = bundled::kConfig.frame_period_us + 1;
+    const std::int64_t too_long = lesp::bundled::kConfig.frame_period_us + 1;
     std::int16_t chunk[160];
     while (const std::size_t count = reader.read(chunk)) {
         std::span<const std::int16_t> samples(chunk, count);
@@ -105,16 +107,16 @@ int main()
             }
         }
     }
-    const streaming::StepTimes &times = listener.times();
+    const lesp::streaming::StepTimes &times = listener.times();
     EXPECT(allocations == 0);
     EXPECT(counter.events > 0 && counter.frames > 10 && times.steps > 10);
     EXPECT(times.late == 1 && times.longest_us == too_long);
     EXPECT(times.total_us == (times.steps - 1) * kShort + too_long);
     // The end of the recording is scored, too: as many output frames as there were frames.
-    EXPECT(times.steps % bundled::kConfig.window != 0 && counter.frames < times.steps);
+    EXPECT(times.steps % lesp::bundled::kConfig.window != 0 && counter.frames < times.steps);
     EXPECT(listener.finish(counter) == ESP_OK);
-    EXPECT(counter.frames == times.steps + bundled::kConfig.delay);
-    EXPECT(listener.finish(counter) == ESP_OK && counter.frames == times.steps + bundled::kConfig.delay);
+    EXPECT(counter.frames == times.steps + lesp::bundled::kConfig.delay);
+    EXPECT(listener.finish(counter) == ESP_OK && counter.frames == times.steps + lesp::bundled::kConfig.delay);
     // Frames of another recording are those of a new one.
     extractor.reset();
     listener.reset();

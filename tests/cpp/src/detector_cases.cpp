@@ -11,8 +11,8 @@
 #include "expect.hpp"
 #include "streaming/detector.hpp"
 
-using streaming::Detector;
-using streaming::Event;
+using lesp::streaming::Detector;
+using lesp::streaming::Event;
 
 static std::vector<float> read_floats(std::istream &line)
 {
@@ -36,7 +36,7 @@ struct Run {
 
     void start(std::istream &line)
     {
-        streaming::DetectorConfig config;
+        lesp::streaming::DetectorConfig config;
         line >> name >> config.average >> config.minimum >> config.refractory >> config.retrigger;
         thresholds = read_floats(line);
         config.thresholds = thresholds;
@@ -97,12 +97,12 @@ static void test_contract()
     EXPECT(event.frame == 2 && event.label == 0 && event.score == 0.9f);
 
     float values[] = {1000.f, 0.f, -1000.f};
-    streaming::compute_scores(values, streaming::Activation::kSoftmax);
+    lesp::streaming::compute_scores(values, lesp::streaming::Activation::kSoftmax);
     EXPECT(values[0] == 1.f && values[1] == 0.f && values[2] == 0.f);
     float logits[] = {0.f, 200.f, -200.f};
-    streaming::compute_scores(logits, streaming::Activation::kSigmoid);
+    lesp::streaming::compute_scores(logits, lesp::streaming::Activation::kSigmoid);
     EXPECT(logits[0] == 0.5f && logits[1] == 1.f && logits[2] == 0.f);
-    streaming::compute_scores({}, streaming::Activation::kSoftmax);
+    lesp::streaming::compute_scores({}, lesp::streaming::Activation::kSoftmax);
 }
 
 int main(int count, char **arguments)

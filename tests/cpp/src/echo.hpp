@@ -52,9 +52,9 @@ inline std::vector<char> write_file(int window)
 inline constexpr float kMean[kBands] = {};
 inline constexpr float kScale[kBands] = {1, 1, 1, 1};
 
-inline constexpr streaming::FrontEndConfig kFrontEnd = [] {
-    streaming::FrontEndConfig config;
-    config.kind = streaming::FrontEndKind::kFbank;
+inline constexpr lesp::streaming::FrontEndConfig kFrontEnd = [] {
+    lesp::streaming::FrontEndConfig config;
+    config.kind = lesp::streaming::FrontEndKind::kFbank;
     config.sample_rate = 1000;
     config.frame_length = 8;
     config.frame_shift = 4;
@@ -72,44 +72,44 @@ inline constexpr streaming::FrontEndConfig kFrontEnd = [] {
 // All of a model with windows of kWindow frames, each 4 ms long.
 template <int kWindow>
 struct Model {
-    static constexpr streaming::TensorConfig kInputs[] = {{.name = "x",
-                                                           .exponent = -4,
-                                                           .rank = 3,
-                                                           .shape = {1, kWindow, kBands},
-                                                           .layout = {0, 1, 2},
-                                                           .time_axis = 1,
-                                                           .bytes = kWindow * kBands}};
-    static constexpr streaming::TensorConfig kOutputs[] = {{.name = "scores",
-                                                            .exponent = -4,
-                                                            .rank = 3,
-                                                            .shape = {1, kWindow, kClasses},
-                                                            .layout = {0, 1, 2},
-                                                            .time_axis = 1,
-                                                            .bytes = kWindow * kClasses}};
-    static constexpr streaming::CacheConfig kCaches[] = {
+    static constexpr lesp::streaming::TensorConfig kInputs[] = {{.name = "x",
+                                                                 .exponent = -4,
+                                                                 .rank = 3,
+                                                                 .shape = {1, kWindow, kBands},
+                                                                 .layout = {0, 1, 2},
+                                                                 .time_axis = 1,
+                                                                 .bytes = kWindow * kBands}};
+    static constexpr lesp::streaming::TensorConfig kOutputs[] = {{.name = "scores",
+                                                                  .exponent = -4,
+                                                                  .rank = 3,
+                                                                  .shape = {1, kWindow, kClasses},
+                                                                  .layout = {0, 1, 2},
+                                                                  .time_axis = 1,
+                                                                  .bytes = kWindow * kClasses}};
+    static constexpr lesp::streaming::CacheConfig kCaches[] = {
         {.tensor = {.name = "count", .rank = 3, .shape = {1, 1, 1}, .layout = {0, 1, 2}, .bytes = 1},
          .next = "count.next",
          .initial = 0}};
-    static constexpr streaming::StageConfig kStages[] = {
+    static constexpr lesp::streaming::StageConfig kStages[] = {
         {.name = "echo", .inputs = kInputs, .outputs = kOutputs, .caches = kCaches}};
     static constexpr std::string_view kLabels[] = {"low", "middle", "a label that is longer than the name of an event"};
-    static constexpr streaming::ModelConfig kConfig = {.name = "echo",
-                                                       .target = "esp32s3",
-                                                       .window = kWindow,
-                                                       .frame_period_us = 4000,
-                                                       .inputs = kInputs,
-                                                       .outputs = kOutputs,
-                                                       .stages = kStages,
-                                                       .labels = kLabels};
-    static constexpr float kThresholds[kClasses] = {2, 3, 4, streaming::kNever};
-    static constexpr streaming::DetectorConfig kDetector = {.thresholds = kThresholds,
-                                                            .activation = streaming::Activation::kNone};
+    static constexpr lesp::streaming::ModelConfig kConfig = {.name = "echo",
+                                                             .target = "esp32s3",
+                                                             .window = kWindow,
+                                                             .frame_period_us = 4000,
+                                                             .inputs = kInputs,
+                                                             .outputs = kOutputs,
+                                                             .stages = kStages,
+                                                             .labels = kLabels};
+    static constexpr float kThresholds[kClasses] = {2, 3, 4, lesp::streaming::kNever};
+    static constexpr lesp::streaming::DetectorConfig kDetector = {.thresholds = kThresholds,
+                                                                  .activation = lesp::streaming::Activation::kNone};
 
-    static esp_err_t find(listening::ModelFiles *files)
+    static esp_err_t find(lesp::listening::ModelFiles *files)
     {
         static const std::vector<char> file = write_file(kWindow);
         static const char *const places[] = {file.data()};
-        *files = {places, streaming::Location::kRodata};
+        *files = {places, lesp::streaming::Location::kRodata};
         return ESP_OK;
     }
 

@@ -191,8 +191,8 @@ static std::size_t read_microphone(std::int16_t *samples, std::size_t count)
     if (has_hiccup()) {
         return 0;
     }
-    static audio::FileBytes file;
-    static audio::WavReader reader;
+    static lesp::audio::FileBytes file;
+    static lesp::audio::WavReader reader;
     static const bool is_open = [] {
         const char *path = std::getenv("FAKE_MICROPHONE");
         return path != nullptr && file.open(path) == ESP_OK && reader.init(file) == ESP_OK;

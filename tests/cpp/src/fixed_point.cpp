@@ -30,9 +30,10 @@ static std::vector<T> read_values(std::FILE *file, std::size_t count)
     return values;
 }
 
-static streaming::FrontEndConfig to_config(const Case &given, std::span<const float> mean, std::span<const float> scale)
+static lesp::streaming::FrontEndConfig
+to_config(const Case &given, std::span<const float> mean, std::span<const float> scale)
 {
-    return {.kind = static_cast<streaming::FrontEndKind>(given.kind),
+    return {.kind = static_cast<lesp::streaming::FrontEndKind>(given.kind),
             .sample_rate = given.sample_rate,
             .frame_length = given.frame_length,
             .frame_shift = given.frame_shift,
@@ -40,7 +41,7 @@ static streaming::FrontEndConfig to_config(const Case &given, std::span<const fl
             .num_ceps = given.num_ceps,
             .preemphasis = given.preemphasis,
             .cepstral_lifter = given.cepstral_lifter,
-            .window_type = static_cast<streaming::WindowFunction>(given.window_type),
+            .window_type = static_cast<lesp::streaming::WindowFunction>(given.window_type),
             .low_freq = given.low_freq,
             .high_freq = given.high_freq,
             .log_epsilon = given.log_epsilon,
@@ -49,7 +50,7 @@ static streaming::FrontEndConfig to_config(const Case &given, std::span<const fl
             .use_power = given.use_power != 0,
             .use_energy = given.use_energy != 0,
             .remove_dc_offset = given.remove_dc_offset != 0,
-            .arithmetic = streaming::Arithmetic::kFixedPoint,
+            .arithmetic = lesp::streaming::Arithmetic::kFixedPoint,
             .bands = given.bands,
             .frame_samples = given.frame_samples,
             .hop_samples = given.hop_samples,
@@ -63,7 +64,7 @@ static void run_case(const Case &given, std::FILE *in, std::FILE *out)
     const auto mean = read_values<float>(in, bands);
     const auto scale = read_values<float>(in, bands);
     const auto recording = read_values<std::int16_t>(in, static_cast<std::size_t>(given.samples));
-    audio::FeatureExtractor extractor;
+    lesp::audio::FeatureExtractor extractor;
     EXPECT(extractor.init(to_config(given, mean, scale)) == ESP_OK);
     std::vector<float> found;
     found.reserve(bands * (recording.size() / static_cast<std::size_t>(given.hop_samples) + 1));
@@ -79,9 +80,9 @@ static void run_case(const Case &given, std::FILE *in, std::FILE *out)
 }
 
 // Whichever allocation fails, init says so, and what failed can be tried again.
-static void test_every_failed_allocation(const streaming::FrontEndConfig &config)
+static void test_every_failed_allocation(const lesp::streaming::FrontEndConfig &config)
 {
-    audio::FeatureExtractor extractor;
+    lesp::audio::FeatureExtractor extractor;
     long place = 1;
     while (true) {
         failing_allocation = place;
@@ -99,14 +100,14 @@ static void test_every_failed_allocation(const streaming::FrontEndConfig &config
     EXPECT(place > 8);
 }
 
-static void expect_refusal(streaming::FrontEndConfig config)
+static void expect_refusal(lesp::streaming::FrontEndConfig config)
 {
-    audio::FixedPointFeatures features;
+    lesp::audio::FixedPointFeatures features;
     EXPECT(features.init(config) == ESP_ERR_INVALID_ARG);
 }
 
 // The self-test of a firmware allows no difference, however small.
-static void test_replay(const char *path, const streaming::FrontEndConfig &config)
+static void test_replay(const char *path, const lesp::streaming::FrontEndConfig &config)
 {
     std::FILE *file = std::fopen(path, "rb");
     EXPECT(file != nullptr && std::fseek(file, 0, SEEK_END) == 0);
@@ -114,32 +115,33 @@ static void test_replay(const char *path, const streaming::FrontEndConfig &confi
     std::rewind(file);
     auto golden = read_values<char>(file, static_cast<std::size_t>(bytes));
     std::fclose(file);
-    static constexpr streaming::TensorConfig kInputs[] = {
-        {.type = streaming::DataType::kFloat32, .rank = 3, .shape = {1, 1, 40}, .time_axis = 1, .bytes = 160}};
-    const streaming::ModelConfig model = {.window = 1, .inputs = kInputs};
-    audio::FeatureReport report;
-    EXPECT(audio::replay_features(model, config, {golden.data(), golden.size()}, &report) == ESP_OK);
+    static constexpr lesp::streaming::TensorConfig kInputs[] = {
+        {.type = lesp::streaming::DataType::kFloat32, .rank = 3, .shape = {1, 1, 40}, .time_axis = 1, .bytes = 160}};
+    const lesp::streaming::ModelConfig model = {.window = 1, .inputs = kInputs};
+    lesp::audio::FeatureReport report;
+    EXPECT(lesp::audio::replay_features(model, config, {golden.data(), golden.size()}, &report) == ESP_OK);
     EXPECT(report.has_passed() && report.frames > 50 && report.largest == 0.0f);
     golden[golden.size() - 4] ^= 1; // the last bit of the last feature
-    EXPECT(audio::replay_features(model, config, {golden.data(), golden.size()}, &report) == ESP_OK);
+    EXPECT(lesp::audio::replay_features(model, config, {golden.data(), golden.size()}, &report) == ESP_OK);
     EXPECT(!report.has_passed() && report.differing == 1);
 }
 
 static void test_refusals(const char *golden)
 {
     static std::vector<float> ones(40, 1.0f);
-    streaming::FrontEndConfig good = {.kind = streaming::FrontEndKind::kFbank, .num_mel_bins = 40, .bands = 40};
-    good.arithmetic = streaming::Arithmetic::kFixedPoint;
+    lesp::streaming::FrontEndConfig good = {
+        .kind = lesp::streaming::FrontEndKind::kFbank, .num_mel_bins = 40, .bands = 40};
+    good.arithmetic = lesp::streaming::Arithmetic::kFixedPoint;
     good.frame_samples = 400;
     good.hop_samples = 160;
     good.mean = ones;
     good.scale = ones;
-    audio::FixedPointFeatures features;
+    lesp::audio::FixedPointFeatures features;
     EXPECT(features.init(good) == ESP_OK);
     test_every_failed_allocation(good);
     test_replay(golden, good);
     auto cepstral = good;
-    cepstral.kind = streaming::FrontEndKind::kMfcc;
+    cepstral.kind = lesp::streaming::FrontEndKind::kMfcc;
     cepstral.num_ceps = 40;
     test_every_failed_allocation(cepstral);
     for (const int length : {0, -1, 4, 8193}) {

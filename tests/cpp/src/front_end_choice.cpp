@@ -8,8 +8,8 @@ int main(int count, char **words)
 {
     static const float kMean[40] = {};
     static const float kScale[40] = {};
-    streaming::FrontEndConfig config;
-    config.kind = streaming::FrontEndKind::kFbank;
+    lesp::streaming::FrontEndConfig config;
+    config.kind = lesp::streaming::FrontEndKind::kFbank;
     config.num_mel_bins = 40;
     config.bands = 40;
     config.frame_samples = 400;
@@ -17,8 +17,8 @@ int main(int count, char **words)
     config.mean = kMean;
     config.scale = kScale;
     const bool is_fixed = count == 2 && std::string_view(words[1]) == "fixed";
-    config.arithmetic = is_fixed ? streaming::Arithmetic::kFixedPoint : streaming::Arithmetic::kFloat;
-    audio::FeatureExtractor extractor;
+    config.arithmetic = is_fixed ? lesp::streaming::Arithmetic::kFixedPoint : lesp::streaming::Arithmetic::kFloat;
+    lesp::audio::FeatureExtractor extractor;
     std::printf("%d\n", extractor.init(config));
     return 0;
 }

@@ -15,7 +15,7 @@
 #include "streaming/golden.hpp"
 #include "streaming/model_image.hpp"
 
-using streaming::ModelImage;
+using lesp::streaming::ModelImage;
 
 static bool is_counting = false;
 
@@ -58,7 +58,7 @@ static void set_word(std::vector<std::uint8_t> &bytes, std::size_t position, std
 
 static void seal(std::vector<std::uint8_t> &bytes)
 {
-    set_word(bytes, 12, streaming::crc32(bytes.data() + 16, bytes.size() - 16));
+    set_word(bytes, 12, lesp::streaming::crc32(bytes.data() + 16, bytes.size() - 16));
 }
 
 static esp_err_t open(const std::vector<std::uint8_t> &bytes)
@@ -70,7 +70,7 @@ static esp_err_t open(const std::vector<std::uint8_t> &bytes)
 
 // The number of names to the left is the number of fields; one more, and this compiles no longer: then the container
 // lacks it.
-static void expect_same(const streaming::TensorConfig &a, const streaming::TensorConfig &b)
+static void expect_same(const lesp::streaming::TensorConfig &a, const lesp::streaming::TensorConfig &b)
 {
     const auto &[name, type, exponent, rank, shape, layout, time_axis, bytes] = a;
     EXPECT(name == b.name && type == b.type && exponent == b.exponent && rank == b.rank);
@@ -79,7 +79,8 @@ static void expect_same(const streaming::TensorConfig &a, const streaming::Tenso
     EXPECT(time_axis == b.time_axis && bytes == b.bytes);
 }
 
-static void expect_same(std::span<const streaming::TensorConfig> a, std::span<const streaming::TensorConfig> b)
+static void expect_same(std::span<const lesp::streaming::TensorConfig> a,
+                        std::span<const lesp::streaming::TensorConfig> b)
 {
     EXPECT(a.size() == b.size());
     for (std::size_t i = 0; i < a.size(); ++i) {
@@ -87,7 +88,7 @@ static void expect_same(std::span<const streaming::TensorConfig> a, std::span<co
     }
 }
 
-static void expect_same(const streaming::StageConfig &a, const streaming::StageConfig &b)
+static void expect_same(const lesp::streaming::StageConfig &a, const lesp::streaming::StageConfig &b)
 {
     const auto &[name, inputs, outputs, caches] = a;
     EXPECT(name == b.name && caches.size() == b.caches.size());
@@ -100,7 +101,7 @@ static void expect_same(const streaming::StageConfig &a, const streaming::StageC
     }
 }
 
-static void expect_same(const streaming::ModelConfig &a, const streaming::ModelConfig &b)
+static void expect_same(const lesp::streaming::ModelConfig &a, const lesp::streaming::ModelConfig &b)
 {
     const auto &[name, target, window, stride, delay, period, rounding, inputs, outputs, stages, labels, normal] = a;
     EXPECT(name == b.name && target == b.target && window == b.window && stride == b.stride && delay == b.delay);
@@ -117,7 +118,7 @@ static void expect_same(const streaming::ModelConfig &a, const streaming::ModelC
     EXPECT(std::equal(factor.begin(), factor.end(), b.normalization.factor.begin(), b.normalization.factor.end()));
 }
 
-static void expect_same(const streaming::FrontEndConfig &a, const streaming::FrontEndConfig &b)
+static void expect_same(const lesp::streaming::FrontEndConfig &a, const lesp::streaming::FrontEndConfig &b)
 {
     const auto &[kind,
                  sample_rate,
@@ -154,7 +155,7 @@ static void expect_same(const streaming::FrontEndConfig &a, const streaming::Fro
     EXPECT(std::equal(scale.begin(), scale.end(), b.scale.begin(), b.scale.end()));
 }
 
-static void expect_same(const streaming::DetectorConfig &a, const streaming::DetectorConfig &b)
+static void expect_same(const lesp::streaming::DetectorConfig &a, const lesp::streaming::DetectorConfig &b)
 {
     const auto &[thresholds, average, minimum, refractory, activation, retrigger] = a;
     EXPECT(std::equal(thresholds.begin(), thresholds.end(), b.thresholds.begin(), b.thresholds.end()));
@@ -166,23 +167,23 @@ static void test_it_holds_what_the_header_holds(std::span<const std::uint8_t> by
 {
     ModelImage image;
     EXPECT(image.open(bytes) == ESP_OK);
-    const streaming::Model &model = image.model();
-    expect_same(bundled::kConfig, model.config);
-    expect_same(bundled::kFrontEnd, model.front_end);
-    expect_same(bundled::kDetector, model.detector);
-    EXPECT(model.model_files.size() == std::size(bundled::kModelFiles));
+    const lesp::streaming::Model &model = image.model();
+    expect_same(lesp::bundled::kConfig, model.config);
+    expect_same(lesp::bundled::kFrontEnd, model.front_end);
+    expect_same(lesp::bundled::kDetector, model.detector);
+    EXPECT(model.model_files.size() == std::size(lesp::bundled::kModelFiles));
     EXPECT(model.files.size() == model.model_files.size());
     for (std::size_t i = 0; i < model.files.size(); ++i) {
-        const auto &[name, partition, size, crc] = bundled::kModelFiles[i];
+        const auto &[name, partition, size, crc] = lesp::bundled::kModelFiles[i];
         EXPECT(std::string_view(name) == model.model_files[i].name);
         EXPECT(std::string_view(partition) == model.model_files[i].partition);
         EXPECT(size == model.model_files[i].bytes && crc == model.model_files[i].crc);
-        EXPECT(streaming::crc32(model.files[i], size) == crc);
+        EXPECT(lesp::streaming::crc32(model.files[i], size) == crc);
         EXPECT(reinterpret_cast<std::uintptr_t>(model.files[i]) % 16 == 0);
     }
-    EXPECT(model.estimated_ram == bundled::kEstimatedRam);
-    EXPECT(model.estimated_parameters == bundled::kEstimatedParameters);
-    streaming::Golden golden;
+    EXPECT(model.estimated_ram == lesp::bundled::kEstimatedRam);
+    EXPECT(model.estimated_parameters == lesp::bundled::kEstimatedParameters);
+    lesp::streaming::Golden golden;
     EXPECT(golden.init(model.config, model.golden) == ESP_OK);
     EXPECT(golden.windows() == 16 && golden.starts_recording(0));
     EXPECT(image.bytes() == bytes.size());
@@ -208,7 +209,7 @@ static void test_memory(std::span<const std::uint8_t> bytes)
     EXPECT(allocations_in_all >= 5);
     is_counting = true;
     const long before = allocations;
-    expect_same(bundled::kConfig, image.model().config);
+    expect_same(lesp::bundled::kConfig, image.model().config);
     EXPECT(allocations == before);
     is_counting = false;
 }
@@ -243,7 +244,7 @@ static void test_sections_are_checked(const std::vector<std::uint8_t> &good)
     std::vector<std::uint8_t> bytes = good;
     const std::uint32_t sections = word_at(bytes, 16);
     const std::size_t last = 20 + 12 * (sections - 1);
-    EXPECT(word_at(bytes, last) == 16 + bundled::kConfig.stages.size() - 1);
+    EXPECT(word_at(bytes, last) == 16 + lesp::bundled::kConfig.stages.size() - 1);
     bytes[word_at(bytes, last + 4)] ^= 1;
     seal(bytes);
     EXPECT(open(bytes) == ESP_ERR_INVALID_CRC);

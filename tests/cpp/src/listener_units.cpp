@@ -22,8 +22,8 @@
 #include "listener/rest.hpp"
 #include "listener/session.hpp"
 
-using listening::FrameRing;
-using listening::FrameStamp;
+using lesp::listening::FrameRing;
+using lesp::listening::FrameStamp;
 
 // The stand-ins of ESP-DL allocate in a run; what is counted is ours, on the tasks' way around them.
 static std::atomic<bool> is_counting = false;
@@ -185,7 +185,7 @@ static void test_the_ring_between_tasks()
 // Once a second, however often it is asked, and from the last rest on.
 static void test_rest()
 {
-    listening::Rest rest(500);
+    lesp::listening::Rest rest(500);
     EXPECT(!rest.is_due(500) && !rest.is_due(1000499));
     EXPECT(rest.is_due(1000500));
     EXPECT(!rest.is_due(1000501) && !rest.is_due(2000499));
@@ -379,7 +379,7 @@ static void test_a_call_during_a_start()
 {
     Source source;
     lesp_model model = echo::Model<1>::kModel;
-    model.find = [](listening::ModelFiles *) {
+    model.find = [](lesp::listening::ModelFiles *) {
         said_during_start = lesp_listener_wait(0, nullptr);
         return ESP_ERR_NOT_FOUND;
     };
@@ -646,7 +646,7 @@ static void test_several_models()
     Samples samples;
     samples.most = 4 * 100;
     Log log;
-    streaming::FrontEndConfig other = echo::kFrontEnd;
+    lesp::streaming::FrontEndConfig other = echo::kFrontEnd;
     static constexpr float kScale[echo::kBands] = {2, 2, 2, 2};
     other.scale = kScale;
     lesp_model louder = echo::Model<3>::kModel;
@@ -752,7 +752,7 @@ static void test_sessions()
 {
     Source sources[2];
     Log logs[2];
-    listening::Session sessions[2];
+    lesp::listening::Session sessions[2];
     for (int i = 0; i < 2; ++i) {
         sources[i].add(10 + i, i, 4);
         sources[i].release(static_cast<std::size_t>(10 + i));

@@ -46,7 +46,7 @@ long compare()
     long differing = 0;
     for (int shift = -40; shift <= 40; ++shift) {
         std::vector<To> got(from.size());
-        streaming::requantize(from.data(), got.data(), from.size(), shift);
+        lesp::streaming::requantize(from.data(), got.data(), from.size(), shift);
         for (std::size_t i = 0; i < from.size(); ++i) {
             differing += got[i] != round_half_up<To>(from[i], shift);
         }
@@ -78,7 +78,7 @@ static void expect_operator()
 {
     dl::module::ModuleCreator *const creator = dl::module::ModuleCreator::get_instance();
     creator->clear();
-    streaming::use_integer_requantize();
+    lesp::streaming::use_integer_requantize();
     fbs::FbsModel model;
     EXPECT(creator->create(&model, "Conv", "conv") == nullptr);
     delete creator->create(&model, "Identity", "others"); // ESP-DL's own are there, too

@@ -7,10 +7,10 @@
 
 extern "C" bool streaming_next_frame(float *values, size_t count)
 {
-    constexpr const streaming::ModelConfig &config = bundled::kConfig;
-    static streaming::Golden golden;
+    constexpr const lesp::streaming::ModelConfig &config = lesp::bundled::kConfig;
+    static lesp::streaming::Golden golden;
     static std::size_t step = 0;
-    if (step == 0 && golden.init(config, bundled::kGolden) != ESP_OK) {
+    if (step == 0 && golden.init(config, lesp::bundled::kGolden) != ESP_OK) {
         return false;
     }
     const std::size_t window = step / config.window;
@@ -18,8 +18,8 @@ extern "C" bool streaming_next_frame(float *values, size_t count)
         return false;
     }
     std::uint8_t frame[64];
-    streaming::FrameGeometry::of(config.inputs[0]).gather(golden.input(window, 0), step++ % config.window, frame);
-    streaming::dequantize(frame, config.inputs[0], {values, count});
+    lesp::streaming::FrameGeometry::of(config.inputs[0]).gather(golden.input(window, 0), step++ % config.window, frame);
+    lesp::streaming::dequantize(frame, config.inputs[0], {values, count});
     for (std::size_t i = 0; i < config.normalization.mean.size(); ++i) {
         values[i] = values[i] / config.normalization.factor[i] + config.normalization.mean[i]; // what it was raw
     }

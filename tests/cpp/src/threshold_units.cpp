@@ -14,9 +14,9 @@
 #include "fake_heap.hpp"
 #include "lesp_thresholds.h"
 
-using detector_settings::Sensitivity;
-using detector_settings::Thresholds;
-using streaming::kNever;
+using lesp::detector_settings::Sensitivity;
+using lesp::detector_settings::Thresholds;
+using lesp::streaming::kNever;
 
 static bool is_counting = false;
 
@@ -28,9 +28,9 @@ static bool is_counted()
 static constexpr std::string_view kLabels[] = {"go", "stop", "_silence_"};
 static constexpr std::string_view kOthers[] = {"go", "halt", "_silence_"};
 static constexpr float kExported[] = {0.5f, 0.8f, kNever};
-static constexpr streaming::ModelConfig kConfig = {.labels = kLabels};
-static constexpr streaming::ModelConfig kOtherConfig = {.labels = kOthers};
-static constexpr streaming::DetectorConfig kDetector = {.thresholds = kExported};
+static constexpr lesp::streaming::ModelConfig kConfig = {.labels = kLabels};
+static constexpr lesp::streaming::ModelConfig kOtherConfig = {.labels = kOthers};
+static constexpr lesp::streaming::DetectorConfig kDetector = {.thresholds = kExported};
 
 static std::vector<float> applied(3);
 static esp_err_t apply_error = ESP_OK;
@@ -107,8 +107,8 @@ static void test_what_is_wrong_is_refused()
     EXPECT(thresholds.set(0, 0.7f) == ESP_ERR_INVALID_STATE);
     apply_error = ESP_OK;
     // Scores that are no shares of 1 may have any threshold, and no presets.
-    streaming::DetectorConfig raw = kDetector;
-    raw.activation = streaming::Activation::kNone;
+    lesp::streaming::DetectorConfig raw = kDetector;
+    raw.activation = lesp::streaming::Activation::kNone;
     EXPECT(thresholds.start(kConfig, raw, apply) == ESP_OK && thresholds.set(0, -7.0f) == ESP_OK);
     EXPECT(thresholds.set(Sensitivity::kHigh) == ESP_ERR_NOT_SUPPORTED &&
            thresholds.set(Sensitivity::kNormal) == ESP_OK);
@@ -134,7 +134,7 @@ static void test_commands()
     EXPECT(lesp_register_threshold_commands() == ESP_OK && commands.size() == 2);
     EXPECT(lesp_sensitivity_get() == nullptr && run({"threshold", "stop", "0.5"}) == 1 && run({"threshold"}) == 0);
     EXPECT(run({"sensitivity"}) == 0 && lesp_threshold_reset(nullptr) == ESP_ERR_INVALID_STATE);
-    EXPECT(detector_settings::thresholds().start(kConfig, kDetector, apply) == ESP_OK);
+    EXPECT(lesp::detector_settings::thresholds().start(kConfig, kDetector, apply) == ESP_OK);
     EXPECT(run({"threshold", "stop", "0.75"}) == 0 && is_applied(0.5f, 0.75f, kNever));
     EXPECT(run({"threshold", "go", "never"}) == 0 && is_applied(kNever, 0.75f, kNever));
     EXPECT(run({"threshold"}) == 0 && run({"threshold", "stop"}) == 0);

@@ -5,17 +5,17 @@
 #include "streaming/replay.hpp"
 #include "vad.hpp"
 
-using streaming::SourceEvent;
+using lesp::streaming::SourceEvent;
 
 struct Runner {
-    streaming::Pipeline pipeline;
-    streaming::GoldenSource source;
-    streaming::GoldenSink sink;
+    lesp::streaming::Pipeline pipeline;
+    lesp::streaming::GoldenSource source;
+    lesp::streaming::GoldenSink sink;
     SourceEvent event = SourceEvent::kFrame;
 
-    Runner(const streaming::ModelConfig &config,
+    Runner(const lesp::streaming::ModelConfig &config,
            std::span<const char *const> files,
-           const streaming::GoldenData &golden)
+           const lesp::streaming::GoldenData &golden)
     {
         EXPECT(pipeline.init(config, files) == ESP_OK);
         EXPECT(source.init(config, golden) == ESP_OK);
@@ -24,7 +24,7 @@ struct Runner {
 
     void step()
     {
-        streaming::StepResult result;
+        lesp::streaming::StepResult result;
         EXPECT(source.next(pipeline, &event) == ESP_OK);
         if (event == SourceEvent::kFrame) {
             EXPECT(pipeline.step(&result) == ESP_OK);
@@ -38,7 +38,7 @@ struct Runner {
         pipeline.reset();
     }
 
-    void report(const streaming::StepResult &result)
+    void report(const lesp::streaming::StepResult &result)
     {
         if (result.stage >= 0) {
             sink.on_stage(pipeline, result);
@@ -48,9 +48,9 @@ struct Runner {
 
 int main()
 {
-    Runner first(kws::kConfig, kws::kFiles, kws::kGolden);
-    Runner second(vad::kConfig, vad::kFiles, vad::kGolden);
-    EXPECT(kws::kConfig.name == "kws" && vad::kConfig.name == "vad");
+    Runner first(lesp::model_kws::kConfig, lesp::model_kws::kFiles, lesp::model_kws::kGolden);
+    Runner second(lesp::model_vad::kConfig, lesp::model_vad::kFiles, lesp::model_vad::kGolden);
+    EXPECT(lesp::model_kws::kConfig.name == "kws" && lesp::model_vad::kConfig.name == "vad");
     while (first.event != SourceEvent::kEnd || second.event != SourceEvent::kEnd) {
         for (Runner *runner : {&first, &second}) {
             if (runner->event != SourceEvent::kEnd) {

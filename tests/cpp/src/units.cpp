@@ -11,9 +11,9 @@
 #include "streaming/pipeline.hpp"
 #include "streaming/quantization.hpp"
 
-using streaming::DataType;
-using streaming::FrameBuffer;
-using streaming::TensorConfig;
+using lesp::streaming::DataType;
+using lesp::streaming::FrameBuffer;
+using lesp::streaming::TensorConfig;
 
 // [1, 3 frames, 2]: frames follow each other.
 static void test_frames_in_a_row()
@@ -56,7 +56,7 @@ static void test_interleaved_frames()
 static void test_time_in_the_middle()
 {
     const TensorConfig tensor = {.rank = 4, .shape = {1, 2, 2, 3}, .time_axis = 2, .bytes = 12};
-    const auto geometry = streaming::FrameGeometry::of(tensor);
+    const auto geometry = lesp::streaming::FrameGeometry::of(tensor);
     EXPECT(geometry.outer == 2 && geometry.frames == 2 && geometry.inner_bytes == 3);
     std::uint8_t window[12] = {};
     const std::uint8_t frames[2][6] = {{1, 2, 3, 4, 5, 6}, {7, 8, 9, 10, 11, 12}};
@@ -90,32 +90,32 @@ static void test_quantization()
     const std::int8_t half_to_even[] = {0, 2, 2, 0, -2, 127, -128, 0, 127, 0};
     std::int8_t got[10];
     const TensorConfig tensor = {.type = DataType::kInt8, .exponent = 0};
-    streaming::quantize(values, tensor, streaming::Rounding::kHalfUp, got);
+    lesp::streaming::quantize(values, tensor, lesp::streaming::Rounding::kHalfUp, got);
     EXPECT(std::memcmp(got, half_up, 10) == 0);
-    streaming::quantize(values, tensor, streaming::Rounding::kHalfToEven, got);
+    lesp::streaming::quantize(values, tensor, lesp::streaming::Rounding::kHalfToEven, got);
     EXPECT(std::memcmp(got, half_to_even, 10) == 0);
 
     const TensorConfig fine = {.type = DataType::kInt16, .exponent = -10};
     std::int16_t integers[2];
     const float pair[] = {1.5f, -40.f};
-    streaming::quantize(pair, fine, streaming::Rounding::kHalfUp, integers);
+    lesp::streaming::quantize(pair, fine, lesp::streaming::Rounding::kHalfUp, integers);
     EXPECT(integers[0] == 1536 && integers[1] == -32768);
     float back[2];
-    streaming::dequantize(integers, fine, back);
+    lesp::streaming::dequantize(integers, fine, back);
     EXPECT(back[0] == 1.5f && back[1] == -32.f);
 }
 
 static void test_crc32()
 {
-    EXPECT(streaming::crc32("123456789", 9) == 0xCBF43926);
-    EXPECT(streaming::crc32("", 0) == 0);
+    EXPECT(lesp::streaming::crc32("123456789", 9) == 0xCBF43926);
+    EXPECT(lesp::streaming::crc32("", 0) == 0);
 }
 
 static void test_golden_data_of_another_model()
 {
     static constexpr TensorConfig inputs[] = {{.rank = 2, .shape = {1, 3}, .time_axis = 1, .bytes = 3}};
-    const streaming::ModelConfig config = {.window = 3, .inputs = inputs};
-    streaming::Golden golden;
+    const lesp::streaming::ModelConfig config = {.window = 3, .inputs = inputs};
+    lesp::streaming::Golden golden;
     const char right[] = "LEG1\1\0\0\0\10\0\0\0\1\0\0\0abc";
     EXPECT(golden.init(config, {right, 20}) == ESP_OK);
     EXPECT(golden.windows() == 1 && golden.starts_recording(0) && std::memcmp(golden.input(0, 0), "abc", 3) == 0);
@@ -130,7 +130,7 @@ static void test_golden_data_of_another_model()
 // A pipeline that was never initialised refuses to work.
 static void test_empty_pipeline()
 {
-    streaming::Pipeline pipeline;
+    lesp::streaming::Pipeline pipeline;
     EXPECT(pipeline.step() == ESP_ERR_INVALID_STATE);
     EXPECT(pipeline.step_pending() == ESP_ERR_INVALID_STATE);
     EXPECT(pipeline.write(0, "x", 1) == ESP_ERR_INVALID_ARG);

@@ -18,10 +18,10 @@
 #include "lesp_model_update.h"
 #include "model_update/slots.hpp"
 
-using model_update::Slot;
-using model_update::Slots;
-using streaming::Model;
-using streaming::Options;
+using lesp::model_update::Slot;
+using lesp::model_update::Slots;
+using lesp::streaming::Model;
+using lesp::streaming::Options;
 
 typedef std::vector<std::uint8_t> Bytes;
 
@@ -328,7 +328,7 @@ static void test_memory()
 static void test_the_functions_of_c()
 {
     flash_with_idf();
-    EXPECT(model_update::slots().start({}) == ESP_OK);
+    EXPECT(lesp::model_update::slots().start({}) == ESP_OK);
     EXPECT(lesp_model_update_begin() == ESP_OK);
     EXPECT(lesp_model_update_write(new_model.data(), new_model.size()) == ESP_OK);
     lesp_model_update_abort();

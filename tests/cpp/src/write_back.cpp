@@ -10,11 +10,11 @@
 #include "kws.hpp"
 #include "streaming/golden.hpp"
 
-static const streaming::StageConfig &stage = kws::kConfig.stages[0];
+static const lesp::streaming::StageConfig &stage = lesp::model_kws::kConfig.stages[0];
 
 typedef std::map<std::string, std::vector<char>> States;
 
-static void fill_inputs(dl::Model &model, const streaming::Golden &golden, std::size_t window)
+static void fill_inputs(dl::Model &model, const lesp::streaming::Golden &golden, std::size_t window)
 {
     dl::TensorBase *input = model.get_inputs()[std::string(stage.inputs[0].name)];
     std::memcpy(input->get_element_ptr(), golden.input(window, 0), stage.inputs[0].bytes);
@@ -22,14 +22,14 @@ static void fill_inputs(dl::Model &model, const streaming::Golden &golden, std::
 
 static void write_back(dl::Model &model)
 {
-    for (const streaming::CacheConfig &cache : stage.caches) {
+    for (const lesp::streaming::CacheConfig &cache : stage.caches) {
         model.get_inputs()[std::string(cache.tensor.name)]->assign(model.get_outputs()[std::string(cache.next)]);
     }
 }
 
 static void copy_out(dl::Model &model, States &states)
 {
-    for (const streaming::CacheConfig &cache : stage.caches) {
+    for (const lesp::streaming::CacheConfig &cache : stage.caches) {
         const auto *value = static_cast<const char *>(model.get_outputs()[std::string(cache.next)]->get_element_ptr());
         states[std::string(cache.tensor.name)].assign(value, value + cache.tensor.bytes);
     }
@@ -45,10 +45,10 @@ static void copy_in(dl::Model &model, const States &states)
 int main(int count, char **arguments)
 {
     const std::string way = count > 1 ? arguments[1] : "";
-    streaming::Golden golden;
-    EXPECT(golden.init(kws::kConfig, kws::kGolden) == ESP_OK);
-    dl::Model model(kws::kFiles[0]);
-    for (const streaming::CacheConfig &cache : stage.caches) {
+    lesp::streaming::Golden golden;
+    EXPECT(golden.init(lesp::model_kws::kConfig, lesp::model_kws::kGolden) == ESP_OK);
+    dl::Model model(lesp::model_kws::kFiles[0]);
+    for (const lesp::streaming::CacheConfig &cache : stage.caches) {
         std::memset(model.get_inputs()[std::string(cache.tensor.name)]->get_element_ptr(), 0, cache.tensor.bytes);
     }
     if (way == "requantize") {

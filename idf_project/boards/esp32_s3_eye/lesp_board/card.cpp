@@ -7,7 +7,7 @@
 
 #include "esp_vfs_fat.h"
 
-esp_err_t audio::mount_card()
+esp_err_t lesp::audio::mount_card()
 {
     const sdmmc_host_t host = SDMMC_HOST_DEFAULT();
     sdmmc_slot_config_t slot = SDMMC_SLOT_CONFIG_DEFAULT();

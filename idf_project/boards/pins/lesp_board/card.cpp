@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "audio/card.hpp"
 
-esp_err_t audio::mount_card()
+esp_err_t lesp::audio::mount_card()
 {
     return ESP_OK;
 }

@@ -37,7 +37,7 @@ std::int16_t to_sample(Word word)
     return static_cast<std::int16_t>(std::clamp<std::int64_t>(value, INT16_MIN, INT16_MAX));
 }
 
-class I2sMicrophone : public audio::SampleSource {
+class I2sMicrophone : public lesp::audio::SampleSource {
 public:
     esp_err_t open(int sample_rate)
     {
@@ -136,7 +136,7 @@ private:
 
 } // namespace
 
-esp_err_t audio::open_microphone(int sample_rate, SampleSource **microphone)
+esp_err_t lesp::audio::open_microphone(int sample_rate, SampleSource **microphone)
 {
     static I2sMicrophone the_microphone;
     const esp_err_t error = the_microphone.open(sample_rate);

@@ -6,7 +6,7 @@
 #include "esp_log.h"
 #include "sdkconfig.h"
 
-esp_err_t audio::open_microphone(int, SampleSource **)
+esp_err_t lesp::audio::open_microphone(int, SampleSource **)
 {
     ESP_LOGE("microphone",
              "this firmware was built without one; choose the source \"Microphone\" in menuconfig, on a chip with I2S "

@@ -11,7 +11,7 @@
 // The initializers of ESP-IDF 5.3 leave out members that it added later, of which -Wextra warns in C++.
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
-esp_err_t audio::mount_card()
+esp_err_t lesp::audio::mount_card()
 {
     constexpr spi_host_device_t kBus = SPI2_HOST;
     spi_bus_config_t pins = {};

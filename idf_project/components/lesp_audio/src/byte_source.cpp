@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
-namespace audio {
+namespace lesp::audio {
 
 std::size_t ByteSource::skip(std::size_t bytes)
 {
@@ -60,4 +60,4 @@ std::size_t FileBytes::read(void *out, std::size_t bytes)
     return file_ != nullptr ? std::fread(out, 1, bytes, file_) : 0;
 }
 
-} // namespace audio
+} // namespace lesp::audio

@@ -9,7 +9,7 @@
 #include "esp_log.h"
 #include "float_front_end.hpp"
 
-namespace audio {
+namespace lesp::audio {
 
 using streaming::FrontEndConfig;
 using streaming::FrontEndKind;
@@ -108,4 +108,4 @@ void FeatureExtractor::reset()
     skip_ = 0;
 }
 
-} // namespace audio
+} // namespace lesp::audio

@@ -10,7 +10,7 @@
 
 #include "streaming/quantization.hpp"
 
-namespace audio {
+namespace lesp::audio {
 
 using streaming::DataType;
 using streaming::FrontEndConfig;
@@ -224,4 +224,4 @@ void FeatureReport::print() const
                 static_cast<long long>(longest_us));
 }
 
-} // namespace audio
+} // namespace lesp::audio

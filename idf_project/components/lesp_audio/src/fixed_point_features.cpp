@@ -12,7 +12,7 @@
 #include "esp_log.h"
 #include "fixed_point_tables.hpp"
 
-namespace audio {
+namespace lesp::audio {
 
 using streaming::FrontEndConfig;
 using streaming::FrontEndKind;
@@ -451,4 +451,4 @@ std::int32_t FixedPointFeatures::compress(std::uint64_t power, int exponent, int
     return std::max(static_cast<std::int32_t>((binary * kLn2 + (std::int64_t{1} << 39)) >> 40), floor_);
 }
 
-} // namespace audio
+} // namespace lesp::audio

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace audio {
+namespace lesp::audio {
 
 using streaming::FrontEndConfig;
 using streaming::WindowFunction;
@@ -130,4 +130,4 @@ double cepstral_weight(const FrontEndConfig &config, int band, int order)
     return scale * angle * lifter;
 }
 
-} // namespace audio
+} // namespace lesp::audio

@@ -10,7 +10,7 @@
 
 #include "streaming/front_end.hpp"
 
-namespace audio {
+namespace lesp::audio {
 
 // sin and cos of 2 pi `turns`.
 double sine_of_turns(double turns);
@@ -40,4 +40,4 @@ struct MelScale {
 // Cosine transform and lifter: weight of a band in a cepstral coefficient.
 double cepstral_weight(const streaming::FrontEndConfig &config, int band, int order);
 
-} // namespace audio
+} // namespace lesp::audio

@@ -18,7 +18,7 @@ extern const char audio_float_front_end;
 const char audio_float_front_end = 1;
 }
 
-namespace audio {
+namespace lesp::audio {
 
 using streaming::FrontEndConfig;
 using streaming::FrontEndKind;
@@ -119,4 +119,4 @@ esp_err_t make_float_front_end(const FrontEndConfig &config,
     return ESP_OK;
 }
 
-} // namespace audio
+} // namespace lesp::audio

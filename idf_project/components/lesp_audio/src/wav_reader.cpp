@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
-namespace audio {
+namespace lesp::audio {
 
 static std::uint32_t read_word(const std::uint8_t *bytes, int count)
 {
@@ -116,4 +116,4 @@ std::size_t WavReader::read(std::span<std::int16_t> samples)
     return count;
 }
 
-} // namespace audio
+} // namespace lesp::audio

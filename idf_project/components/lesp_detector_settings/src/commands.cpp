@@ -12,12 +12,12 @@
 #include "esp_console.h"
 #include "lesp_thresholds.h"
 
-using detector_settings::Sensitivity;
-using detector_settings::Thresholds;
+using lesp::detector_settings::Sensitivity;
+using lesp::detector_settings::Thresholds;
 
 static constexpr const char *kSensitivities[] = {"low", "normal", "high"};
 
-Thresholds &detector_settings::thresholds()
+Thresholds &lesp::detector_settings::thresholds()
 {
     static Thresholds the_thresholds;
     return the_thresholds;
@@ -25,7 +25,7 @@ Thresholds &detector_settings::thresholds()
 
 static esp_err_t find(const char *label, std::size_t *index)
 {
-    const Thresholds &thresholds = detector_settings::thresholds();
+    const Thresholds &thresholds = lesp::detector_settings::thresholds();
     if (!thresholds.is_started()) {
         std::printf("There are no thresholds: no model with a detector and labels listens.\n");
         return ESP_ERR_INVALID_STATE;
@@ -46,7 +46,7 @@ static esp_err_t find(const char *label, std::size_t *index)
 // Setting fails with ESP_ERR_INVALID_STATE where no detector runs, which is behind keeping it.
 static esp_err_t report(esp_err_t error)
 {
-    if (error == ESP_ERR_INVALID_STATE && detector_settings::thresholds().is_started()) {
+    if (error == ESP_ERR_INVALID_STATE && lesp::detector_settings::thresholds().is_started()) {
         std::printf("The setting is kept and counts from the next start on; nothing listens now.\n");
         return ESP_OK;
     }
@@ -58,11 +58,11 @@ static esp_err_t report(esp_err_t error)
 
 static void print(std::size_t label)
 {
-    const Thresholds &thresholds = detector_settings::thresholds();
+    const Thresholds &thresholds = lesp::detector_settings::thresholds();
     const std::string_view name = thresholds.labels()[label];
     const float value = thresholds.threshold(label);
     std::printf("%.*s ", static_cast<int>(name.size()), name.data());
-    if (value == streaming::kNever) {
+    if (value == lesp::streaming::kNever) {
         std::printf("never");
     } else {
         std::printf("%.4g", static_cast<double>(value));
@@ -78,7 +78,7 @@ esp_err_t lesp_threshold_set(const char *label, float value)
     if (const esp_err_t error = find(label, &index); error != ESP_OK) {
         return error;
     }
-    const esp_err_t error = detector_settings::thresholds().set(index, value);
+    const esp_err_t error = lesp::detector_settings::thresholds().set(index, value);
     if (error == ESP_ERR_INVALID_ARG) {
         std::printf("A threshold of %g is none: scores go from 0 to 1.\n", static_cast<double>(value));
         return error;
@@ -91,7 +91,7 @@ esp_err_t lesp_threshold_get(const char *label, float *value)
     std::size_t index = 0;
     const esp_err_t error = find(label, &index);
     if (error == ESP_OK) {
-        *value = detector_settings::thresholds().threshold(index);
+        *value = lesp::detector_settings::thresholds().threshold(index);
     }
     return error;
 }
@@ -99,11 +99,11 @@ esp_err_t lesp_threshold_get(const char *label, float *value)
 esp_err_t lesp_threshold_reset(const char *label)
 {
     if (label == nullptr) {
-        return report(detector_settings::thresholds().reset_all());
+        return report(lesp::detector_settings::thresholds().reset_all());
     }
     std::size_t index = 0;
     const esp_err_t error = find(label, &index);
-    return error == ESP_OK ? report(detector_settings::thresholds().reset(index)) : error;
+    return error == ESP_OK ? report(lesp::detector_settings::thresholds().reset(index)) : error;
 }
 
 esp_err_t lesp_sensitivity_set(const char *name)
@@ -112,7 +112,7 @@ esp_err_t lesp_sensitivity_set(const char *name)
         if (name == nullptr || std::strcmp(name, kSensitivities[i]) != 0) {
             continue;
         }
-        const esp_err_t error = detector_settings::thresholds().set(static_cast<Sensitivity>(i));
+        const esp_err_t error = lesp::detector_settings::thresholds().set(static_cast<Sensitivity>(i));
         if (error == ESP_ERR_NOT_SUPPORTED) {
             std::printf("The scores of this model are no shares of 1, so there is no sensitivity; set thresholds.\n");
             return error;
@@ -125,7 +125,7 @@ esp_err_t lesp_sensitivity_set(const char *name)
 
 const char *lesp_sensitivity_get(void)
 {
-    const Thresholds &thresholds = detector_settings::thresholds();
+    const Thresholds &thresholds = lesp::detector_settings::thresholds();
     return thresholds.is_started() ? kSensitivities[static_cast<int>(thresholds.sensitivity())] : nullptr;
 }
 
@@ -135,7 +135,7 @@ static int run_threshold(int count, char **words)
 {
     std::size_t label = 0;
     if (count == 1) {
-        const std::size_t classes = detector_settings::thresholds().labels().size();
+        const std::size_t classes = lesp::detector_settings::thresholds().labels().size();
         for (std::size_t each = 0; each < classes; ++each) {
             print(each);
         }
@@ -147,7 +147,7 @@ static int run_threshold(int count, char **words)
     } else if (error == ESP_OK && count == 3) {
         const bool is_never = std::strcmp(words[2], "never") == 0;
         char *end = nullptr;
-        const float value = is_never ? streaming::kNever : std::strtof(words[2], &end);
+        const float value = is_never ? lesp::streaming::kNever : std::strtof(words[2], &end);
         if (!is_never && (end == words[2] || *end != '\0' || !std::isfinite(value))) {
             std::printf("\"%s\" is no number; a threshold is one, or never, or default.\n", words[2]);
             return 1;

@@ -10,7 +10,7 @@
 #include "nvs.h"
 #include "streaming/golden.hpp"
 
-namespace detector_settings {
+namespace lesp::detector_settings {
 
 static constexpr const char *kNamespace = "lesp_detector";
 static constexpr const char *kKey = "thresholds";
@@ -192,4 +192,4 @@ esp_err_t Thresholds::write_entry()
     return error;
 }
 
-} // namespace detector_settings
+} // namespace lesp::detector_settings

@@ -12,8 +12,8 @@
 // Every function may be called from any task, one listener at a time. From a callback, which runs in the models' task,
 // and from `read_samples` and `read_frame`, which run in the capture task, lesp_listener_start, _stop and _wait are
 // refused with ESP_ERR_INVALID_STATE. While one task starts the listener the calls of others wait, but _wait; while one
-// stops it there is none for others any more. In C++ `listening::Session` (listener/session.hpp) is the same without
-// the limit to one.
+// stops it there is none for others any more. In C++ `lesp::listening::Session` (listener/session.hpp) is the same
+// without the limit to one.
 #pragma once
 
 #include <stdbool.h>

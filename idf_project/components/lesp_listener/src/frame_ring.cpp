@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <bit>
 
-namespace listening {
+namespace lesp::listening {
 
 esp_err_t FrameRing::init(std::size_t frame_size, std::size_t capacity, std::uint32_t samples)
 {
@@ -68,4 +68,4 @@ std::uint32_t FrameRing::take_overrun()
     return dropped + missed_.exchange(0, std::memory_order_acq_rel);
 }
 
-} // namespace listening
+} // namespace lesp::listening

@@ -13,7 +13,7 @@
 
 ESP_EVENT_DEFINE_BASE(LESP_EVENT);
 
-using listening::Session;
+using lesp::listening::Session;
 
 namespace {
 
@@ -122,7 +122,7 @@ esp_err_t lesp_listener_start(const lesp_listener_config_t *config, lesp_event_c
     if (inner_session != nullptr) { // as it is from within
         return ESP_ERR_INVALID_STATE;
     }
-    streaming::HeapPointer<Session> session = streaming::make_on_heap<Session>();
+    lesp::streaming::HeapPointer<Session> session = lesp::streaming::make_on_heap<Session>();
     if (session == nullptr) {
         return ESP_ERR_NO_MEM;
     }
@@ -148,7 +148,7 @@ esp_err_t lesp_listener_stop(void)
     if (is_in_callback()) {
         return ESP_ERR_INVALID_STATE;
     }
-    streaming::HeapPointer<Session> session(take_session());
+    lesp::streaming::HeapPointer<Session> session(take_session());
     if (session == nullptr) {
         return ESP_ERR_INVALID_STATE;
     }

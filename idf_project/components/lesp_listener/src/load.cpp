@@ -11,7 +11,7 @@
 #include "sdkconfig.h"
 #include "streaming/version.hpp"
 
-namespace listening {
+namespace lesp::listening {
 
 static bool has_psram()
 {
@@ -171,4 +171,4 @@ void print_memory()
                 static_cast<unsigned>(heap_caps_get_minimum_free_size(MALLOC_CAP_SPIRAM)));
 }
 
-} // namespace listening
+} // namespace lesp::listening

@@ -14,7 +14,7 @@
 #include "audio/microphone.hpp"
 #endif
 
-namespace listening {
+namespace lesp::listening {
 
 static const char *const TAG = "listener";
 
@@ -408,4 +408,4 @@ esp_err_t Session::finish()
     return ESP_OK;
 }
 
-} // namespace listening
+} // namespace lesp::listening

@@ -9,7 +9,7 @@
 #include "freertos/idf_additions.h"
 #include "sdkconfig.h"
 
-namespace listening {
+namespace lesp::listening {
 
 static BaseType_t choose_core(int core)
 {
@@ -95,4 +95,4 @@ void Task::log_stack(const char *name, const lesp_task_config_t &config, const c
              static_cast<unsigned>(enough));
 }
 
-} // namespace listening
+} // namespace lesp::listening

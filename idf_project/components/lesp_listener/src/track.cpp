@@ -10,7 +10,7 @@
 
 #include "esp_timer.h"
 
-namespace listening {
+namespace lesp::listening {
 
 using streaming::FrontEndConfig;
 
@@ -462,4 +462,4 @@ void Track::get_stats(lesp_listener_stats_t *stats) const
     stats->dropped = dropped_.load(std::memory_order_relaxed);
 }
 
-} // namespace listening
+} // namespace lesp::listening

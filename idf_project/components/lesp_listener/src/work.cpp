@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "listener/work.hpp"
 
-namespace listening {
+namespace lesp::listening {
 
 esp_err_t Work::init(const char *name)
 {
@@ -46,4 +46,4 @@ void Work::end()
 #endif
 }
 
-} // namespace listening
+} // namespace lesp::listening

@@ -3,4 +3,6 @@
 
 #include "model_config.hpp"
 
-namespace bundled = model;
+namespace lesp {
+namespace bundled = lesp::model_model;
+} // namespace lesp

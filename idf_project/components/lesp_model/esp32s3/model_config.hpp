@@ -10,7 +10,7 @@
 #include "streaming/detector.hpp"
 #include "streaming/front_end.hpp"
 
-namespace model {
+namespace lesp::model_model {
 
 // Embedded by CMakeLists.txt.
 namespace files {
@@ -88,4 +88,4 @@ inline constexpr streaming::GoldenData kGoldenReadings = {};
 
 inline constexpr std::span<const streaming::GoldenEvent> kGoldenEvents = {};
 
-} // namespace model
+} // namespace lesp::model_model

@@ -9,8 +9,9 @@
 // At the next start the firmware repeats the golden windows of the new model before it listens with it. Where a value
 // differs, where the model does not fit into memory, or where the chip does not come through the test, or twice not as
 // far as listening, the model before runs again, and at last the one in the app. A new model that listens is confirmed,
-// as is one that begins an update; firmware of your own does that by model_update::slots().confirm(). Power may fail at
-// any moment: the new model counts from the end of lesp_model_update_end() on, and the one that runs is not touched.
+// as is one that begins an update; firmware of your own does that by lesp::model_update::slots().confirm(). Power may
+// fail at any moment: the new model counts from the end of lesp_model_update_end() on, and the one that runs is not
+// touched.
 //
 // One update at a time, from one task. Flash is erased and written meanwhile, which stops both cores for up to some
 // tens of milliseconds each time.
@@ -37,7 +38,8 @@ esp_err_t lesp_model_update_write(const void *data, size_t bytes);
 // Ends it: reads everything back, checks it, and chooses the model for the next start.
 // ESP_ERR_INVALID_STATE: as above. ESP_ERR_NOT_FINISHED: bytes are missing. ESP_ERR_NOT_SUPPORTED: the model is for
 // another chip, or a field of it is wrong. ESP_ERR_NOT_FOUND: it holds no golden windows to test it with. Else the
-// errors of streaming::ModelImage::open, of mapping flash and of NVS. After an error the model that runs stays chosen.
+// errors of lesp::streaming::ModelImage::open, of mapping flash and of NVS. After an error the model that runs stays
+// chosen.
 esp_err_t lesp_model_update_end(void);
 
 // Ends it without a new model.

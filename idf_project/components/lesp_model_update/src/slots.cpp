@@ -13,7 +13,7 @@
 #include "streaming/heap_array.hpp"
 #include "streaming/replay.hpp"
 
-namespace model_update {
+namespace lesp::model_update {
 
 static const char *const TAG = "model";
 
@@ -389,4 +389,4 @@ esp_err_t Slots::roll_back()
     return store({.chosen = record.before, .before = before, .state = State::kConfirmed, .crc = image.crc()});
 }
 
-} // namespace model_update
+} // namespace lesp::model_update

@@ -4,7 +4,7 @@
 
 #include "model_update/slots.hpp"
 
-namespace model_update {
+namespace lesp::model_update {
 
 Slots &slots()
 {
@@ -12,33 +12,33 @@ Slots &slots()
     return the_slots;
 }
 
-} // namespace model_update
+} // namespace lesp::model_update
 
 extern "C" {
 
 esp_err_t lesp_model_update_begin(void)
 {
-    return model_update::slots().begin();
+    return lesp::model_update::slots().begin();
 }
 
 esp_err_t lesp_model_update_write(const void *data, size_t bytes)
 {
-    return model_update::slots().write({static_cast<const std::uint8_t *>(data), bytes});
+    return lesp::model_update::slots().write({static_cast<const std::uint8_t *>(data), bytes});
 }
 
 esp_err_t lesp_model_update_end(void)
 {
-    return model_update::slots().end();
+    return lesp::model_update::slots().end();
 }
 
 void lesp_model_update_abort(void)
 {
-    model_update::slots().abort();
+    lesp::model_update::slots().abort();
 }
 
 esp_err_t lesp_model_roll_back(void)
 {
-    return model_update::slots().roll_back();
+    return lesp::model_update::slots().roll_back();
 }
 
 } // extern "C"

@@ -7,7 +7,7 @@
 #include "streaming/frame_buffer.hpp"
 #include "streaming/quantization.hpp"
 
-namespace streaming {
+namespace lesp::streaming {
 
 esp_err_t DecisionSink::init(const ModelConfig &config,
                              const GoldenData &data,
@@ -83,4 +83,4 @@ void DecisionSink::print() const
     }
 }
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace streaming {
+namespace lesp::streaming {
 
 void compute_scores(std::span<float> values, Activation activation)
 {
@@ -94,4 +94,4 @@ float Detector::mean(std::size_t label) const
     return sum / static_cast<float>(config_.average);
 }
 
-} // namespace streaming
+} // namespace lesp::streaming

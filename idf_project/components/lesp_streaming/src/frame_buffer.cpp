@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-namespace streaming {
+namespace lesp::streaming {
 
 static std::size_t element_bytes(DataType type)
 {
@@ -75,4 +75,4 @@ esp_err_t FrameBuffer::push(const void *frame, std::size_t bytes)
     return ESP_OK;
 }
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-namespace streaming {
+namespace lesp::streaming {
 
 static constexpr std::size_t kHeaderBytes = 12;
 static constexpr std::size_t kWordBytes = 4;
@@ -139,4 +139,4 @@ std::uint32_t Golden::cache_tolerance(std::size_t stage, std::size_t cache) cons
     return tolerance(stage, config_.stages[stage].outputs.size() + cache);
 }
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -9,7 +9,7 @@
 #include "streaming/frame_buffer.hpp"
 #include "streaming/quantization.hpp"
 
-namespace streaming {
+namespace lesp::streaming {
 
 static const char *const TAG = "streaming";
 
@@ -170,4 +170,4 @@ void Listener::reset()
     }
 }
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -10,7 +10,7 @@
 #include "esp_log.h"
 #include "streaming/golden.hpp"
 
-namespace streaming {
+namespace lesp::streaming {
 
 static const char *const TAG = "streaming";
 
@@ -432,4 +432,4 @@ esp_err_t ModelImage::read_config(std::span<const std::uint8_t> section)
     return ESP_OK;
 }
 
-} // namespace streaming
+} // namespace lesp::streaming

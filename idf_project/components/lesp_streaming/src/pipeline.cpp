@@ -10,7 +10,7 @@
 // For "%.*s".
 #define TEXT(view) static_cast<int>((view).size()), (view).data()
 
-namespace streaming {
+namespace lesp::streaming {
 
 static const char *const TAG = "streaming";
 
@@ -237,4 +237,4 @@ void Pipeline::reset()
     }
 }
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -8,7 +8,7 @@
 #include <cstring>
 #include <limits>
 
-namespace streaming {
+namespace lesp::streaming {
 
 static float round(float value, Rounding rounding)
 {
@@ -66,4 +66,4 @@ void normalize(std::span<const float> readings, const Normalization &normalizati
     }
 }
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -11,7 +11,7 @@
 #include "streaming/heap_array.hpp"
 #include "streaming/quantization.hpp"
 
-namespace streaming {
+namespace lesp::streaming {
 
 namespace {
 
@@ -116,4 +116,4 @@ void ReadingsReport::print() const
                 static_cast<unsigned>(values));
 }
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -10,7 +10,7 @@
 // For "%.*s".
 #define TEXT(view) static_cast<int>((view).size()), (view).data()
 
-namespace streaming {
+namespace lesp::streaming {
 
 esp_err_t stream(Source &source, Pipeline &pipeline, Sink &sink, void (*idle)())
 {
@@ -280,4 +280,4 @@ void GoldenSink::print() const
     }
 }
 
-} // namespace streaming
+} // namespace lesp::streaming

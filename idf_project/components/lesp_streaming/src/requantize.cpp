@@ -8,7 +8,7 @@
 #include "dl_module_requantize_linear.hpp"
 #include "esp_heap_caps.h"
 
-namespace streaming {
+namespace lesp::streaming {
 namespace {
 
 template <typename To>
@@ -77,4 +77,4 @@ void use_integer_requantize()
     creator->register_module("RequantizeLinear", IntegerRequantize::deserialize);
 }
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -17,7 +17,7 @@
 // For "%.*s".
 #define TEXT(view) static_cast<int>((view).size()), (view).data()
 
-namespace streaming {
+namespace lesp::streaming {
 
 static const char *const TAG = "streaming";
 
@@ -353,4 +353,4 @@ void Stage::reset()
     }
 }
 
-} // namespace streaming
+} // namespace lesp::streaming

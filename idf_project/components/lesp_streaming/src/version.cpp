@@ -7,7 +7,7 @@
 #define STREAMING_ESP_DL_VERSION ""
 #endif
 
-std::string_view streaming::esp_dl_version()
+std::string_view lesp::streaming::esp_dl_version()
 {
     return STREAMING_ESP_DL_VERSION;
 }

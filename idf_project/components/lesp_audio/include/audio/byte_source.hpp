@@ -8,7 +8,7 @@
 
 #include "esp_err.h"
 
-namespace audio {
+namespace lesp::audio {
 
 // Bytes from somewhere, read once from front to back.
 class ByteSource {
@@ -50,4 +50,4 @@ private:
     std::FILE *file_ = nullptr;
 };
 
-} // namespace audio
+} // namespace lesp::audio

@@ -4,7 +4,7 @@
 
 #include "esp_err.h"
 
-namespace audio {
+namespace lesp::audio {
 
 // Mounts the SD card of the board that the project is built for (`boards/`) on /sdcard. Errors of its driver.
 //
@@ -12,4 +12,4 @@ namespace audio {
 // that your paths are on; yours is taken instead of the board's.
 esp_err_t mount_card();
 
-} // namespace audio
+} // namespace lesp::audio

@@ -15,7 +15,7 @@ namespace dl::audio {
 class SpeechFeatureBase;
 } // namespace dl::audio
 
-namespace audio {
+namespace lesp::audio {
 
 // Samples of 16 bits become frames of features by ESP-DL's `dl::audio`, or in integers where
 // `config.arithmetic` says so, minus mean, times scale.
@@ -62,4 +62,4 @@ private:
     std::size_t skip_ = 0;   // samples to pass over, where frames lie further apart than they are long
 };
 
-} // namespace audio
+} // namespace lesp::audio

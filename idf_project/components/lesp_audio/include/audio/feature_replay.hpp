@@ -12,7 +12,7 @@
 #include "streaming/config.hpp"
 #include "streaming/front_end.hpp"
 
-namespace audio {
+namespace lesp::audio {
 
 // What the comparison found.
 struct FeatureReport {
@@ -49,4 +49,4 @@ esp_err_t replay_features(const streaming::ModelConfig &model,
                           std::int64_t (*clock)() = nullptr,
                           void (*idle)() = nullptr);
 
-} // namespace audio
+} // namespace lesp::audio

@@ -10,7 +10,7 @@
 #include "streaming/front_end.hpp"
 #include "streaming/heap_array.hpp"
 
-namespace audio {
+namespace lesp::audio {
 
 // The features of `dl::audio` in integers, for chips that compute floats in software. They are the same on every chip
 // and on the host, value for value.
@@ -73,4 +73,4 @@ private:
     streaming::HeapArray<std::int32_t> cepstrum_;
 };
 
-} // namespace audio
+} // namespace lesp::audio

@@ -8,7 +8,7 @@
 
 #include "esp_err.h"
 
-namespace audio {
+namespace lesp::audio {
 
 // Where samples come from: a microphone, a file.
 class SampleSource {
@@ -29,4 +29,4 @@ public:
     virtual esp_err_t restart() { return ESP_ERR_NOT_SUPPORTED; }
 };
 
-} // namespace audio
+} // namespace lesp::audio

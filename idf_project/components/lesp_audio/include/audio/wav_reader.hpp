@@ -9,7 +9,7 @@
 #include "audio/byte_source.hpp"
 #include "esp_err.h"
 
-namespace audio {
+namespace lesp::audio {
 
 // A WAV file of 16-bit PCM, read sample by sample as it comes; of several channels the first.
 //
@@ -43,4 +43,4 @@ private:
     const char *problem_ = "";
 };
 
-} // namespace audio
+} // namespace lesp::audio

@@ -12,7 +12,7 @@
 #include "streaming/detector.hpp"
 #include "streaming/heap_array.hpp"
 
-namespace detector_settings {
+namespace lesp::detector_settings {
 
 enum class Sensitivity : std::uint8_t { kLow, kNormal, kHigh };
 
@@ -72,4 +72,4 @@ private:
 // The thresholds that the functions of lesp_thresholds.h act on.
 Thresholds &thresholds();
 
-} // namespace detector_settings
+} // namespace lesp::detector_settings

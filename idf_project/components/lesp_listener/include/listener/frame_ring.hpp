@@ -10,7 +10,7 @@
 #include "esp_err.h"
 #include "streaming/heap_array.hpp"
 
-namespace listening {
+namespace lesp::listening {
 
 // What belongs to a frame.
 struct FrameStamp {
@@ -71,4 +71,4 @@ private:
     std::atomic<std::uint32_t> missed_ = 0; // samples lost after `written_`; the writer adds, the reader clears
 };
 
-} // namespace listening
+} // namespace lesp::listening

@@ -14,7 +14,7 @@
 #include "streaming/front_end.hpp"
 #include "streaming/pipeline.hpp"
 
-namespace listening {
+namespace lesp::listening {
 
 // Where the files of a model are.
 struct ModelFiles {
@@ -22,22 +22,23 @@ struct ModelFiles {
     streaming::Location location = streaming::Location::kRodata;
 };
 
-} // namespace listening
+} // namespace lesp::listening
 
 // All that is pointed to must outlive the listener.
 struct lesp_model {
-    const streaming::ModelConfig *config = nullptr;
-    const streaming::FrontEndConfig *front_end = nullptr;
-    const streaming::DetectorConfig *detector = nullptr;
+    const lesp::streaming::ModelConfig *config = nullptr;
+    const lesp::streaming::FrontEndConfig *front_end = nullptr;
+    const lesp::streaming::DetectorConfig *detector = nullptr;
     std::size_t estimated_ram = 0;        // 0: not known
     std::size_t estimated_parameters = 0; // of the weights, where they are copied
-    esp_err_t (*find)(listening::ModelFiles *files) = nullptr;
+    esp_err_t (*find)(lesp::listening::ModelFiles *files) = nullptr;
 };
 
 // Describes a model by the namespace of its model_config.hpp; `function` finds its files. For a second model:
 //
 //     #include "vad.hpp"
-//     extern "C" const lesp_model_t vad_model = LESP_MODEL(vad, listening::find_in_app<vad::kFiles>);
+//     extern "C" const lesp_model_t vad_model =
+//         LESP_MODEL(lesp::model_vad, lesp::listening::find_in_app<lesp::model_vad::kFiles>);
 #define LESP_MODEL(space, function)                                                                                    \
     lesp_model                                                                                                         \
     {                                                                                                                  \
@@ -45,7 +46,7 @@ struct lesp_model {
         .estimated_ram = space::kEstimatedRam, .estimated_parameters = space::kEstimatedParameters, .find = (function) \
     }
 
-namespace listening {
+namespace lesp::listening {
 
 // Finds files that are embedded in the app.
 template <const auto &kFiles>
@@ -68,4 +69,4 @@ esp_err_t load(const lesp_model &model, streaming::Pipeline &pipeline);
 // Prints how much memory is left, and was left at least.
 void print_memory();
 
-} // namespace listening
+} // namespace lesp::listening

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-namespace listening {
+namespace lesp::listening {
 
 // Says when a loop that may find work without end should wait for a tick, so that the idle task runs and feeds its
 // watchdog: once a second.
@@ -26,4 +26,4 @@ private:
     std::int64_t last_us_;
 };
 
-} // namespace listening
+} // namespace lesp::listening

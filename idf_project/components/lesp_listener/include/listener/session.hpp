@@ -17,7 +17,7 @@
 #include "listener/work.hpp"
 #include "streaming/heap_array.hpp"
 
-namespace listening {
+namespace lesp::listening {
 
 // Samples from a function of the user's.
 class CallbackSamples : public audio::SampleSource {
@@ -113,4 +113,4 @@ private:
     Task models_task_; // last, since both end before anything else goes
 };
 
-} // namespace listening
+} // namespace lesp::listening

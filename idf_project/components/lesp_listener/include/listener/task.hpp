@@ -10,7 +10,7 @@
 #include "freertos/task.h"
 #include "lesp_listener.h"
 
-namespace listening {
+namespace lesp::listening {
 
 // A task that runs a function once. Another task waits for its end and frees it.
 class Task {
@@ -49,4 +49,4 @@ private:
     StaticSemaphore_t memory_ = {};
 };
 
-} // namespace listening
+} // namespace lesp::listening

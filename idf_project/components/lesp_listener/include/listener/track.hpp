@@ -16,7 +16,7 @@
 #include "streaming/listener.hpp"
 #include "streaming/pipeline.hpp"
 
-namespace listening {
+namespace lesp::listening {
 
 class Track;
 
@@ -149,4 +149,4 @@ private:
     std::atomic<std::uint32_t> dropped_ = 0;
 };
 
-} // namespace listening
+} // namespace lesp::listening

@@ -12,7 +12,7 @@
 #include "esp_pm.h"
 #endif
 
-namespace listening {
+namespace lesp::listening {
 
 // The share of its time that a task works. Where power management is on (CONFIG_PM_ENABLE) the clock of the CPU is kept
 // at its highest while it does, and only then.
@@ -55,4 +55,4 @@ private:
     Work &work_;
 };
 
-} // namespace listening
+} // namespace lesp::listening

@@ -11,7 +11,7 @@
 #include "streaming/model_image.hpp"
 #include "streaming/stage.hpp"
 
-namespace model_update {
+namespace lesp::model_update {
 
 enum class Slot : std::uint8_t { kNone, kA, kB };
 
@@ -114,4 +114,4 @@ private:
 // The slots of this firmware, which the functions of lesp_model_update.h act on.
 Slots &slots();
 
-} // namespace model_update
+} // namespace lesp::model_update

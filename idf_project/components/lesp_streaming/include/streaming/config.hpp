@@ -10,7 +10,7 @@
 #include <span>
 #include <string_view>
 
-namespace streaming {
+namespace lesp::streaming {
 
 inline constexpr int kMaxRank = 6;
 
@@ -97,4 +97,4 @@ struct GoldenData {
     std::size_t bytes = 0;
 };
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -13,7 +13,7 @@
 #include "streaming/heap_array.hpp"
 #include "streaming/replay.hpp"
 
-namespace streaming {
+namespace lesp::streaming {
 
 // Compares what the detector makes of the replayed outputs with what it made of them on the host.
 class DecisionSink : public Sink {
@@ -48,4 +48,4 @@ private:
     GoldenEvent first_ = {}; // the first event that is none of the host's
 };
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -10,7 +10,7 @@
 #include "esp_err.h"
 #include "streaming/heap_array.hpp"
 
-namespace streaming {
+namespace lesp::streaming {
 
 // Threshold of a class that makes no events.
 inline constexpr float kNever = std::numeric_limits<float>::infinity();
@@ -70,4 +70,4 @@ private:
     std::uint32_t frame_ = 0;
 };
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -9,7 +9,7 @@
 #include "streaming/config.hpp"
 #include "streaming/heap_array.hpp"
 
-namespace streaming {
+namespace lesp::streaming {
 
 // The axes of a tensor around its time axis: `outer` blocks, each of `frames` runs of `inner_bytes`.
 // A frame is one run out of every block, gap-free, in the axis order of the tensor.
@@ -54,4 +54,4 @@ private:
     std::size_t count_ = 0;
 };
 
-} // namespace streaming
+} // namespace lesp::streaming

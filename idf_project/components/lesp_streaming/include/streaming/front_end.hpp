@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <span>
 
-namespace streaming {
+namespace lesp::streaming {
 
 // Class of `dl::audio`; kNone: the model takes frames of something else.
 enum class FrontEndKind : std::uint8_t { kNone, kFbank, kMfcc, kSpectrogram };
@@ -67,4 +67,4 @@ struct GoldenEvent {
     std::uint32_t label = 0;
 };
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -8,7 +8,7 @@
 #include "esp_err.h"
 #include "streaming/config.hpp"
 
-namespace streaming {
+namespace lesp::streaming {
 
 // CRC32 as in zlib; `before` is that of what comes before `data`.
 std::uint32_t crc32(const void *data, std::size_t bytes, std::uint32_t before = 0);
@@ -56,4 +56,4 @@ private:
     std::size_t windows_ = 0;
 };
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -13,7 +13,7 @@
 
 #include "esp_heap_caps.h"
 
-namespace streaming {
+namespace lesp::streaming {
 
 // Destroys what make_on_heap has made.
 struct HeapDelete {
@@ -86,4 +86,4 @@ private:
     std::size_t size_ = 0;
 };
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -12,7 +12,7 @@
 #include "streaming/heap_array.hpp"
 #include "streaming/pipeline.hpp"
 
-namespace streaming {
+namespace lesp::streaming {
 
 // What a frame step made, for whoever listens.
 class EventSink {
@@ -84,4 +84,4 @@ private:
     StepTimes times_;
 };
 
-} // namespace streaming
+} // namespace lesp::streaming

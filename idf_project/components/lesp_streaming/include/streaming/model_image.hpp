@@ -15,7 +15,7 @@
 #include "streaming/front_end.hpp"
 #include "streaming/heap_array.hpp"
 
-namespace streaming {
+namespace lesp::streaming {
 
 // All that a firmware knows of one model, compiled into it or read from a container.
 struct Model {
@@ -79,4 +79,4 @@ private:
     HeapArray<const char *> files_;
 };
 
-} // namespace streaming
+} // namespace lesp::streaming

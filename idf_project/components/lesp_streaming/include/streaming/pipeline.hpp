@@ -13,7 +13,7 @@
 #include "streaming/heap_array.hpp"
 #include "streaming/stage.hpp"
 
-namespace streaming {
+namespace lesp::streaming {
 
 // What one frame step did.
 struct StepResult {
@@ -111,4 +111,4 @@ private:
     bool is_ready_ = false;
 };
 
-} // namespace streaming
+} // namespace lesp::streaming

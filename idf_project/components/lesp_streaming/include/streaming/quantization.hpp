@@ -8,7 +8,7 @@
 #include "esp_err.h"
 #include "streaming/config.hpp"
 
-namespace streaming {
+namespace lesp::streaming {
 
 // Writes `values` as integers of `tensor`'s type and exponent: value * 2^-exponent, rounded as the chip does, clipped;
 // NaN becomes 0. A float32 tensor takes them as they are. `out` has room for `values.size()` elements.
@@ -21,4 +21,4 @@ void dequantize(const void *integers, const TensorConfig &tensor, std::span<floa
 // be `readings` itself. Where `normalization` is empty they stay what they are. All have as many values.
 void normalize(std::span<const float> readings, const Normalization &normalization, std::span<float> normalized);
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -9,7 +9,7 @@
 #include "esp_err.h"
 #include "streaming/config.hpp"
 
-namespace streaming {
+namespace lesp::streaming {
 
 // What the comparison found.
 struct ReadingsReport {
@@ -32,4 +32,4 @@ esp_err_t replay_readings(const ModelConfig &config,
                           ReadingsReport *report,
                           void (*idle)() = nullptr);
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -14,7 +14,7 @@
 #include "streaming/heap_array.hpp"
 #include "streaming/pipeline.hpp"
 
-namespace streaming {
+namespace lesp::streaming {
 
 enum class SourceEvent : std::uint8_t {
     kFrame,          // every input has its next frame
@@ -121,4 +121,4 @@ private:
     HeapArray<StageReport> reports_;
 };
 
-} // namespace streaming
+} // namespace lesp::streaming

@@ -8,7 +8,7 @@
 #include <limits>
 #include <type_traits>
 
-namespace streaming {
+namespace lesp::streaming {
 
 // Writes integers with another exponent, `shift` more than theirs: value x 2^-shift, rounded half up, saturated. To the
 // bit what TensorBase::assign of ESP-DL 3.3.9 makes of int8 and int16 through floats on chips that round half up:
@@ -40,4 +40,4 @@ void requantize(const From *from, To *to, std::size_t count, int shift)
 // in its table of operators, which `dl::Model::minimize` clears.
 void use_integer_requantize();
 
-} // namespace streaming
+} // namespace lesp::streaming

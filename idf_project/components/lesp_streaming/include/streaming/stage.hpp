@@ -15,7 +15,7 @@ class Model;
 class TensorBase;
 } // namespace dl
 
-namespace streaming {
+namespace lesp::streaming {
 
 // Where the `.espdl` files are, and what their address means: a pointer into flash, the label of a partition, a path.
 enum class Location : std::uint8_t { kRodata, kPartition, kSdCard };
@@ -102,4 +102,4 @@ private:
     bool is_ready_ = false;
 };
 
-} // namespace streaming
+} // namespace lesp::streaming

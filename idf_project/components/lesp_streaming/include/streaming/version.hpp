@@ -4,7 +4,7 @@
 
 #include <string_view>
 
-namespace streaming {
+namespace lesp::streaming {
 
 // The version of ESP-DL that exports prove their models with.
 inline constexpr std::string_view kProvedEspDl = "3.3.9";
@@ -12,4 +12,4 @@ inline constexpr std::string_view kProvedEspDl = "3.3.9";
 // The version of ESP-DL in this firmware; empty where the build does not know it.
 std::string_view esp_dl_version();
 
-} // namespace streaming
+} // namespace lesp::streaming
