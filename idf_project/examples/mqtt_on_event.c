@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The lightning_esp maintainers
 // SPDX-License-Identifier: Apache-2.0
 //
-// Each event as a message of an MQTT broker: topic "heard/<label>", data {"score": 0.912, "ms": 12340}.
+// Each event as a message of an MQTT broker: topic "detected/<label>", data {"score": 0.912, "ms": 12340}.
 #include <stdio.h>
 
 #include "listen.hpp"
@@ -12,7 +12,7 @@
 void streaming_on_event(const lesp_event_t *event)
 {
     static esp_mqtt_client_handle_t client = NULL;
-    char topic[sizeof("heard/") + LESP_NAME_BYTES];
+    char topic[sizeof("detected/") + LESP_NAME_BYTES];
     char data[64];
     if (event->id != LESP_EVENT_DETECTED) {
         return;
@@ -22,8 +22,9 @@ void streaming_on_event(const lesp_event_t *event)
         client = esp_mqtt_client_init(&config);
         ESP_ERROR_CHECK(esp_mqtt_client_start(client));
     }
-    snprintf(topic, sizeof(topic), "heard/%s", event->name);
-    snprintf(data, sizeof(data), "{\"score\": %.3f, \"ms\": %lld}", event->score, (long long)(event->position_us / 1000));
+    snprintf(topic, sizeof(topic), "detected/%s", event->name);
+    snprintf(
+        data, sizeof(data), "{\"score\": %.3f, \"ms\": %lld}", event->score, (long long)(event->position_us / 1000));
     // It does not wait for the network: the client's own task sends what is in its outbox.
     esp_mqtt_client_enqueue(client, topic, data, 0, 1, 0, true);
 }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "listen.hpp"
 
+#include <cinttypes>
 #include <cstdint>
 #include <cstdio>
 
@@ -17,14 +18,14 @@ static void on_event(const lesp_event_t *event, void *)
 {
     const auto milliseconds = static_cast<unsigned>(event->position_us / 1000);
     if (event->id == LESP_EVENT_DETECTED) {
-        std::printf("event %s (%u) at %u.%03u s, score %.3f\n",
+        std::printf("event %s (%" PRIu32 ") at %u.%03u s, score %.3f\n",
                     event->name[0] != '\0' ? event->name : "class",
-                    static_cast<unsigned>(event->label),
+                    event->label,
                     milliseconds / 1000,
                     milliseconds % 1000,
                     static_cast<double>(event->score));
     } else if (event->id == LESP_EVENT_OVERRUN) {
-        std::printf("overrun: %u samples lost\n", static_cast<unsigned>(event->lost));
+        std::printf("overrun: %" PRIu32 " samples lost\n", event->lost);
     }
     streaming_on_event(event);
 }

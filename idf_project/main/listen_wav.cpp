@@ -20,7 +20,7 @@ static esp_err_t read_samples(void *reader, std::int16_t *samples, std::size_t c
     return *got > 0 ? ESP_OK : ESP_ERR_NOT_FINISHED;
 }
 
-static esp_err_t hear_wav(lesp::audio::ByteSource &bytes)
+static esp_err_t evaluate_wav(lesp::audio::ByteSource &bytes)
 {
     lesp::audio::WavReader reader;
     if (const esp_err_t error = reader.init(bytes); error != ESP_OK) {
@@ -29,7 +29,7 @@ static esp_err_t hear_wav(lesp::audio::ByteSource &bytes)
     }
     if (choose_model().front_end->kind != lesp::streaming::FrontEndKind::kNone &&
         reader.sample_rate() != choose_model().front_end->sample_rate) {
-        std::printf("The recording has %d samples a second, the model hears %d. Convert it.\n",
+        std::printf("The recording has %d samples a second, the model takes %d. Convert it.\n",
                     reader.sample_rate(),
                     choose_model().front_end->sample_rate);
         return ESP_ERR_INVALID_ARG;
@@ -56,7 +56,7 @@ static esp_err_t hear_file(const char *path)
         std::printf("There is no file %s (%s); is its file system mounted?\n", path, esp_err_to_name(error));
         return error;
     }
-    return hear_wav(file);
+    return evaluate_wav(file);
 }
 
 esp_err_t run_source()
@@ -66,7 +66,7 @@ esp_err_t run_source()
     }
 #if EMBEDDED_RECORDING
     lesp::audio::MemoryBytes bytes(recording_start, static_cast<std::size_t>(recording_end - recording_start));
-    return hear_wav(bytes);
+    return evaluate_wav(bytes);
 #else
     std::printf("There is no recording: put main/recording.wav there and build again, or set a path in menuconfig.\n");
     return ESP_ERR_NOT_FOUND;

@@ -152,7 +152,7 @@ def test_examples_act_on_events(ear):
     text = run_in(programs / "led_ear", recording.parent, FAKE_MICROPHONE=str(recording))
     assert text.count("LED 5 on\nLED 5 off\n") == len(expected)
     text = run_in(programs / "mqtt_ear", recording.parent, FAKE_MICROPHONE=str(recording))
-    messages = re.findall(r'^MQTT heard/(\S+) {"score": 0\.\d{3}, "ms": (\d+)}$', text, re.MULTILINE)
+    messages = re.findall(r'^MQTT detected/(\S+) {"score": 0\.\d{3}, "ms": (\d+)}$', text, re.MULTILINE)
     assert messages == [(label, str(round(float(time) * 1000))) for label, time in expected]
     assert text.count("MQTT mqtt://") == 1
 
@@ -186,6 +186,6 @@ def test_start_up_errors_say_what_to_do(ear, tmp_path):
     (tmp_path / "recording.wav").write_bytes(b"RIFF")
     assert "cannot be read: it does not start as a RIFF/WAVE file" in run_in(programs / "wav_ear", tmp_path)
     write_wav(tmp_path / "recording.wav", np.zeros(800), rate=8000)
-    assert "has 8000 samples a second, the model hears 16000" in run_in(programs / "wav_ear", tmp_path)
+    assert "has 8000 samples a second, the model takes 16000" in run_in(programs / "wav_ear", tmp_path)
     assert run_in(programs / "i2s_ear", tmp_path).endswith("FAIL ESP_ERR_NOT_FOUND\n")
     assert "define streaming_next_frame" in run_in(programs / "frames_ear", tmp_path)

@@ -58,7 +58,11 @@ SEEDS["image"] = [b"\0" + _CONFIG]
 
 
 SOURCES_OF = {
-    "image": ["lesp_streaming/src/golden.cpp", "lesp_streaming/src/model_image.cpp"],
+    "image": [
+        "lesp_streaming/src/golden.cpp",
+        "lesp_streaming/src/model_image.cpp",
+        "lesp_streaming/src/model_image_reader.cpp",
+    ],
     "wav": ["lesp_audio/src/byte_source.cpp", "lesp_audio/src/wav_reader.cpp"],
     "golden": SOURCES,
     "buffers": ["lesp_listener/src/frame_ring.cpp", "lesp_streaming/src/frame_buffer.cpp"],

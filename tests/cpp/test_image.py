@@ -14,7 +14,12 @@ from tests.support.listening import listening_bundle
 
 pytestmark = needs_compiler
 
-SOURCES = ["image_units.cpp", "lesp_streaming/src/model_image.cpp", "lesp_streaming/src/golden.cpp"]
+SOURCES = [
+    "image_units.cpp",
+    "lesp_streaming/src/model_image.cpp",
+    "lesp_streaming/src/model_image_reader.cpp",
+    "lesp_streaming/src/golden.cpp",
+]
 
 
 def handmade_bundle(directory, name):

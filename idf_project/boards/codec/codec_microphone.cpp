@@ -15,7 +15,7 @@ namespace {
 
 const char *const TAG = "microphone";
 
-// Boards with several microphones or an echo reference deliver two channels; the first one is heard.
+// Boards with several microphones or an echo reference deliver two channels; the first one is taken.
 constexpr int kChannels = 2;
 
 class CodecMicrophone : public lesp::audio::SampleSource {

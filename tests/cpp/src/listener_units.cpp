@@ -1,4 +1,4 @@
-// The listening component with models that say what they hear: losses, gates, thresholds, pauses, power and memory.
+// The listening component with models that say what they evaluate: losses, gates, thresholds, pauses, power and memory.
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -101,7 +101,7 @@ struct Log {
         }
         return found;
     }
-    std::size_t heard(std::uint32_t model)
+    std::size_t evaluated(std::uint32_t model)
     {
         const std::lock_guard lock(mutex);
         return scores[model].size();
@@ -149,7 +149,7 @@ static void test_the_ring_drops_one_buffer()
     EXPECT(!ring.push(std::span(values).first(1), {}) && ring.has_overrun());
 }
 
-// Two tasks at full speed: each frame is heard once and in order, or is counted.
+// Two tasks at full speed: each frame is evaluated once and in order, or is counted.
 static void test_the_ring_between_tasks()
 {
     static FrameRing ring;
@@ -269,11 +269,11 @@ static void test_thresholds()
     EXPECT(lesp_listener_set_threshold(1, 0, 1) == ESP_ERR_INVALID_ARG);
     EXPECT(lesp_listener_set_threshold(0, 0, NAN) == ESP_ERR_INVALID_ARG);
     source.release(2);
-    wait_until([&log] { return log.heard(0) == 2; });
+    wait_until([&log] { return log.evaluated(0) == 2; });
     EXPECT(log.count(LESP_EVENT_DETECTED) == 1);
     EXPECT(lesp_listener_set_threshold(0, 0, 3) == ESP_OK);
     source.release(2);
-    wait_until([&log] { return log.heard(0) == 4; });
+    wait_until([&log] { return log.evaluated(0) == 4; });
     EXPECT(log.count(LESP_EVENT_DETECTED) == 1);
     EXPECT(lesp_listener_set_threshold(0, 0, 2) == ESP_OK);
     source.release(4);
@@ -401,15 +401,15 @@ static void test_pause()
     const lesp_listener_config_t config = configure(source);
     EXPECT(lesp_listener_start(&config, Log::on_event, &log) == ESP_OK);
     source.release(3);
-    wait_until([&log] { return log.heard(0) == 3; });
+    wait_until([&log] { return log.evaluated(0) == 3; });
     EXPECT(lesp_listener_pause() == ESP_OK);
     std::this_thread::sleep_for(10 * kBriefly); // it is being asked until then
     source.release(3);
     std::this_thread::sleep_for(10 * kBriefly);
-    EXPECT(source.given == 3 && log.heard(0) == 3);
+    EXPECT(source.given == 3 && log.evaluated(0) == 3);
     EXPECT(lesp_listener_resume() == ESP_OK);
     source.has_ended = true;
-    EXPECT(lesp_listener_wait(10000, nullptr) == ESP_OK && log.heard(0) == 6);
+    EXPECT(lesp_listener_wait(10000, nullptr) == ESP_OK && log.evaluated(0) == 6);
     // The last class counts windows since the start.
     const float counts[] = {0, 1, 2, 0, 1, 2};
     for (std::size_t i = 0; i < 6; ++i) {
@@ -439,15 +439,15 @@ static void test_sleep_between_windows()
     wait_until([&source] { return source.given == 4; });
     std::this_thread::sleep_for(10 * kBriefly);
     const long before = power_acquired;
-    EXPECT(log.heard(0) == 0 && power_held == 0 && power_locks == 2);
+    EXPECT(log.evaluated(0) == 0 && power_held == 0 && power_locks == 2);
     source.release(1);
-    wait_until([&log] { return log.heard(0) == 5; });
+    wait_until([&log] { return log.evaluated(0) == 5; });
     wait_until([] { return power_held == 0; });
     // Once for the frame, once for the window.
     EXPECT(power_acquired == before + 2);
     source.release(47);
     source.has_ended = true;
-    EXPECT(lesp_listener_wait(10000, nullptr) == ESP_OK && log.heard(0) == 52);
+    EXPECT(lesp_listener_wait(10000, nullptr) == ESP_OK && log.evaluated(0) == 52);
     EXPECT(lesp_listener_stop() == ESP_OK && power_held == 0 && power_locks == 0);
 }
 
@@ -501,15 +501,15 @@ static void test_a_model_that_is_too_slow()
     std::uint32_t lost = 0;
     for (const lesp_event_t &event : log.events) {
         if (event.id == LESP_EVENT_OVERRUN) {
-            // The buffer of 16 frames, one of which was being heard, and what came until that was over.
+            // The buffer of 16 frames, one of which was being evaluated, and what came until that was over.
             EXPECT(event.lost >= 16 * 4);
             lost += event.lost;
         }
     }
-    // Each frame of four samples was heard or is counted; the first one takes eight samples.
+    // Each frame of four samples was evaluated or is counted; the first one takes eight samples.
     EXPECT(log.count(LESP_EVENT_OVERRUN) >= 2 && lost == stats.dropped && lost % 4 == 0);
     EXPECT(log.scores[0].size() + lost / 4 == 400 - 1);
-    // Behind each loss the model starts from its initial state, and between two it hears all.
+    // Behind each loss the model starts from its initial state, and between two it evaluates all.
     std::size_t starts = 0;
     int run = 0;
     for (const std::vector<float> &scores : log.scores[0]) {
@@ -532,7 +532,7 @@ static void test_a_source_that_can_wait()
     const lesp_listener_config_t config = configure(samples, false);
     EXPECT(lesp_listener_start(&config, Log::on_event, &log) == ESP_OK);
     EXPECT(lesp_listener_wait(60000, nullptr) == ESP_OK);
-    EXPECT(lesp_listener_stop() == ESP_OK && log.heard(0) == 199 && log.count(LESP_EVENT_OVERRUN) == 0);
+    EXPECT(lesp_listener_stop() == ESP_OK && log.evaluated(0) == 199 && log.count(LESP_EVENT_OVERRUN) == 0);
     echo_us = 0;
 }
 
@@ -561,7 +561,7 @@ static void test_a_gate()
     // Frame by frame, as they come from a microphone.
     for (std::size_t i = 1; i <= 98; ++i) {
         source.release(1);
-        wait_until([&log, i] { return log.heard(0) == i; });
+        wait_until([&log, i] { return log.evaluated(0) == i; });
     }
     source.has_ended = true;
     EXPECT(lesp_listener_wait(10000, nullptr) == ESP_OK);
@@ -573,10 +573,10 @@ static void test_a_gate()
     // Twice 6 frames before, the 4 or 1 of speech and the 10 after it; one that lies in a window with the next, which
     // comes too late, is left out.
     EXPECT(gated.steps >= 6 + 4 + 9 + 6 + 1 + 9 && gated.steps <= 6 + 4 + 10 + 6 + 1 + 10);
-    // The speech itself was heard whole: its first frame comes after the pre-roll.
-    const auto &heard = log.scores[1];
-    EXPECT(heard[5][0] == 0 && heard[6][0] == 5 && heard[9][0] == 5 && heard[10][1] == 1);
-    EXPECT(heard[0][3] == 0 && heard[2][3] == 1.0f / 16);
+    // The speech itself was evaluated whole: its first frame comes after the pre-roll.
+    const auto &scores = log.scores[1];
+    EXPECT(scores[5][0] == 0 && scores[6][0] == 5 && scores[9][0] == 5 && scores[10][1] == 1);
+    EXPECT(scores[0][3] == 0 && scores[2][3] == 1.0f / 16);
 
     models[1].gate = 1;
     EXPECT(lesp_listener_start(&config, Log::on_event, &log) == ESP_ERR_INVALID_ARG);
@@ -585,8 +585,8 @@ static void test_a_gate()
     EXPECT(lesp_listener_start(&config, Log::on_event, &log) == ESP_ERR_INVALID_ARG);
 }
 
-// Hears `source`, all of which is there from the start, with a model behind the gate `gate`.
-static lesp_listener_stats_t hear_behind(const lesp_model &gate, Source &source, Log &log)
+// Evaluates `source`, all of which is there from the start, with a model behind the gate `gate`.
+static lesp_listener_stats_t evaluate_behind(const lesp_model &gate, Source &source, Log &log)
 {
     lesp_listener_model_t models[2] = {LESP_LISTENER_MODEL_DEFAULT(), LESP_LISTENER_MODEL_DEFAULT()};
     models[0].model = &gate;
@@ -612,35 +612,36 @@ static lesp_listener_stats_t hear_behind(const lesp_model &gate, Source &source,
 static void test_a_gate_that_is_late()
 {
     echo_us = 300;
-    // A source that does not wait for time to pass fills the buffers before the gate has heard of them.
+    // A source that does not wait for time to pass fills the buffers before the gate has evaluated them.
     Source file;
     file.add(150, 0, 0);
     file.add(4, 0, 5); // speech
     file.add(100, 0, 0);
     Log file_log;
-    EXPECT(hear_behind(echo::Model<1>::kModel, file, file_log).opened == 1);
-    const auto &heard = file_log.scores[1];
-    EXPECT(heard.size() == 6 + 4 + 10 && heard[5][0] == 0 && heard[6][0] == 5 && heard[9][0] == 5 && heard[10][0] == 0);
+    EXPECT(evaluate_behind(echo::Model<1>::kModel, file, file_log).opened == 1);
+    const auto &scores = file_log.scores[1];
+    EXPECT(scores.size() == 6 + 4 + 10 && scores[5][0] == 0 && scores[6][0] == 5 && scores[9][0] == 5 &&
+           scores[10][0] == 0);
 
     // Speech in the last frames.
     Source word;
     word.add(40, 0, 0);
     word.add(3, 0, 5);
     Log word_log;
-    EXPECT(hear_behind(echo::Model<1>::kModel, word, word_log).opened == 1);
-    EXPECT(word_log.heard(1) == 6 + 3 && word_log.scores[1][6][0] == 5 && word_log.scores[1][8][0] == 5);
+    EXPECT(evaluate_behind(echo::Model<1>::kModel, word, word_log).opened == 1);
+    EXPECT(word_log.evaluated(1) == 6 + 3 && word_log.scores[1][6][0] == 5 && word_log.scores[1][8][0] == 5);
 
     // Speech in a window that only the end fills.
     Source rest;
     rest.add(41, 0, 0);
     rest.add(2, 0, 5);
     Log rest_log;
-    EXPECT(hear_behind(echo::Model<5>::kModel, rest, rest_log).opened == 1);
-    EXPECT(rest_log.heard(1) == 6 + 2 && rest_log.scores[1][6][0] == 5 && rest_log.scores[1][7][0] == 5);
+    EXPECT(evaluate_behind(echo::Model<5>::kModel, rest, rest_log).opened == 1);
+    EXPECT(rest_log.evaluated(1) == 6 + 2 && rest_log.scores[1][6][0] == 5 && rest_log.scores[1][7][0] == 5);
     echo_us = 0;
 }
 
-// Two models on one microphone with one front end and one of its own: all hear the same.
+// Two models on one microphone with one front end and one of its own: all evaluate the same.
 static void test_several_models()
 {
     Samples samples;
@@ -661,7 +662,7 @@ static void test_several_models()
     EXPECT(lesp_listener_start(&config, Log::on_event, &log) == ESP_OK);
     EXPECT(lesp_listener_wait(60000, nullptr) == ESP_OK);
     EXPECT(lesp_listener_stop() == ESP_OK);
-    EXPECT(log.heard(0) == 99 && log.heard(1) == 99 && log.heard(2) == 99);
+    EXPECT(log.evaluated(0) == 99 && log.evaluated(1) == 99 && log.evaluated(2) == 99);
     for (std::size_t i = 0; i < 99; ++i) {
         for (std::size_t band = 0; band < 3; ++band) {
             EXPECT(log.scores[0][i][band] == log.scores[1][i][band]);
@@ -760,7 +761,7 @@ static void test_sessions()
         EXPECT(sessions[i].start(configure(sources[i]), Log::on_event, &logs[i]) == ESP_OK);
     }
     for (int i = 0; i < 2; ++i) {
-        EXPECT(sessions[i].wait(10000, nullptr) && logs[i].heard(0) == static_cast<std::size_t>(10 + i));
+        EXPECT(sessions[i].wait(10000, nullptr) && logs[i].evaluated(0) == static_cast<std::size_t>(10 + i));
         EXPECT(logs[i].count(LESP_EVENT_DETECTED) == 1);
     }
 }

@@ -7,6 +7,7 @@
 
 #include "audio/microphone.hpp"
 #include "driver/i2s_common.h"
+#include "esp_check.h"
 #include "esp_log.h"
 #include "sdkconfig.h"
 #if CONFIG_MICROPHONE_PDM
@@ -41,23 +42,13 @@ class I2sMicrophone : public lesp::audio::SampleSource {
 public:
     esp_err_t open(int sample_rate)
     {
-        // An enumeration in ESP-IDF 5, a number in ESP-IDF 6.
-        constexpr auto kPort = static_cast<decltype(i2s_chan_config_t::id)>(CONFIG_MICROPHONE_PORT);
-        const i2s_chan_config_t channel = I2S_CHANNEL_DEFAULT_CONFIG(kPort, I2S_ROLE_MASTER);
-        esp_err_t error = i2s_new_channel(&channel, nullptr, &channel_);
-        if (error == ESP_OK) {
-            error = configure(sample_rate);
-        }
-        if (error == ESP_OK) {
-            error = i2s_channel_enable(channel_);
-        }
         sample_rate_ = sample_rate;
+        const esp_err_t error = start();
         if (error != ESP_OK) {
             ESP_LOGE(TAG, "the I2S driver says %s; are the pins right?", esp_err_to_name(error));
             close();
-            return error;
         }
-        return ESP_OK;
+        return error;
     }
 
     int sample_rate() const override { return sample_rate_; }
@@ -90,6 +81,18 @@ public:
     }
 
 private:
+    esp_err_t start()
+    {
+        // An enumeration in ESP-IDF 5, a number in ESP-IDF 6.
+        constexpr auto kPort = static_cast<decltype(i2s_chan_config_t::id)>(CONFIG_MICROPHONE_PORT);
+        const i2s_chan_config_t channel = I2S_CHANNEL_DEFAULT_CONFIG(kPort, I2S_ROLE_MASTER);
+        ESP_RETURN_ON_ERROR(
+            i2s_new_channel(&channel, nullptr, &channel_), TAG, "no channel on port %d", CONFIG_MICROPHONE_PORT);
+        ESP_RETURN_ON_ERROR(configure(sample_rate_), TAG, "no %d samples a second from these pins", sample_rate_);
+        ESP_RETURN_ON_ERROR(i2s_channel_enable(channel_), TAG, "the channel does not start");
+        return ESP_OK;
+    }
+
 #if CONFIG_MICROPHONE_PDM
     esp_err_t configure(int sample_rate)
     {

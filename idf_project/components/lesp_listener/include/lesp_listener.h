@@ -45,7 +45,7 @@ typedef struct {
     uint32_t label;             // DETECTED: index of the class
     char name[LESP_NAME_BYTES]; // DETECTED: its label, cut where it is longer; empty where it has none
     float score;                // DETECTED: mean of its scores at that moment
-    int64_t time_us;            // when that was heard, as esp_timer_get_time counts
+    int64_t time_us;            // when that was detected, as esp_timer_get_time counts
     int64_t position_us;        // the same as a position in all that came since the start, what was lost included
     uint32_t lost;              // OVERRUN: samples; frames where the source gives frames
     esp_err_t error;            // ENDED: ESP_OK at the end of a file, else what the source or the model said
@@ -78,7 +78,7 @@ typedef struct {
     // Position in `models`, before this one, of the model that opens this one, a voice activity detector say;
     // LESP_NO_GATE: it always listens. While the gate is closed this model does not run. Where the score of
     // `gate_label` reaches `gate_threshold` the gate opens: the model starts anew `preroll_ms` before, so that the
-    // start of a word is heard. It closes when no score has reached the threshold for `gate_hold_ms`.
+    // start of a word is evaluated. It closes when no score has reached the threshold for `gate_hold_ms`.
     int gate;
     uint32_t gate_label;
     float gate_threshold;

@@ -4,196 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
-#include <tuple>
 
 #include "esp_timer.h"
 
 namespace lesp::listening {
-
-using streaming::FrontEndConfig;
-
-// All fields, so that one that is added later does not compile until it is compared.
-static auto fields(const FrontEndConfig &config)
-{
-    const auto &[kind,
-                 rate,
-                 length,
-                 shift,
-                 bands,
-                 ceps,
-                 emphasis,
-                 lifter,
-                 window,
-                 low,
-                 high,
-                 epsilon,
-                 log,
-                 raw,
-                 power,
-                 energy,
-                 offset,
-                 arithmetic,
-                 features,
-                 frame,
-                 hop,
-                 mean,
-                 scale] = config;
-    return std::tuple(kind,
-                      rate,
-                      length,
-                      shift,
-                      bands,
-                      ceps,
-                      emphasis,
-                      lifter,
-                      window,
-                      low,
-                      high,
-                      epsilon,
-                      log,
-                      raw,
-                      power,
-                      energy,
-                      offset,
-                      arithmetic,
-                      features,
-                      frame,
-                      hop);
-}
-
-static bool is_same(const FrontEndConfig &a, const FrontEndConfig &b)
-{
-    return fields(a) == fields(b) && std::equal(a.mean.begin(), a.mean.end(), b.mean.begin(), b.mean.end()) &&
-           std::equal(a.scale.begin(), a.scale.end(), b.scale.begin(), b.scale.end());
-}
-
-esp_err_t Track::init(std::uint32_t index,
-                      const lesp_listener_model_t &options,
-                      std::uint32_t buffer_ms,
-                      bool needs_front_end,
-                      std::span<Track> earlier,
-                      TrackSink &sink)
-{
-    index_ = index;
-    model_ = options.model;
-    sink_ = &sink;
-    period_us_ = model_->config->frame_period_us;
-    is_spread_ = model_->config->stages.size() > 1;
-    esp_err_t error = check(needs_front_end);
-    if (error == ESP_OK) {
-        error = init_gate(options, earlier);
-    }
-    if (error == ESP_OK) {
-        error = load(*model_, pipeline_);
-    }
-    if (error == ESP_OK) {
-        error = init_detector();
-    }
-    if (error == ESP_OK) {
-        error = init_ring(buffer_ms);
-    }
-    if (error != ESP_OK || !needs_front_end) {
-        return error;
-    }
-    for (Track &other : earlier) {
-        if (!other.shares_ && is_same(*other.model_->front_end, *model_->front_end)) {
-            next_sharing_ = other.next_sharing_;
-            other.next_sharing_ = this;
-            shares_ = true;
-            return ESP_OK;
-        }
-    }
-    return extractor_.init(*model_->front_end);
-}
-
-esp_err_t Track::check(bool needs_front_end) const
-{
-    const streaming::ModelConfig &config = *model_->config;
-    if (needs_front_end && model_->front_end->kind == streaming::FrontEndKind::kNone) {
-        std::printf("This model has no front end, so it cannot listen; choose the source \"Frames of your own\".\n");
-        return ESP_ERR_NOT_SUPPORTED;
-    }
-    if (config.inputs.size() != 1) {
-        std::printf("The model has %u inputs, and this firmware feeds the first. Write the others to the pipeline "
-                    "yourself, as \"In your own firmware\" in README.md shows.\n",
-                    static_cast<unsigned>(config.inputs.size()));
-        return ESP_ERR_NOT_SUPPORTED;
-    }
-    return ESP_OK;
-}
-
-static std::size_t to_frames(std::uint32_t milliseconds, std::int64_t period_us)
-{
-    constexpr std::int64_t kUnknownUs = 10000; // as the features of most front ends
-    const std::int64_t period = period_us > 0 ? period_us : kUnknownUs;
-    return static_cast<std::size_t>((std::int64_t{milliseconds} * 1000 + period - 1) / period);
-}
-
-esp_err_t Track::init_gate(const lesp_listener_model_t &options, std::span<Track> earlier)
-{
-    if (options.gate == LESP_NO_GATE) {
-        return ESP_OK;
-    }
-    if (options.gate < 0 || static_cast<std::size_t>(options.gate) >= earlier.size() ||
-        std::isnan(options.gate_threshold)) {
-        std::printf("The gate of model %u is model %d; it must be an earlier one, with a threshold that is a number.\n",
-                    static_cast<unsigned>(index_),
-                    options.gate);
-        return ESP_ERR_INVALID_ARG;
-    }
-    Track &gate = earlier[static_cast<std::size_t>(options.gate)];
-    const std::size_t classes = gate.listener_.classes();
-    if (options.gate_label >= classes) {
-        std::printf("The gate of model %u opens by class %u of model %d, which has %u.\n",
-                    static_cast<unsigned>(index_),
-                    static_cast<unsigned>(options.gate_label),
-                    options.gate,
-                    static_cast<unsigned>(classes));
-        return ESP_ERR_INVALID_ARG;
-    }
-    gate_ = &gate;
-    is_open_ = false;
-    gate_label_ = options.gate_label;
-    gate_threshold_ = options.gate_threshold;
-    gate_hold_us_ = std::int64_t{options.gate_hold_ms} * 1000;
-    preroll_us_ = std::int64_t{options.preroll_ms} * 1000;
-    // The gate says only at the end of its window, or a window later where its stages run one after another, that
-    // somebody had begun to speak.
-    const std::int64_t gate_us = std::int64_t{2} * gate.model_->config->window * gate.period_us_;
-    kept_ = to_frames(options.preroll_ms + static_cast<std::uint32_t>(gate_us / 1000) + 1, period_us_);
-    opens_next_ = gate.opens_first_;
-    gate.opens_first_ = this;
-    return ESP_OK;
-}
-
-// The detector reads thresholds of its own, which set_threshold may change.
-esp_err_t Track::init_detector()
-{
-    detector_ = *model_->detector;
-    const std::size_t classes = detector_.thresholds.size();
-    if (!thresholds_.allocate(classes) || !chosen_.allocate(classes)) {
-        return ESP_ERR_NO_MEM;
-    }
-    for (std::size_t i = 0; i < classes; ++i) {
-        thresholds_[i] = detector_.thresholds[i];
-        chosen_[i] = detector_.thresholds[i];
-    }
-    detector_.thresholds = {thresholds_.data(), classes};
-    return listener_.init(pipeline_, detector_, esp_timer_get_time);
-}
-
-// Besides the buffer there is room for the window that is waited for, and for what waits behind a closed gate.
-esp_err_t Track::init_ring(std::uint32_t buffer_ms)
-{
-    const auto window = static_cast<std::size_t>(model_->config->window);
-    const std::size_t capacity = std::max(to_frames(buffer_ms, period_us_), 2 * window) + kept_;
-    const int hop = model_->front_end->hop_samples;
-    const esp_err_t error = ring_.init(listener_.frame_size(), capacity, hop > 0 ? static_cast<std::uint32_t>(hop) : 1);
-    start_anew(0);
-    return error;
-}
 
 void Track::feed(std::span<const std::int16_t> samples, std::int64_t now_us)
 {
@@ -275,32 +90,6 @@ esp_err_t Track::run(bool is_over)
     return error;
 }
 
-// Behind the closed gate: what lies too far back for the gate to ask for, however late that is.
-void Track::discard()
-{
-    const std::size_t used = ring_.used(); // before it is asked what the gate has heard of this
-    drop_until(gate_->next_score_us() - period_us_ - preroll_us_);
-    if (gate_->is_due(false)) {
-        return;
-    }
-    for (std::size_t left = std::min(ring_.used(), used); left > kept_; --left) {
-        ring_.pop();
-    }
-}
-
-void Track::drop_until(std::int64_t position_us)
-{
-    while (ring_.used() > 0 && period_us_ > 0 && ring_.stamp().position_us <= position_us) {
-        ring_.pop();
-    }
-}
-
-// No score is to come for a position before this one.
-std::int64_t Track::next_score_us() const
-{
-    return starts_anew_ ? now_.position_us : position(scored_);
-}
-
 esp_err_t Track::take_frame()
 {
     const FrameStamp stamp = ring_.stamp();
@@ -320,7 +109,7 @@ esp_err_t Track::take_frame()
     return error;
 }
 
-// Forgets what was heard. What is said of the loss counts for this model.
+// Forgets the stream so far. What is said of the loss counts for this model.
 void Track::start_anew(std::uint32_t lost)
 {
     listener_.reset();
@@ -353,39 +142,6 @@ esp_err_t Track::finish()
     return error == ESP_OK && is_open_ ? listener_.finish(*this) : error;
 }
 
-void Track::hear_gate(float score, std::int64_t position_us)
-{
-    if (score >= gate_threshold_) {
-        closes_us_ = position_us + gate_hold_us_;
-        is_closing_ = false;
-        if (!is_open_) {
-            open(position_us);
-        }
-    } else if (is_open_ && position_us > closes_us_) {
-        is_closing_ = true;
-        close_where_due();
-    }
-}
-
-// The gate may be ahead: what came before it closed is heard first.
-void Track::close_where_due()
-{
-    if (is_closing_ && (ring_.used() == 0 || ring_.stamp().position_us > closes_us_)) {
-        is_open_ = false;
-        is_closing_ = false;
-        start_anew(0);
-    }
-}
-
-// Somebody speaks in the frame that ends at `position_us`: what lies further back than the pre-roll goes.
-void Track::open(std::int64_t position_us)
-{
-    is_open_ = true;
-    opened_.fetch_add(1, std::memory_order_relaxed);
-    drop_until(position_us - period_us_ - preroll_us_);
-    start_anew(0);
-}
-
 // Of the end of an output frame.
 std::int64_t Track::position(std::uint32_t output_frame) const
 {
@@ -415,7 +171,7 @@ void Track::on_scores(std::span<const float> scores)
     sink_->on_scores(index_, scores);
     const std::int64_t position_us = position(scored_++);
     for (Track *track = opens_first_; track != nullptr; track = track->opens_next_) {
-        track->hear_gate(scores[track->gate_label_], position_us);
+        track->follow_gate(scores[track->gate_label_], position_us);
     }
 }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "esp_check.h"
 #include "esp_log.h"
 #include "nvs.h"
 #include "sdkconfig.h"
@@ -260,9 +261,7 @@ esp_err_t Slots::begin()
                       : record.state == State::kConfirmed ? record.chosen
                                                           : record.before;
     const Slot slot = kept == Slot::kA ? Slot::kB : Slot::kA;
-    if (const esp_err_t error = esp_partition_erase_range(find(slot), 0, kSector); error != ESP_OK) {
-        return error;
-    }
+    ESP_RETURN_ON_ERROR(esp_partition_erase_range(find(slot), 0, kSector), TAG, "%s cannot be erased", name_of(slot));
     target_ = slot;
     received_ = expected_ = written_ = 0;
     erased_ = kSector;
@@ -327,9 +326,11 @@ esp_err_t Slots::flush()
     std::memset(block_ + first + (received_ - written_), 0xff, end - received_);
     const esp_partition_t *const partition = find(target_);
     if (end > erased_) {
-        if (const esp_err_t error = esp_partition_erase_range(partition, erased_, kSector); error != ESP_OK) {
-            return error;
-        }
+        ESP_RETURN_ON_ERROR(esp_partition_erase_range(partition, erased_, kSector),
+                            TAG,
+                            "%s cannot be erased at byte %u",
+                            name_of(target_),
+                            static_cast<unsigned>(erased_));
         erased_ += kSector;
     }
     const esp_err_t error = esp_partition_write(partition, written_, block_ + first, count);

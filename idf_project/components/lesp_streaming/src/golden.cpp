@@ -4,6 +4,8 @@
 
 #include <cstring>
 
+#include "esp_rom_crc.h"
+
 namespace lesp::streaming {
 
 static constexpr std::size_t kHeaderBytes = 12;
@@ -30,15 +32,8 @@ static std::size_t padded(std::span<const TensorConfig> tensors)
 
 std::uint32_t crc32(const void *data, std::size_t bytes, std::uint32_t before)
 {
-    const auto *byte = static_cast<const std::uint8_t *>(data);
-    std::uint32_t crc = ~before;
-    for (std::size_t i = 0; i < bytes; ++i) {
-        crc ^= byte[i];
-        for (int bit = 0; bit < 8; ++bit) {
-            crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0xEDB88320 : 0);
-        }
-    }
-    return ~crc;
+    // Of the chip's ROM, by a table: models have megabytes.
+    return esp_rom_crc32_le(before, static_cast<const std::uint8_t *>(data), static_cast<std::uint32_t>(bytes));
 }
 
 // Outputs and caches of the first stages.

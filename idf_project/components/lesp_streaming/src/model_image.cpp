@@ -1,13 +1,11 @@
 // SPDX-FileCopyrightText: The lightning_esp maintainers
 // SPDX-License-Identifier: Apache-2.0
-#include "streaming/model_image.hpp"
-
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstring>
 
 #include "esp_log.h"
+#include "model_image_reader.hpp"
 #include "streaming/golden.hpp"
 
 namespace lesp::streaming {
@@ -15,38 +13,12 @@ namespace lesp::streaming {
 static const char *const TAG = "streaming";
 
 static constexpr std::uint32_t kMagic = 0x494d454c; // "LEMI"
-static constexpr std::size_t kWordBytes = 4;
 static constexpr std::size_t kEntryBytes = 3 * kWordBytes;
 static constexpr std::uint32_t kConfigKind = 1;
 static constexpr std::uint32_t kGoldenKind = 2;
 static constexpr std::uint32_t kFirstFileKind = 16;
 
-// More than any model has, so that sums and products of such numbers overflow nothing.
-static constexpr int kMostBytes = 1 << 24; // of all tensors together
-static constexpr int kMostFrames = 1 << 20;
-static constexpr int kMostBands = 1 << 12;
-static constexpr int kMostRate = 192000; // samples a second
-static constexpr int kMostMilliseconds = 1000;
-
 static_assert(std::endian::native == std::endian::little);
-
-static std::uint32_t read_word(const std::uint8_t *bytes)
-{
-    std::uint32_t word = 0;
-    std::memcpy(&word, bytes, sizeof(word));
-    return word;
-}
-
-static std::size_t padded(std::size_t bytes)
-{
-    return (bytes + kWordBytes - 1) / kWordBytes * kWordBytes;
-}
-
-static std::size_t element_bytes(DataType type)
-{
-    constexpr std::size_t kBytes[] = {1, 2, 4};
-    return kBytes[static_cast<int>(type)];
-}
 
 // Takes an array of `count` elements from a larger one.
 template <typename T>
@@ -57,195 +29,6 @@ static std::span<T> take(HeapArray<T> &array, std::size_t *taken, std::size_t co
     }
     *taken += count;
     return {array.data() + (*taken - count), count};
-}
-
-// Field after field of the configuration. The first one that is wrong makes it fail, and all further ones are the least
-// that they can be.
-class ModelImage::Reader {
-public:
-    explicit Reader(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
-
-    bool has_failed() const { return has_failed_; }
-    bool is_complete() const { return !has_failed_ && position_ == bytes_.size(); }
-    std::size_t position() const { return position_; }
-    std::size_t left() const { return bytes_.size() - position_; }
-
-    void require(bool statement) { has_failed_ = has_failed_ || !statement; }
-
-    std::uint32_t word()
-    {
-        const std::uint8_t *const found = take_bytes(kWordBytes);
-        return found == nullptr ? 0 : read_word(found);
-    }
-
-    int number(int least, int most)
-    {
-        const auto value = static_cast<std::int32_t>(word());
-        const bool is_inside = value >= least && value <= most;
-        require(is_inside);
-        return is_inside ? value : least;
-    }
-
-    template <typename Enumeration>
-    Enumeration choice(Enumeration last)
-    {
-        return static_cast<Enumeration>(number(0, static_cast<int>(last)));
-    }
-
-    bool flag() { return number(0, 1) == 1; }
-
-    // How many elements follow, each of at least `bytes`.
-    std::size_t count(std::size_t bytes)
-    {
-        const std::size_t value = word();
-        require(value <= left() / bytes);
-        return has_failed_ ? 0 : value;
-    }
-
-    float real()
-    {
-        const auto value = std::bit_cast<float>(word());
-        require(std::isfinite(value));
-        return has_failed_ ? 0 : value;
-    }
-
-    std::span<const float> reals()
-    {
-        const std::size_t size = count(sizeof(float));
-        const std::uint8_t *const found = take_bytes(size * sizeof(float));
-        return found == nullptr ? std::span<const float>() : std::span(reinterpret_cast<const float *>(found), size);
-    }
-
-    // A zero byte follows it, so that it is a C string as well.
-    std::string_view text()
-    {
-        const std::size_t size = count(1);
-        const std::uint8_t *const found = take_bytes(padded(size + 1));
-        if (found == nullptr) {
-            return {};
-        }
-        const auto *const characters = reinterpret_cast<const char *>(found);
-        require(std::memchr(characters, 0, size + 1) == characters + size);
-        return has_failed_ ? std::string_view() : std::string_view(characters, size);
-    }
-
-    TensorConfig tensor();
-    void read(std::span<TensorConfig> tensors)
-    {
-        for (TensorConfig &each : tensors) {
-            each = tensor();
-        }
-    }
-    // Of raw readings it is the normalisation, and no front end.
-    FrontEndConfig front_end(Normalization *normalization);
-    DetectorConfig detector();
-
-private:
-    const std::uint8_t *take_bytes(std::size_t count)
-    {
-        require(count <= left());
-        if (has_failed_) {
-            return nullptr;
-        }
-        position_ += count;
-        return bytes_.data() + (position_ - count);
-    }
-
-    std::span<const std::uint8_t> bytes_;
-    std::size_t position_ = 0;
-    std::int64_t tensor_bytes_ = 0; // of all tensors so far
-    bool has_failed_ = false;
-};
-
-TensorConfig ModelImage::Reader::tensor()
-{
-    TensorConfig tensor;
-    tensor.name = text();
-    tensor.type = choice(DataType::kFloat32);
-    tensor.exponent = number(-128, 127);
-    tensor.rank = number(1, kMaxRank);
-    std::int64_t bytes = static_cast<std::int64_t>(element_bytes(tensor.type));
-    for (int axis = 0; axis < tensor.rank; ++axis) {
-        tensor.shape[axis] = number(1, axis == 0 ? 1 : kMostBytes);
-        bytes *= tensor.shape[axis];
-        require(bytes <= kMostBytes);
-        bytes = has_failed_ ? 0 : bytes;
-    }
-    unsigned axes = 0;
-    for (int axis = 0; axis < tensor.rank; ++axis) {
-        tensor.layout[axis] = number(0, tensor.rank - 1);
-        axes |= 1U << tensor.layout[axis];
-    }
-    require(axes + 1 == 1U << tensor.rank);
-    tensor.time_axis = number(-1, tensor.rank - 1);
-    tensor.bytes = word();
-    tensor_bytes_ += bytes;
-    require(tensor.bytes == static_cast<std::size_t>(bytes) && tensor_bytes_ <= kMostBytes && !tensor.name.empty());
-    return tensor;
-}
-
-static bool are_finite(std::span<const float> values)
-{
-    return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
-}
-
-FrontEndConfig ModelImage::Reader::front_end(Normalization *normalization)
-{
-    constexpr int kNormalize = static_cast<int>(FrontEndKind::kSpectrogram) + 1;
-    FrontEndConfig found;
-    const int kind = number(0, kNormalize);
-    if (kind == kNormalize) {
-        normalization->mean = reals();
-        normalization->factor = reals();
-        require(!normalization->is_empty() && normalization->mean.size() == normalization->factor.size() &&
-                are_finite(normalization->mean) && are_finite(normalization->factor));
-        return found;
-    }
-    found.kind = static_cast<FrontEndKind>(kind);
-    if (found.kind == FrontEndKind::kNone) {
-        return found;
-    }
-    found.sample_rate = number(1, kMostRate);
-    found.frame_length = number(1, kMostMilliseconds);
-    found.frame_shift = number(1, kMostMilliseconds);
-    found.num_mel_bins = number(1, kMostBands);
-    found.num_ceps = number(0, kMostBands);
-    found.preemphasis = real();
-    found.cepstral_lifter = real();
-    found.window_type = choice(WindowFunction::kRectangular);
-    found.low_freq = real();
-    found.high_freq = real();
-    found.log_epsilon = real();
-    found.use_log_fbank = number(0, 2);
-    found.raw_energy = flag();
-    found.use_power = flag();
-    found.use_energy = flag();
-    found.remove_dc_offset = flag();
-    found.arithmetic = choice(Arithmetic::kFixedPoint);
-    found.bands = number(1, kMostBands);
-    found.frame_samples = number(1, kMostRate);
-    found.hop_samples = number(1, kMostRate);
-    found.mean = reals();
-    found.scale = reals();
-    const auto bands = static_cast<std::size_t>(found.bands);
-    require(are_finite(found.mean) && are_finite(found.scale));
-    require(found.mean.size() == bands && found.scale.size() == bands && is_computable(found));
-    return found;
-}
-
-DetectorConfig ModelImage::Reader::detector()
-{
-    DetectorConfig found;
-    found.thresholds = reals();
-    require(
-        std::none_of(found.thresholds.begin(), found.thresholds.end(), [](float value) { return std::isnan(value); }));
-    found.average = number(1, kMostFrames);
-    found.minimum = number(1, kMostFrames);
-    found.refractory = number(0, kMostFrames);
-    found.activation = choice(Activation::kNone);
-    found.retrigger = flag();
-    require(found.thresholds.size() <= static_cast<std::size_t>(kMostFrames / found.average));
-    return found;
 }
 
 std::size_t ModelImage::measure(std::span<const std::uint8_t, kHeaderBytes> header)

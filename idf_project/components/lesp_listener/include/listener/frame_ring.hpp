@@ -24,7 +24,8 @@ struct FrameStamp {
 //
 // One task writes and one task reads. When the buffer is full the reader is too slow: before its next frame it drops
 // all that waits, one buffer, and with it what came since it began the frame before, and goes on with what comes next.
-// So a loss is as large as the buffer and what one step takes, what is heard then is new, and each loss is told once.
+// So a loss is as large as the buffer and what one step takes, what is evaluated then is new, and each loss is told
+// once.
 class FrameRing {
 public:
     // Makes room for at least `capacity` frames. `samples` is what a lost frame counts.

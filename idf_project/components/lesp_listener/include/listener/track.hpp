@@ -85,7 +85,7 @@ private:
     esp_err_t init_detector();
     esp_err_t init_ring(std::uint32_t buffer_ms);
     void push(std::span<const float> values, std::int64_t now_us);
-    void hear_gate(float score, std::int64_t position_us);
+    void follow_gate(float score, std::int64_t position_us);
     void open(std::int64_t position_us);
     void close_where_due();
     void discard();
@@ -130,7 +130,7 @@ private:
     Track *opens_next_ = nullptr;
     Track *gate_ = nullptr;
     bool is_open_ = true;
-    bool is_closing_ = false; // once it has heard what came up to `closes_us_`
+    bool is_closing_ = false; // once it has evaluated what came up to `closes_us_`
     std::uint32_t gate_label_ = 0;
     float gate_threshold_ = 0;
     std::int64_t gate_hold_us_ = 0;

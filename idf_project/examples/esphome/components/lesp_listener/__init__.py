@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The lightning_esp maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The listener of a bundle as a component of ESPHome: what the model hears starts automations."""
+"""The listener of a bundle as a component of ESPHome: what the model detects starts automations."""
 
 from pathlib import Path
 
