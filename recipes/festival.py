@@ -22,7 +22,7 @@ class Festival(Program):
 
     name = program = "festival"
     # Mean frequency in Hz of the voices of diphones, which can be asked for; an HTS voice has its own.
-    _HERTZ = 105.0
+    _HERTZ, _LOWEST = 105.0, 0.8
     _ENGLISH = re.compile(r"^(kal|ked|rab|don|cmu_us|us\d)_?")
 
     def __init__(self) -> None:
@@ -45,16 +45,16 @@ class Festival(Program):
 
     def speak(self, text: str, voice: str, speed: float = 1.0, pitch: float = 1.0) -> Waveform:
         """Speak a text; see `Synthesizer`. The pitch of voices other than diphones moves with their formants."""
-        # It has no other way for them.
-        moved = 1.0 if voice.endswith("diphone") else pitch
+        # It has no other way for them. Below 0.8 diphones crash or are cut short, as was measured; the rest is moved.
+        moved = min(1.0, pitch / self._LOWEST) if voice.endswith("diphone") else pitch
         plain = without_marks(text).replace("\\", " ").replace('"', " ")
-        rate = speed / moved
+        rate, hertz = speed / moved, self._HERTZ * pitch / moved
         return resample(
             self.write_and_read(
                 lambda file: self._say(
                     f"(voice_{voice})",
                     f"(Parameter.set 'Duration_Stretch {1 / rate:.4f})",
-                    f"(set! int_lr_params '((target_f0_mean {self._HERTZ * pitch:.1f}) (target_f0_std {15 * pitch:.1f})"
+                    f"(set! int_lr_params '((target_f0_mean {hertz:.1f}) (target_f0_std {hertz / 7:.1f})"
                     " (model_f0_mean 170) (model_f0_std 34)))",
                     f'(if (boundp \'hts_engine_params) (set! hts_engine_params (append hts_engine_params (list (list "-r" {rate:.4f})))))',
                     f'(utt.save.wave (utt.synth (Utterance Text "{plain}")) "{file}" \'riff)',
@@ -68,8 +68,11 @@ class Festival(Program):
         with self._borrow() as process:
             assert process.stdin
             assert process.stdout
-            process.stdin.write(" ".join(commands) + f' (format t "{_DONE}\\n") (fflush nil)\n')
-            process.stdin.flush()
+            try:
+                process.stdin.write(" ".join(commands) + f' (format t "{_DONE}\\n") (fflush nil)\n')
+                process.stdin.flush()
+            except BrokenPipeError:
+                raise SynthesisError(f"festival ended with {process.wait()} before {commands[-1]}") from None
             said = ""
             while _DONE not in said:
                 line = process.stdout.readline()

@@ -136,6 +136,24 @@ def test_festival_says_why_it_failed(synthesis: ModuleType, engines: ModuleType)
     assert len(engine.speak("hello", "kal_diphone")) > 0
 
 
+def test_festival_speaks_low_and_slow_and_goes_on_where_a_process_has_died(
+    synthesis: ModuleType, engines: ModuleType
+) -> None:
+    if not shutil.which("festival"):
+        pytest.skip("festival is not installed")
+    (engine,) = synthesis.find_synthesizers(["festival"])
+    # Diphones asked for so low end in a crash of the program.
+    for text in ("yes", "stop!", "hey robin"):
+        assert fundamental(engine.speak(text, "kal_diphone", 0.5, 0.55)) < 80
+    process = engine._idle.get()
+    process.kill()
+    process.wait()
+    engine._idle.put(process)
+    with pytest.raises(engines.SynthesisError, match=r"festival (ended|failed)"):
+        engine.speak("hello", "kal_diphone")
+    assert len(engine.speak("hello", "kal_diphone")) > 0
+
+
 PROGRAM = """#!/bin/sh
 printf '%s\\n' "$@" > {record}
 while [ $# -gt 0 ]; do case $1 in -o|-w) cp {sound} "$2"; esac; shift; done
