@@ -30,6 +30,6 @@ def test_listener(tmp_path, sanitizer):
     if sanitizer and not has_thread_sanitizer(tmp_path):
         pytest.skip("the compiler has no thread sanitizer")
     options = (*sanitizer, "-O1", "-pthread")
-    sources = ["listener_units.cpp", *SOURCES]
+    sources = ["listener_units.cpp", "listener_calls.cpp", "listener_gates.cpp", *SOURCES]
     program = compile_program(tmp_path / "units", sources, ["lesp_audio", "lesp_streaming", "lesp_listener"], *options)
     assert run_program(program).endswith("\nPASS listener\n")  # behind what loading says

@@ -1,4 +1,4 @@
-// A model for the stand-in of ESP-DL that says what it hears: see dl::Model::echo.
+// A model for the stand-in of ESP-DL that says what it evaluates: see dl::Model::echo.
 #pragma once
 
 #include <atomic>
