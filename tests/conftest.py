@@ -1,8 +1,10 @@
 """Fixtures that more than one folder of tests shares."""
 
+import importlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import IO
 
 import pytest
@@ -77,3 +79,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     case = CASES["tutorial"]
     path = tmp_path_factory.mktemp("bundles") / "tutorial"
     return export(case.module(), case.recordings(40, 41, 24, 7), path, ("esp32s3", "esp32p4"), case.streaming)
+
+
+@pytest.fixture
+def quick(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports of this test share the worker of the session."""
+    monkeypatch.setattr(importlib.import_module("lightning_esp.pipeline"), "Worker", lambda: nullcontext(worker))
