@@ -13,6 +13,8 @@ from typing import Any, Literal
 from lightning_esp.errors import ConfigurationError
 from lightning_esp.options import check_types
 
+# Written beside `<name>.hpp`.
+_HEADERS = ("bundled_model", "model_config")
 # Of a detector: the chip keeps the scores of every frame that is averaged.
 _MOST_FRAMES = 65535
 
@@ -318,6 +320,10 @@ class Deployment:
             re.fullmatch(r"[a-z][a-z0-9_]{0,63}", self.name) is not None,
             f"Deployment(name={self.name!r}) becomes a part of C++ names and of file names: use at most 64 lower-case "
             "letters, digits and underscores, a letter first.",
+        )
+        _require(
+            self.name not in _HEADERS,
+            f"Deployment(name={self.name!r}) is the name of a header that every bundle has: use another one.",
         )
         self._check_labels()
 

@@ -36,6 +36,8 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
         "Deployment(name='2fast') becomes a part of C++ names and of file names: use at most 64 lower-case",
     ),
     (lambda: Deployment(name="Kws"), "Deployment(name='Kws') becomes a part of C++ names and of file names: "),
+    (lambda: Deployment(name="model_config"), "Deployment(name='model_config') is the name of a header"),
+    (lambda: Deployment(name="bundled_model"), "Deployment(name='bundled_model') is the name of a header"),
 ]
 
 
