@@ -71,3 +71,16 @@ def test_keywords_are_louder_than_the_gaps_between_them() -> None:
 
 def test_the_set_stays_small() -> None:
     assert sum(path.stat().st_size for path in ROOT.rglob("*")) < 3_500_000
+
+
+@pytest.mark.parametrize("name", ["negatives", "noise"])
+def test_what_holds_no_keyword_is_listed_and_as_long_as_stated(name: str) -> None:
+    folder = ROOT.parent / name
+    with (folder / "index.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["path"] for row in rows) == sorted(path.name for path in folder.glob("*.opus"))
+    assert {row["split"] for row in rows} == {"train", "val"}
+    for row in rows:
+        info = soundfile.info(folder / row["path"])
+        assert (info.samplerate, info.channels, info.subtype) == (16_000, 1, "OPUS"), row["path"]
+        assert abs(info.duration - float(row["duration_s"])) < 0.03, row["path"]
