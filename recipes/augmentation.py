@@ -7,17 +7,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def shift_in_time(waveforms: Tensor, most: int) -> Tensor:
-    """Move every waveform by up to `most` samples in either direction; zeros follow."""
-    offsets = torch.randint(-most, most + 1, (len(waveforms), 1), device=waveforms.device)
-    index = torch.arange(waveforms.shape[1], device=waveforms.device) + offsets
-    inside = (index >= 0) & (index < waveforms.shape[1])
-    return waveforms.gather(1, index.clamp(0, waveforms.shape[1] - 1)) * inside
+def draw_stretches(recording: Tensor, count: int, length: int, weights: Tensor | None = None) -> Tensor:
+    """Random stretches of a 16-bit recording [samples]: waveforms [count, length].
 
-
-def draw_stretches(recording: Tensor, count: int, length: int) -> Tensor:
-    """Random stretches of a 16-bit recording [samples]: waveforms [count, length]."""
-    start = torch.randint(0, len(recording) - length + 1, (count, 1))
+    Args:
+        recording: longer than `length`.
+        count: how many.
+        length: samples of each.
+        weights: how often each piece of `length` samples is drawn, [pieces]; None: all alike.
+    """
+    if weights is None:
+        start = torch.randint(0, len(recording) - length + 1, (count, 1))
+    else:
+        piece = torch.multinomial(weights, count, replacement=True)[:, None]
+        start = (piece * length + torch.randint(-length // 2, length // 2, (count, 1))).clamp(
+            0, len(recording) - length
+        )
     return recording[start + torch.arange(length)].float() / 2**15
 
 
@@ -42,13 +47,18 @@ def mix_noise(waveforms: Tensor, noise: Tensor, decibels: tuple[float, float], s
     return waveforms + added * gain * ((random[2] < share) | silent)
 
 
-def warp(features: Tensor, stretch: float) -> Tensor:
-    """Scale features [batch, bands, frames] by up to `stretch` along time and half of it along frequency."""
+def warp(features: Tensor, stretch: float) -> tuple[Tensor, Tensor]:
+    """Scale features [batch, bands, frames] by up to `stretch` along time and half of it along frequency.
+
+    Returns:
+        The features, and the factor of time of each, [batch]: what was `n` frames from the middle is `n / factor` from it.
+    """
     theta = torch.zeros(len(features), 2, 3, device=features.device)
     theta[:, 0, 0] = 1 + stretch * (2 * torch.rand(len(features)) - 1).to(features)
     theta[:, 1, 1] = 1 + stretch / 2 * (2 * torch.rand(len(features)) - 1).to(features)
     grid = F.affine_grid(theta, [len(features), 1, *features.shape[1:]], align_corners=False)
-    return F.grid_sample(features[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+    warped = F.grid_sample(features[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+    return warped, theta[:, 0, 0]
 
 
 def mask(features: Tensor, most: int, dim: int) -> Tensor:
@@ -69,9 +79,19 @@ def equalize(features: Tensor, most: float) -> Tensor:
     return equalized
 
 
-def augment_features(features: Tensor) -> Tensor:
-    """Change normalised features [batch, bands, frames] as other speakers, rooms and microphones would."""
-    features = equalize(warp(features, 0.15), 0.5)
+def augment_features(features: Tensor, *frames: Tensor) -> tuple[Tensor, ...]:
+    """Change normalised features [batch, bands, frames] as other speakers, rooms and microphones would.
+
+    Args:
+        features: they.
+        frames: positions in them, [batch] each; negative ones are none, and stay.
+
+    Returns:
+        The features, and where the positions are now.
+    """
+    middle = (features.shape[2] - 1) / 2
+    features, factor = warp(features, 0.15)
+    features = equalize(features, 0.5)
     for dim, most in ((1, 6), (1, 6), (2, 15), (2, 15)):
         features = mask(features, most, dim)
-    return features
+    return features, *(torch.where(at < 0, at, middle + (at - middle) / factor) for at in frames)

@@ -26,6 +26,7 @@ class KeywordSpotter(Spotter):
         channels: channels of the network.
         kernel: frames that a depthwise convolution combines.
         dilations: one block for each.
+        maps: filters of the convolutions over bands and time that come first.
         options: of `Spotter`.
     """
 
@@ -33,12 +34,13 @@ class KeywordSpotter(Spotter):
         self,
         labels: list[str],
         bands: int = 32,
-        channels: int = 80,
+        channels: int = 72,
         kernel: int = 5,
         dilations: Sequence[int] = (1, 2, 4, 8, 1, 2, 4, 8),
+        maps: Sequence[int] = (16, 24, 32),
         **options: Any,
     ) -> None:
-        network = KeywordTcn(bands, len(labels), channels, kernel, dilations)
+        network = KeywordTcn(bands, len(labels), channels, kernel, dilations, maps)
         super().__init__(labels, network, bands, **options)
 
 

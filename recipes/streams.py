@@ -19,11 +19,11 @@ PAUSE = (0.5, 1.5)
 def make_streams(
     clips: Sequence[Clip], speech: Sequence[Clip], noise: Sequence[Clip], split: str, decibels: float = 10.0
 ) -> list[Recording]:
-    """One stream that holds every keyword clip of a split once, over noise; then what holds no keyword.
+    """One stream that holds every clip of a split once, keywords and other words, over noise; then what holds no keyword.
 
     Args:
         clips: words; labels that start with an underscore are no keywords.
-        speech: recordings without keywords; where there are none, the clips of other words come between the keywords.
+        speech: recordings without keywords.
         noise: recordings of noise.
         split: the split to take all of these from.
         decibels: signal-to-noise ratio of the keyword stream.
@@ -33,7 +33,7 @@ def make_streams(
     """
     words = [clip for clip in clips if not clip.label.startswith("_")]
     others = [clip for clip in clips if clip.label.startswith("_") and clip.label != SILENCE]
-    recordings = [make_keyword_stream(words, [] if speech else others, noise, split, decibels)]
+    recordings = [make_keyword_stream(words, others, noise, split, decibels)]
     for silent in (speech, noise):
         waveforms = read_waveforms(silent, split)
         recordings += [(torch.cat(waveforms), ())] if waveforms else []

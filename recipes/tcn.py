@@ -56,6 +56,49 @@ class Block(nn.Module):
         return cast("Tensor", self.noise(F.relu(x + y)))
 
 
+class CausalConv2d(nn.Conv2d):
+    """A convolution over bands and time, every second band of its output kept; causal in time."""
+
+    def __init__(self, maps_in: int, maps_out: int) -> None:
+        super().__init__(maps_in, maps_out, 3, stride=(2, 1), bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, (2, 0, 1, 1)))
+
+
+class BandStem(nn.Module):
+    """Bands [batch, bands, frames] -> channels [batch, channels, frames], the same filters for all bands.
+
+    A voice that is higher, or a longer vocal tract, moves a word along the bands. Filters that are shared along them know it
+    there, too, which a convolution in time alone has to learn band by band.
+
+    Args:
+        bands: of a frame; halved by each of the convolutions.
+        maps: filters of each convolution.
+        channels: channels behind them.
+    """
+
+    def __init__(self, bands: int, maps: Sequence[int], channels: int) -> None:
+        super().__init__()
+        sizes = [1, *maps]
+        self.convs = nn.ModuleList(CausalConv2d(*pair) for pair in zip(sizes, maps, strict=False))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(size, eps=EPS) for size in maps)
+        for _ in maps:
+            bands = (bands + 1) // 2
+        self.mix = nn.Conv1d(bands * sizes[-1], channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, None]
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.relu(norm(conv(x)))
+        return cast("Tensor", self.mix(x.flatten(1, 2)))
+
+
+# The large eps bounds the gain of channels that vary little. Folded into the weights of a stem, it would make theirs many
+# times larger than all others, for which the one int8 scale is too coarse.
+EPS = 0.1
+
+
 class KeywordTcn(nn.Module):
     """Log-mel frames [batch, bands, frames] -> logits per frame [batch, classes, frames].
 
@@ -68,14 +111,15 @@ class KeywordTcn(nn.Module):
         channels: channels inside.
         kernel: frames that a depthwise convolution combines.
         dilations: one block for each.
+        maps: filters of the convolutions over bands and time that come first; none: one convolution in time.
     """
 
-    def __init__(self, bands: int, classes: int, channels: int, kernel: int, dilations: Sequence[int]) -> None:
+    def __init__(
+        self, bands: int, classes: int, channels: int, kernel: int, dilations: Sequence[int], maps: Sequence[int] = ()
+    ) -> None:
         super().__init__()
-        self.stem = CausalConv(bands, channels, 3, bias=False)
-        # The large eps bounds the gain of channels that vary little. Folded into the stem's weights, it would make theirs
-        # many times larger than all others, for which the one int8 scale is too coarse.
-        self.norm = nn.BatchNorm1d(channels, eps=0.1)
+        self.stem = BandStem(bands, maps, channels) if maps else CausalConv(bands, channels, 3, bias=False)
+        self.norm = nn.BatchNorm1d(channels, eps=EPS)
         self.blocks = nn.Sequential(*(Block(channels, kernel, dilation) for dilation in dilations))
         self.head = nn.Conv1d(channels, classes, 1)
 

@@ -10,7 +10,10 @@ from typing import Any
 from lightning_esp.errors import ConfigurationError
 from lightning_esp.resources import find_resource
 
-_AUDIO = ("augmentation", "clips", "listings", "speech_data", "spotter", "streams", "tcn")
+_AUDIO = (
+    *("augmentation", "clips", "listings", "recordings", "rooms", "scene_data", "scenes", "speech_data", "spotter"),
+    *("streams", "tcn", "waveforms"),
+)
 
 
 @dataclass(frozen=True)

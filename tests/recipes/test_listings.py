@@ -140,7 +140,7 @@ def test_negatives_beside_a_set_without_unknown_make_that_class(
     assert any("negatives come from" in message for message in caplog.messages)
     assert any("no split 'val'" in message for message in caplog.messages)
     # A set smaller than a batch gives a batch all the same.
-    assert [len(labels) for _, labels in data.train_dataloader()] == [34]
+    assert [len(batch[1]) for batch in data.train_dataloader()] == [34]
     assert len(data.speech) >= data.length
 
 
