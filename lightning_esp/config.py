@@ -241,7 +241,7 @@ class Detector:
             frames.
         activation: how outputs become scores: `"softmax"` over the classes, `"sigmoid"` of each, or `"none"`.
         max_false_accepts_per_hour: what `threshold="auto"` allows all classes together on the validation streams; where they
-            are too short to tell it, misses and false accepts count alike. 0: none at any price.
+            are too short to tell it, one counts as much as a tenth of a class's keywords. 0: none at any price.
         max_misses: share of a class's keywords that may be missed there; beyond it, or the rate, an export fails. None: amber.
         retrigger: whether a class that stays over its threshold fires again after the refractory frames.
     """

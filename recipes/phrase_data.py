@@ -14,8 +14,9 @@ from synthesis import find_synthesizers, synthesize
 
 from lightning_esp.errors import ConfigurationError
 
-# Phrases that sound like one of the wake words: so many different ones of each.
-CONFUSABLES = 150
+# Phrases that sound like one of the wake words: so many different ones of each, so many phonemes away at least. What is
+# nearer is the phrase as somebody says it: with "computel" among the negatives, 4 of 10 people who said "computer" were missed.
+CONFUSABLES, DISTANCE = 150, 2.5
 
 
 class PhraseData(SceneData):
@@ -53,7 +54,7 @@ class PhraseData(SceneData):
         recordings: str | Path | None = None,
         cache: str | Path = "runs/phrases",
         takes: int = 1200,
-        confusable_takes: int = 800,
+        confusable_takes: int = 500,
         sentences: int = 2000,
         speech_roots: list[str] | None = None,
         noise_roots: list[str] | None = None,
@@ -124,7 +125,7 @@ class PhraseData(SceneData):
         found, folder = find_synthesizers(self.synthesizers), self.cache / "synthesized"
         clips = list[Clip]()
         for phrase in self.phrases:
-            alike = make_confusables(phrase, CONFUSABLES, self.seed)
+            alike = make_confusables(phrase, CONFUSABLES, self.seed, DISTANCE)
             clips += synthesize([phrase], self.takes, folder, self.seed, found, phrase)
             clips += synthesize(alike, self.confusable_takes, folder, self.seed, found, UNKNOWN)
         texts = make_sentences(self.sentences, self.seed, self.phrases)

@@ -156,7 +156,7 @@ def frame_loss(
     if bool(rest.any()):
         other = -scores[:, rest].logsumexp(1) * quiet
         worst = other.topk(max(1, logits.shape[2] // 20), dim=1).values.mean(1)
-        loss = loss + _mean(other, quiet) + 0.5 * worst
+        loss = loss + _mean(other, quiet) + 0.3 * worst
     return loss.mean()
 
 

@@ -46,7 +46,7 @@ class SpeechData(SceneData):
         speech_root: str | Path | None = None,
         speech_share: float = 0.6,
         scene_seconds: float = 2.0,
-        around_share: float = 0.5,
+        around_share: float = 0.7,
         seconds: float = 1.0,
         download: bool = False,
         keywords: Sequence[str] = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"),

@@ -194,7 +194,7 @@ class StreamEvaluator:
             return (note,)
         return (
             f"{note} {accepts.hours:.3g} h cannot tell whether {rate:g} an hour hold, so a false accept counted as much as a "
-            f"missed keyword; {1 / rate:.3g} h or more of streams could tell.",
+            f"tenth of a class's keywords missed; {1 / rate:.3g} h or more of streams could tell.",
         )
 
     def _read(self, streams: Iterable[Item]) -> tuple[list[Values], list[tuple[Any, ...]], float | None]:

@@ -16,6 +16,9 @@ from lightning_esp.errors import ConfigurationError, DataError
 
 GRID = tuple(number / 200 for number in range(20, 200))
 
+# Where the streams cannot tell the rate, a false accept counts as much as missing this share of the keywords of its class.
+SHARE_PER_ACCEPT = 0.1
+
 Streams = Iterable[tuple[Tensor, Sequence[Keyword]]]
 
 
@@ -35,7 +38,8 @@ class Choice:
         settings: the detector with its thresholds.
         false_accepts: of all classes together.
         false_rejects: share of the keywords missed, by label.
-        balanced: the streams are too short to tell whether the rate holds, so that misses and wrong events count alike.
+        balanced: the streams are too short to tell whether the rate holds, so that a false accept counts as much as a tenth of
+            the keywords of its class.
     """
 
     settings: DetectorSettings
@@ -71,8 +75,8 @@ def choose_thresholds(
     """Choose the thresholds that miss least at the allowed rate of false accepts.
 
     The rate is shared among the classes so that all together miss fewest keywords and confuse fewest. Where the streams are
-    so short that the rate allows less than one event in them, none would say little and cost much: then every miss, false
-    accept and confusion counts the same. Of thresholds that do as well, the middle one is taken, far from both errors.
+    so short that the rate allows less than one event in them, none would say little and cost much: then a false accept counts
+    as much as a tenth of the keywords of its class that are missed or confused. Of thresholds that do as well, the middle one is taken, far from both errors.
 
     Args:
         model: gives outputs `[classes, frames]` of a recording, in float or in integers.
@@ -110,7 +114,7 @@ def balance_thresholds(
     frame_period: float,
     grace: float = 0.5,
 ) -> Choice:
-    """Choose the thresholds at which misses and wrong events together are fewest, whatever the rate of false accepts.
+    """Choose the thresholds that balance misses and false accepts, whatever the rate of these.
 
     Args and errors are those of `choose_thresholds`.
     """
@@ -140,14 +144,16 @@ class _Judge:
         self._curves = {number: self._measure(number) for number in self._active}
 
     def balance(self) -> DetectorSettings:
-        """Return the detector whose classes make fewest errors of all kinds."""
-        best = {number: min(p.accepts + p.errors for p in curve) for number, curve in self._curves.items()}
-        return self._set(
-            {
-                number: _middle([p for p in curve if p.accepts + p.errors == best[number]])
-                for number, curve in self._curves.items()
-            }
-        )
+        """Return the detector whose classes do best, a false accept for a tenth of the keywords of each."""
+        return self._set({number: self._balance(number, curve) for number, curve in self._curves.items()})
+
+    def _balance(self, number: int, curve: Sequence[OperatingPoint]) -> float:
+        price = max(1.0, SHARE_PER_ACCEPT * self._said(self._labels[number]))
+        costs = [price * point.accepts + point.errors for point in curve]
+        return _middle([point for point, cost in zip(curve, costs, strict=True) if cost == min(costs)])
+
+    def _said(self, label: str) -> int:
+        return sum(keyword.label == label for stream in self._scored for keyword in stream.keywords)
 
     def hold(self, allowed: int, rate: float) -> DetectorSettings:
         """Return the detector that misses fewest keywords with so many false accepts at most.
@@ -198,7 +204,7 @@ class _Judge:
         # What other classes score does not matter then, and detecting one class takes a fraction of the time.
         alone = [StreamScores(stream.means[:, [number]], stream.keywords) for stream in self._scored]
         label, points = self._labels[number], list[OperatingPoint]()
-        said = sum(keyword.label == label for stream in alone for keyword in stream.keywords)
+        said = self._said(label)
         for threshold in GRID:
             single = replace(self._settings, thresholds=(threshold,))
             accepts, missed, confused = self._count(single, alone, [label])

@@ -66,6 +66,18 @@ def test_streams_too_short_for_the_rate_balance_misses_and_wrong_events() -> Non
     assert balance_thresholds(lambda x: x, streams, SETTINGS, LABELS, 0.01) == short
 
 
+def test_a_false_accept_is_worth_a_tenth_of_the_keywords_and_no_more() -> None:
+    """However many keywords there are, that some are missed does not buy any number of false accepts."""
+    scores, keywords = torch.zeros(3, 30_000), list[Keyword]()
+    for number in range(200):
+        scores[1, 150 * number + 40] = 0.9 if number >= 15 else 0.5  # 15 of 200 are faint
+        keywords.append(Keyword(1.5 * number, 1.5 * number + 0.5, "yes"))
+        scores[1, 150 * number + 120] = 0.6 if number < 3 else 0.0  # and three sounds are as loud as these
+    found = choose_thresholds(lambda x: x, [(scores, keywords)], SETTINGS, LABELS, 0.01, max_false_accepts_per_hour=1.0)
+    assert found.balanced
+    assert (found.false_accepts.count, found.false_rejects) == (0, {"yes": 0.075})
+
+
 def test_taking_one_keyword_for_another_is_an_error() -> None:
     scores = torch.zeros(3, 3600)
     scores[1, 1040], scores[1, 2040], scores[2, 2041] = 0.9, 0.6, 0.9

@@ -42,7 +42,7 @@ def phrase_data(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     import phrase_data
 
     monkeypatch.setattr(phrase_data, "find_synthesizers", lambda names: [Beeper()])
-    monkeypatch.setattr(phrase_data, "make_confusables", lambda phrase, count, seed: [phrase[:4], phrase[-5:]])
+    monkeypatch.setattr(phrase_data, "make_confusables", lambda phrase, count, seed, least: [phrase[:4], phrase[-5:]])
     monkeypatch.setattr(phrase_data, "make_sentences", lambda count, seed, without: [f"a b {n}" for n in range(count)])
     return phrase_data
 

@@ -94,3 +94,5 @@ def test_false_accepts_beyond_the_rate_fail_where_the_user_set_a_limit() -> None
     assert finds_keywords(report(max_misses=0.1, integer__false_accepts=accepts)).state == "failed"
     short = {"count": 1, "hours": 0.1, "per_hour": 10.0, "bound": 40.0}
     assert finds_keywords(report(max_misses=0.1, integer__false_accepts=short)).state == "amber"
+    many = {"count": 9, "hours": 0.1, "per_hour": 90.0, "bound": 160.0}
+    assert finds_keywords(report(max_misses=0.1, integer__false_accepts=many)).state == "failed"
