@@ -191,6 +191,11 @@ def _tell(peaks: Scores, threshold: float) -> str:
     return f"{100 * misses / len(peaks):.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
+def spell(word: str) -> str:
+    """A word as folders and models may both spell it."""
+    return word.lower().replace("_", " ")
+
+
 def open_peers(words: Sequence[str]) -> list[Contestant]:
     """The peers that are installed, for the words that they know."""
     found = list[Contestant]()
@@ -224,11 +229,11 @@ def main() -> None:
     heads = ["model", "word", "said", "negatives", *(f"missed at {rate:g}/h" for rate in RATES)]
     print(" | ".join([*heads, "missed at its own threshold", "bytes", "for a second"]))
     for contestant in contestants:
-        said = [waveform for label, waveform in spoken if label == contestant.word]
+        said = [waveform for label, waveform in spoken if spell(label) == spell(contestant.word)]
         if not said:
             print(f"{contestant.name}: {options.words} holds no {contestant.word!r}")
             continue
-        others = [waveform for label, waveform in spoken if label != contestant.word]
+        others = [waveform for label, waveform in spoken if spell(label) != spell(contestant.word)]
         print(" | ".join(judge(contestant, said, [*negatives, *others])), flush=True)
 
 
