@@ -115,7 +115,9 @@ def open_open(name: str) -> Contestant:
     def score(waveform: Tensor) -> Scores:
         model.reset()
         features.reset()
-        frames = features.process_streaming(as_bytes(waveform))
+        # It holds ten seconds of sound and takes no more at once.
+        pieces = (as_bytes(piece) for piece in torch.split(waveform, SAMPLE_RATE))
+        frames = (frame for piece in pieces for frame in features.process_streaming(piece))
         return np.asarray([p for frame in frames for p in model.process_streaming(frame)], np.float32)
 
     folder = Path(peer.__file__).parent / "models"
