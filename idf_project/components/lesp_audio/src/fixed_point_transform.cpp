@@ -69,18 +69,6 @@ void FixedPointFeatures::transform_halves()
     }
 }
 
-std::uint64_t FixedPointFeatures::power(std::size_t bin) const
-{
-    return static_cast<std::uint64_t>(static_cast<std::uint32_t>(words_[2 * bin + 1])) << 32 |
-           static_cast<std::uint32_t>(words_[2 * bin]);
-}
-
-void FixedPointFeatures::set_power(std::size_t bin, std::uint64_t power)
-{
-    words_[2 * bin] = static_cast<std::int32_t>(static_cast<std::uint32_t>(power));
-    words_[2 * bin + 1] = static_cast<std::int32_t>(static_cast<std::uint32_t>(power >> 32));
-}
-
 // Splits the transform of the pairs into that of the samples, and takes the power of each bin in its place.
 void FixedPointFeatures::split_powers()
 {

@@ -47,8 +47,17 @@ private:
     void transform_quarters(int shift);
     void transform_halves();
     void split_powers();
-    std::uint64_t power(std::size_t bin) const;
-    void set_power(std::size_t bin, std::uint64_t power);
+    // Here, since each step of a frame calls them for every bin.
+    std::uint64_t power(std::size_t bin) const
+    {
+        return static_cast<std::uint64_t>(static_cast<std::uint32_t>(words_[2 * bin + 1])) << 32 |
+               static_cast<std::uint32_t>(words_[2 * bin]);
+    }
+    void set_power(std::size_t bin, std::uint64_t power)
+    {
+        words_[2 * bin] = static_cast<std::int32_t>(static_cast<std::uint32_t>(power));
+        words_[2 * bin + 1] = static_cast<std::int32_t>(static_cast<std::uint32_t>(power >> 32));
+    }
     std::size_t compress_bands(int exponent);
     void transform_cepstrum();
     std::int32_t compress(std::uint64_t power, int exponent, int use_log_fbank) const;
