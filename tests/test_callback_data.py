@@ -206,7 +206,7 @@ def test_a_data_set_that_cannot_be_copied(tmp_path: Path, fake: FakeExport, capl
 
 def test_without_any_data_export_says_so(tmp_path: Path, fake: FakeExport) -> None:
     trainer = pl.Trainer(default_root_dir=tmp_path, accelerator="cpu", logger=False, enable_checkpointing=False)
-    with pytest.raises(DataError, match=r"no data to calibrate 'net'.*export\(trainer, module, datamodule\)"):
+    with pytest.raises(DataError, match="no data to calibrate 'net'"):
         EspStreamingExport().export(trainer, Spotter())
     bundle = EspStreamingExport().export(trainer, Spotter(), SpotterData())
     assert bundle is not None

@@ -45,7 +45,7 @@ def test_what_cannot_be_exported_fails_before_training(tmp_path: Path, fake: Fak
 @pytest.mark.filterwarnings("default::UserWarning")
 def test_a_failed_dry_run_may_only_warn(tmp_path: Path, fake: FakeExport) -> None:
     fake.error, fake.fail_dry_runs = ConversionError("layer 'conv' looks ahead"), True
-    with pytest.warns(UserWarning, match="cannot be exported, as its dry run says.*layer 'conv' looks ahead"):
+    with pytest.warns(UserWarning, match=r"as its dry run says.*layer 'conv' looks ahead"):
         fit(tmp_path, EspStreamingExport(on_error="warn"))
 
 
@@ -123,9 +123,7 @@ def test_where_nothing_can_be_written_the_run_is_kept_elsewhere(
         save(content, path)
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.warns(
-        UserWarning, match=r"weights are in .*/root/bundle\.failed\.ckpt(.|\n)*stands in .*/root/FAILED\.txt"
-    ):
+    with pytest.warns(UserWarning, match=r"/root/bundle\.failed\.ckpt(.|\n)*/root/FAILED\.txt"):
         fit(
             tmp_path / "root",
             EspStreamingExport(output_dir=tmp_path / "locked/bundle", on_error="warn", dry_run=False),

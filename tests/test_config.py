@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,25 +18,25 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: Streaming(window=0), "Streaming(window=0) must be at least 1 frame."),
     (lambda: Streaming(window=-3), "Streaming(window=-3) must be at least 1 frame."),
     (lambda: Streaming(stages=0), "Streaming(stages=0) must be at least 1."),
-    (lambda: Streaming(stages=[]), "Streaming(stages=[]) names no stage; give submodule paths, or leave it out."),
+    (lambda: Streaming(stages=[]), "Streaming(stages=[]) names no stage"),
     (lambda: Streaming(stages=["a", "a"]), "Streaming(stages=['a', 'a']) names a submodule twice."),
     (lambda: Streaming(lookahead=-1), "Streaming(lookahead=-1) must be 0 frames or more."),
-    (lambda: Streaming(caches="both"), "Streaming(caches='both') must be 'auto', 'native' or 'explicit'."),  # type: ignore[arg-type]
-    (lambda: Streaming(frame_period=0), "Streaming(frame_period=0) must be a positive number of seconds."),
+    (lambda: Streaming(caches="both"), "Streaming(caches='both') must be 'auto'"),  # type: ignore[arg-type]
+    (lambda: Streaming(frame_period=0), "Streaming(frame_period=0) must be a positive"),
     (lambda: Calibration(max_recordings=0), "Calibration(max_recordings=0) must be at least 1."),
     (lambda: Calibration(max_windows=0), "Calibration(max_windows=0) must be at least 1."),
-    (lambda: Quantization(precision="int4"), "Quantization(precision='int4') must be 'int8', 'int16' or 'auto'."),  # type: ignore[arg-type]
-    (lambda: Quantization(method="best"), "Quantization(method='best') must be 'kl', 'percentile', 'mse' or 'minmax'."),  # type: ignore[arg-type]
+    (lambda: Quantization(precision="int4"), "Quantization(precision='int4') must be 'int8'"),  # type: ignore[arg-type]
+    (lambda: Quantization(method="best"), "Quantization(method='best') must be 'kl'"),  # type: ignore[arg-type]
     (
         lambda: Quantization("auto", equalization=True),
-        "Quantization(precision='auto', equalization=True): 'auto' tries both",
+        "Quantization(precision='auto', equalization=True): 'auto'",
     ),
     (lambda: Quantization(tolerance=-0.1), "Quantization(tolerance=-0.1) must be 0 or more."),
     (
         lambda: Deployment(name="2fast"),
-        "Deployment(name='2fast') becomes a part of C++ names and of file names: use at most 64 lower-case",
+        "Deployment(name='2fast') becomes a part of C++",
     ),
-    (lambda: Deployment(name="Kws"), "Deployment(name='Kws') becomes a part of C++ names and of file names: "),
+    (lambda: Deployment(name="Kws"), "Deployment(name='Kws') becomes a part of C++"),
     (lambda: Deployment(name="model_config"), "Deployment(name='model_config') is the name of a header"),
     (lambda: Deployment(name="bundled_model"), "Deployment(name='bundled_model') is the name of a header"),
 ]
@@ -85,22 +86,22 @@ def test_a_wrong_option_is_a_value_error_and_ours() -> None:
 
 
 WRONG_TYPES: list[tuple[type, dict[str, object], str]] = [
-    (Streaming, {"window": "4"}, "Streaming(window='4') must be a whole number, 'auto' or None. YAML takes what stands in quotes"),
-    (Streaming, {"window": 2.5}, "Streaming(window=2.5) must be a whole number, 'auto' or None."),
-    (Streaming, {"window": True}, "Streaming(window=True) must be a whole number, 'auto' or None. YAML takes yes, no"),
-    (Streaming, {"stages": "ab"}, "Streaming(stages='ab') must be a list of which each is a text, a whole number or None."),
-    (Streaming, {"inputs": {"x": "strem"}}, "Streaming(inputs={'x': 'strem'}) must be a dict from a text to 'stream' or 'held'"),
-    (Streaming, {"frame_period": math.inf}, "Streaming(frame_period=inf) must be a positive number of seconds."),
+    (Streaming, {"window": "4"}, "Streaming(window='4') must be a whole number"),
+    (Streaming, {"window": 2.5}, "Streaming(window=2.5) must be a whole number, 'auto' or None"),
+    (Streaming, {"window": True}, "Streaming(window=True) must be a whole number"),
+    (Streaming, {"stages": "ab"}, "Streaming(stages='ab') must be a list of"),
+    (Streaming, {"inputs": {"x": "strem"}}, "Streaming(inputs={'x': 'strem'}) must be a dict"),
+    (Streaming, {"frame_period": math.inf}, "Streaming(frame_period=inf) must be a positive"),
     (Calibration, {"seed": "x"}, "Calibration(seed='x') must be a whole number."),
-    (Quantization, {"int16": "0"}, "Quantization(int16='0') must be a tuple of which each is a text."),
+    (Quantization, {"int16": "0"}, "Quantization(int16='0') must be a tuple of"),
     (Budget, {"flash": "100"}, "Budget(flash='100') must be a whole number or None."),
     (Detector, {"average": 2.5}, "Detector(average=2.5) must be a whole number or None."),
     (Deployment, {"golden": "no"}, "Deployment(golden='no') must be True or False."),
     (Deployment, {"detector": 0.5}, "Deployment(detector=0.5) must be a Detector or None."),
-    (Deployment, {"labels": (True, False)}, "Deployment(labels=(True, False)) must be a tuple of which each is a text or None."),
+    (Deployment, {"labels": (True, False)}, "Deployment(labels=(True, False)) must be a tuple of"),
     (Deployment, {"labels": ("a", "a")}, "Deployment(labels=['a', 'a']) names a class twice"),
-    (Deployment, {"labels": ("\ud800",)}, "Deployment(labels=['\\ud800']) must be names that can be printed"),
-    (Deployment, {"name": "a" * 65}, f"Deployment(name='{'a' * 65}') becomes a part of C++ names and of file names: use at most 64"),
+    (Deployment, {"labels": ("\ud800",)}, "Deployment(labels=['\\ud800']) must be names"),
+    (Deployment, {"name": "a" * 65}, f"Deployment(name='{'a' * 65}') becomes a part of C++"),
 ]  # fmt: skip
 
 
@@ -108,6 +109,12 @@ WRONG_TYPES: list[tuple[type, dict[str, object], str]] = [
 def test_a_value_of_a_wrong_type_is_refused(kind: type, options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}"):
         kind(**options)
+
+
+@pytest.mark.parametrize(("window", "hint"), [("4", "YAML takes what stands in quotes"), (True, "YAML takes yes, no")])
+def test_what_yaml_makes_of_a_value_is_told(window: Any, hint: str) -> None:
+    with pytest.raises(ConfigurationError, match=hint):
+        Streaming(window=window)
 
 
 @pytest.mark.parametrize("kind", [Streaming, Calibration, Quantization, Budget, Detector, Deployment])

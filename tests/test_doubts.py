@@ -95,5 +95,5 @@ def test_a_rehearsal_judges_no_ranges_and_no_noise(tmp_path: Path) -> None:
     with pytest.raises(ProofError, match="accumulators fit 20 bits"):
         export(loud, given, tmp_path / "judged")
     assert export(Net(), given, tmp_path / "strict", quantization=strict, rehearsal=True).doubts == ()
-    with pytest.raises(ProofError, match=r"output 'output' follows the float network: .* 90 dB are asked for"):
+    with pytest.raises(ProofError, match=r"'output' follows the float .* 90 dB are asked"):
         export(Net(), given, tmp_path / "noisy", quantization=strict)

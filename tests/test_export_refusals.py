@@ -42,9 +42,7 @@ def test_a_stream_that_differs_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_padding_that_looks_ahead_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        NotCausalError, match=r"Padded looks ahead by 1 frame.*Pad only on the left, F\.pad\(x, \(\(kernel - 1\)"
-    ):
+    with pytest.raises(NotCausalError, match=r"Padded looks ahead by 1 frame.*Pad only"):
         export(shake(Padded()), [torch.randn(8, 40)], tmp_path / "bundle")
 
     class Left(Skip):
@@ -57,7 +55,7 @@ def test_padding_that_looks_ahead_is_refused(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("quick")
 def test_a_window_that_does_not_fit_the_stride_is_refused(tmp_path: Path) -> None:
     module, recordings = CASES["strided"].module(), CASES["strided"].recordings(40)
-    with pytest.raises(WindowError, match=r"Streaming\(window=3\) is not a multiple of .* 2 frames; use 2 or 4"):
+    with pytest.raises(WindowError, match=r"window=3\) .* of .* 2 frames; use 2 or 4"):
         export(module, recordings, tmp_path / "bundle", streaming=Streaming(window=3))
     assert export(module, recordings, tmp_path / "two", streaming=Streaming(window=2)).path.is_dir()
     assert export(module, recordings, tmp_path / "four", streaming=Streaming(window=4)).path.is_dir()
@@ -84,18 +82,14 @@ def test_what_esp_ppq_cannot_do_is_refused_by_module(tmp_path: Path) -> None:
         def streaming_forward(self, x: Tensor) -> Tensor:
             return self.forward(x)
 
-    with pytest.raises(
-        QuantizationError, match=r"Trilu comes from module 'act'\. Replace it by layers that ESP-DL has"
-    ):
+    with pytest.raises(QuantizationError, match=r"Trilu comes from module 'act'\. Replace it"):
         export(shake(Outer(Refused())), [torch.randn(8, 40)], tmp_path / "bundle")
     assert export(shake(Outer(nn.Tanh())), [torch.randn(8, 40)], tmp_path / "bundle").path.is_dir()
 
 
 @pytest.mark.parametrize("target", ["esp8266", ["esp32s3", "esp8266"]])
 def test_an_unknown_target_is_refused(tmp_path: Path, target: str | list[str]) -> None:
-    with pytest.raises(
-        UnknownTargetError, match=r"target='esp8266' is not a chip that ESP-DL supports; use one of esp32s3, "
-    ):
+    with pytest.raises(UnknownTargetError, match="target='esp8266' is not a chip"):
         export(CASE.module(), CASE.recordings(40), tmp_path / "bundle", target, CASE.streaming)
 
 
@@ -106,7 +100,7 @@ def test_no_target_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("recordings", [[], ()])
 def test_no_recordings_are_refused(tmp_path: Path, recordings: list[Tensor]) -> None:
-    with pytest.raises(DataError, match="export got no recordings; give at least one to calibrate and verify"):
+    with pytest.raises(DataError, match="export got no recordings; give at least one"):
         export(CASE.module(), recordings, tmp_path / "bundle", streaming=CASE.streaming)
 
 
@@ -138,9 +132,9 @@ def test_recordings_shorter_than_a_window_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_recordings_of_another_shape_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"recording 1: input 'x' has shape \[7, 40\], but the model takes \[8, 40\]"):
+    with pytest.raises(DataError, match=r"recording 1: .* \[7, 40\], .* takes \[8, 40\]"):
         export(CASE.module(), [torch.randn(8, 40), torch.randn(7, 40)], tmp_path / "bundle", streaming=CASE.streaming)
-    with pytest.raises(ConversionError, match=r"forward of TutorialTcn does not run on the example \{'x': \[7, 40\]\}"):
+    with pytest.raises(ConversionError, match=r"does not run on the example \{'x': \[7, 40\]\}"):
         export(CASE.module(), [torch.randn(7, 40)], tmp_path / "bundle", streaming=CASE.streaming)
 
 
@@ -176,9 +170,7 @@ def test_a_python_that_esp_ppq_does_not_support_is_refused(
 
 def test_another_esp_ppq_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightning_esp.versions.version", lambda name: "1.2.0")
-    with pytest.raises(
-        EnvironmentMismatchError, match=r"esp-ppq 1\.2\.0 is installed, .* Run: pip install esp-ppq==1\.3\.12"
-    ):
+    with pytest.raises(EnvironmentMismatchError, match=r"1\.2\.0 is installed, .* esp-ppq==1\.3\.12"):
         export(CASE.module(), CASE.recordings(40), tmp_path / "bundle", streaming=CASE.streaming)
 
 
@@ -186,9 +178,7 @@ def test_a_lossy_metric_names_the_layers_to_keep_in_int16(tmp_path: Path, quick:
     def judge(stream: nn.Module) -> TaskResult:
         return TaskResult({"acc": 0.9}, {"acc": 0.7}, (Proof("acc holds", 0.2, 0.005, False, "acc", "Try more."),))
 
-    with pytest.raises(
-        ProofError, match=r"keep .* in int16, Quantization\(int16=\('stage.*',\)\).*Try more\."
-    ) as caught:
+    with pytest.raises(ProofError, match=r"Quantization\(int16=\('stage.*',\)\).*Try more\.") as caught:
         export(CASE.module(), CASE.recordings(40, 41), tmp_path / "b", streaming=CASE.streaming, evaluate=judge)
     path = str(caught.value).partition("int16=('")[2].partition("'")[0]
     kept = Quantization(int16=(path,))

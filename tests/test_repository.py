@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -15,6 +16,7 @@ SOURCES = sorted(
 )
 MOST_LINES = 400
 MOST_FUNCTION_LINES = 55
+MOST_PATTERN = 60
 
 
 def names(path: Path) -> str:
@@ -72,3 +74,53 @@ def test_what_tests_share_is_no_test(path: Path) -> None:
 )
 def test_an_import_of_a_test_would_be_seen(line: str) -> None:
     assert FROM_TESTS.search(line)
+
+
+def literal(node: ast.AST) -> str:
+    """Return what an expression spells out, without what it formats in."""
+    return "".join(n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+
+
+def patterns(tree: ast.Module) -> Iterator[str]:
+    """Yield what tests give as `match=`, in place or by the name of a column of their rows."""
+    tables = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
+    tables |= {ast.unparse(n.target): n.value for n in tree.body if isinstance(n, ast.AnnAssign) and n.value}
+    for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
+        given = [node.value for node in ast.walk(function) if isinstance(node, ast.keyword) and node.arg == "match"]
+        yield from map(literal, given)
+        used = {node.id for value in given for node in ast.walk(value) if isinstance(node, ast.Name)}
+        for mark in [call for call in function.decorator_list if isinstance(call, ast.Call)]:
+            if ast.unparse(mark.func).endswith("parametrize"):
+                yield from columns(
+                    ast.literal_eval(mark.args[0]), tables.get(ast.unparse(mark.args[1]), mark.args[1]), used
+                )
+
+
+def columns(names: str | tuple[str, ...], table: ast.expr, used: set[str]) -> Iterator[str]:
+    """Yield the literals in those columns of a parametrized table that are used."""
+    names = tuple(re.split(r",\s*", names)) if isinstance(names, str) else names
+    for row in table.elts if isinstance(table, ast.List | ast.Tuple) else []:
+        cells = row.args if isinstance(row, ast.Call) else row.elts if isinstance(row, ast.Tuple) else [row]
+        yield from (literal(cell) for name, cell in zip(names, cells, strict=False) if name in used)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=names)
+def test_errors_are_told_by_a_phrase(path: Path) -> None:
+    """An argument, a value or a few words tell an error from its neighbours; whole sentences break with every rewording."""
+    assert [p for p in patterns(ast.parse(path.read_text(encoding="utf-8"))) if len(p) > MOST_PATTERN] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def test():\n    with raises(E, match={0!r}): pass",
+        "def test():\n    with raises(E, match=f'{{x}}' + {0!r}): pass",
+        "@parametrize('give, told', [(1, {0!r})])\ndef test(give, told):\n    with raises(E, match=told): pass",
+        "@parametrize('told', [{0!r}])\ndef test(told):\n    with raises(E, match=told): pass",
+        "ALL = [param({0!r})]\n@parametrize('told', ALL)\ndef test(told):\n    with raises(E, match=told): pass",
+    ],
+    ids=["in place", "formatted", "a column", "a row", "a table"],
+)
+def test_a_long_pattern_would_be_seen(source: str) -> None:
+    sentence = "x" * (MOST_PATTERN + 1)
+    assert sentence in list(patterns(ast.parse(source.format(sentence))))

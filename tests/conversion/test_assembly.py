@@ -41,9 +41,7 @@ def test_a_window_that_is_no_multiple_of_the_stride_is_refused(
 
 
 def test_a_strided_model_takes_no_odd_window() -> None:
-    with pytest.raises(
-        WindowError, match=r"Streaming\(window=3\) is not a multiple of the model's stride of 2 frames; "
-    ):
+    with pytest.raises(WindowError, match=r"window=3\) is not a multiple .* of 2 frames"):
         convert(CASES["strided"].module(), torch.randn(8, 40), Streaming(window=3))
     assert convert(CASES["strided"].module(), torch.randn(8, 40), Streaming()).window == 2
 
@@ -61,9 +59,7 @@ def test_a_window_shorter_than_the_stages_is_refused() -> None:
 
 
 def test_an_unknown_stage_is_refused() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"'stage9' .*names no submodule of TutorialTcn; its children are \['stage0'"
-    ):
+    with pytest.raises(ConfigurationError, match=r"'stage9' .*names no submodule of TutorialTcn"):
         convert(CASES["tutorial"].module(), torch.randn(8, 40), Streaming(stages=["stage0", "stage9"]))
 
 
@@ -107,9 +103,7 @@ class Padded(Skip):
 @pytest.mark.parametrize("frames", [4, 8, 40, 41])
 @pytest.mark.parametrize("right", [1, 2])
 def test_padding_that_looks_ahead_is_refused(right: int, frames: int) -> None:
-    with pytest.raises(
-        NotCausalError, match=rf"forward of Padded looks ahead by {right} frame\(s\): .*Pad only on the left"
-    ):
+    with pytest.raises(NotCausalError, match=rf"Padded looks ahead by {right} frame\(s\): .*Pad only on the left"):
         convert(shake(Padded(right)), torch.randn(8, frames), Streaming(window=2))
     # The advice: pad on the left.
     assert convert(shake(Padded(0)), torch.randn(8, frames), Streaming(window=2)).window == 2

@@ -137,9 +137,7 @@ def test_sub_bands_stream_along_the_last_axis() -> None:
 
 
 def test_messages_name_the_axis_of_time() -> None:
-    with pytest.raises(
-        NotCausalError, match=r"Time is axis 2 of the input \[1, 1, 16, 50\]; Streaming\(time_axis=\.\.\."
-    ):
+    with pytest.raises(NotCausalError, match=r"Time is axis 2 of the input \[1, 1, 16, 50\]"):
         axis_of(nn.Conv2d(1, 2, 3, padding=1), 1, 1, BINS, FRAMES, streaming=Streaming(time_axis=2))
     with pytest.raises(UnsupportedOperatorError, match=r"mixes time .* Time is axis 2 of the input \[1, 1, 20, 50\]"):
         axis_of(SubBands(2), 1, 1, 20, FRAMES, streaming=Streaming(time_axis=2))
@@ -236,7 +234,5 @@ def test_a_layer_over_all_of_time_is_refused_by_name() -> None:
     mixer = nn.Sequential(nn.Conv1d(BINS, 4, 1), nn.Linear(FRAMES, FRAMES))
     with pytest.raises(ConfigurationError, match=r"not found.*as a layer over all of time"):
         axis_of(mixer, 1, BINS, FRAMES)
-    with pytest.raises(
-        UnsupportedOperatorError, match=r"'1' \(Linear\): linear takes 50 frames.*use nn\.GRU or causal"
-    ):
+    with pytest.raises(UnsupportedOperatorError, match=r"'1' \(Linear\): linear takes 50 frames"):
         axis_of(mixer, 1, BINS, FRAMES, streaming=Streaming(time_axis=2))

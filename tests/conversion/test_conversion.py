@@ -205,9 +205,7 @@ def test_print_says_why_a_receptive_field_is_not_known() -> None:
 
 def test_a_window_that_is_no_multiple_of_the_stride_is_refused_and_the_advice_works() -> None:
     named = NAMED["tc_resnet"]
-    with pytest.raises(
-        WindowError, match=r"window=6\) is not a multiple of the model's stride of 4 frames; use 4 or 8"
-    ):
+    with pytest.raises(WindowError, match=r"window=6\) .* of 4 frames; use 4 or 8"):
         convert(named.module(), named.recording(24), Streaming(window=6))
     for window in (4, 8):
         model = convert(named.module(), named.recording(24), Streaming(window=window))

@@ -261,7 +261,7 @@ def test_a_look_ahead_is_refused_with_its_frames_and_its_time(name: str) -> None
 def test_total_look_ahead_counts_all_layers_even_before_causal_ones() -> None:
     layers = {"a": nn.Conv1d(4, 4, 5, padding=2), "b": CausalConv(4, 4, 3), "c": nn.Conv1d(4, 4, 3, padding=1)}
     module = inside(lambda m, x: m.c(m.b(torch.relu(m.a(x)))), **layers)
-    with pytest.raises(NotCausalError, match=r"module 'blocks\.1\.a' \(Conv1d\): conv1d looks ahead.*needs 3 frame"):
+    with pytest.raises(NotCausalError, match=r"'blocks\.1\.a' .* looks ahead.*needs 3 frame"):
         convert(module, torch.randn(1, 3, 30, dtype=torch.float64))
 
 
@@ -273,9 +273,7 @@ def test_an_output_without_time_is_refused() -> None:
 
 def test_a_length_between_whole_strides_is_refused_and_the_advice_streams() -> None:
     up, conv = nn.Upsample(scale_factor=2), nn.Conv1d(3, 2, 2)
-    with pytest.raises(
-        UnsupportedOperatorError, match=r"pad every layer behind an upsampling on the left.*2 output frame"
-    ):
+    with pytest.raises(UnsupportedOperatorError, match=r"behind an upsampling on the left.*2 output frame"):
         streams(randomise(nn.Sequential(up, conv), 0))
     streams(randomise(nn.Sequential(up, nn.ConstantPad1d((1, 0), 0.0), conv), 0))
 
@@ -299,7 +297,7 @@ def test_a_constant_output_is_refused() -> None:
             return torch.vmap(torch.relu)(x)
 
     for module in (Constant(), Hidden()):
-        with pytest.raises(ConversionError, match=r"does not depend on the input, or is computed .* as torch\.vmap"):
+        with pytest.raises(ConversionError, match="does not depend on the input, or is computed"):
             convert(module, torch.randn(1, 3, 30), Streaming(time_axis=2))
 
 

@@ -84,13 +84,9 @@ def test_what_the_user_says_is_kept() -> None:
 
 def test_an_unknown_input_is_refused() -> None:
     module, example = CASES["stateless"].module(), {"x": torch.randn(1, 8, 10)}
-    with pytest.raises(
-        ConfigurationError, match=r"Streaming\(inputs=\.\.\.\) names \['y'\], but forward takes \['x'\]"
-    ):
+    with pytest.raises(ConfigurationError, match=r"names \['y'\], but forward takes \['x'\]"):
         resolve_time(module, example, Streaming(inputs={"y": "held"}))
-    with pytest.raises(
-        ConversionError, match=r"example has the inputs \['y'\], but forward takes \['x'\]; rename them"
-    ):
+    with pytest.raises(ConversionError, match=r"inputs \['y'\], but forward takes \['x'\]; rename"):
         name_example(module, {"y": torch.randn(8, 10)})
 
 
@@ -107,14 +103,14 @@ def test_a_module_of_one_length_asks_for_the_time_axis() -> None:
             return x.reshape(-1, 8, 10)
 
     module, example = OneLength(), {"x": torch.randn(1, 8, 10)}
-    with pytest.raises(ConfigurationError, match=r"time axis of the input \[1, 8, 10\] was not found.*Give Streaming"):
+    with pytest.raises(ConfigurationError, match=r"time axis of the input \[1, 8, 10\] was not found"):
         resolve_time(module, example, Streaming())
     # The advice.
     assert resolve_time(module, example, Streaming(time_axis=2)).time_axis == 2
 
 
 def test_an_example_on_which_forward_fails_is_refused() -> None:
-    with pytest.raises(ConversionError, match=r"forward of Stateless does not run on the example \{'x': \[5, 10\]\}"):
+    with pytest.raises(ConversionError, match=r"does not run on the example \{'x': \[5, 10\]\}"):
         name_example(CASES["stateless"].module(), torch.randn(5, 10))
 
 

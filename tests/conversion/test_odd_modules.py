@@ -394,7 +394,5 @@ def test_a_sharded_module_is_refused_by_name() -> None:
 
     module = nn.Sequential(nn.Sequential(nn.Conv1d(4, 4, 1)))
     fully_shard(module[0])
-    with pytest.raises(
-        ConversionError, match=r"module '0' \(FSDPSequential\) is sharded by FSDP.*full_state_dict=True"
-    ):
+    with pytest.raises(ConversionError, match=r"'0' \(FSDPSequential\) is sharded by FSDP"):
         convert(module, torch.randn(4, 30))

@@ -62,12 +62,12 @@ def test_several_outputs_become_a_bundle(tmp_path: Path, name: str) -> None:
     [
         (
             (torch.zeros(1), [torch.zeros(1)]),
-            r"a tuple of 2 values, in which output 1 is a list of 1 tensor\. .* a flat tuple",
+            r"output 1 is a list of 1 tensor\. .* a flat tuple",
         ),
         ((torch.zeros(1), (torch.zeros(1),) * 2, None), "output 1 is a tuple of 2 tensors and output 2 is None"),
         (
             {"score": torch.zeros(1)},
-            r"a dict with the keys \['score'\]\. Its tensors are 'score' \[1\]\. .*Streaming\(outputs='score'\)",
+            r"a dict .* 'score' \[1\]\. .*\(outputs='score'\)",
         ),
         (("a", torch.zeros(1)), "output 0 is a str"),
         ((), "a tuple of 0 tensors; return a tensor"),
@@ -86,7 +86,7 @@ def test_what_is_no_tensor_is_named_by_its_place(result: object, told: str) -> N
         (lambda x, h, y: (y, (torch.softmax(h, 2) * h).sum(2)), "softmax normalises over all of time"),
         (
             lambda x, h, y: (y, torch.relu(h[:, :, -2:])),
-            r"output 1 of Outputs, \[1, 6, 2\].*a cache, a state or the last",
+            r"output 1 of Outputs, \[1, 6, 2\].*a cache",
         ),
     ],
     ids=["pooled", "attention", "cache"],

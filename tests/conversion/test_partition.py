@@ -137,14 +137,12 @@ def test_the_window_must_last_as_long_as_the_stages() -> None:
 
 def test_a_hand_written_model_is_not_cut() -> None:
     case = CASES["two_caches"]
-    with pytest.raises(
-        ConfigurationError, match=r"Streaming\(stages=2\) cannot cut .* hand-written; give the stages as"
-    ):
+    with pytest.raises(ConfigurationError, match=r"stages=2\) cannot cut .* hand-written"):
         convert(case.module(), case.recordings(40)[0], Streaming(stages=2))
 
 
 def test_more_stages_than_parts_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"Streaming\(stages=9\) asks for more stages .* \(2\); use at most 2"):
+    with pytest.raises(ConfigurationError, match=r"stages=9\) asks for more .* use at most 2"):
         convert(
             nn.Sequential(nn.Conv1d(4, 4, 1), nn.ReLU(), nn.Conv1d(4, 4, 1)), torch.randn(4, 40), Streaming(stages=9)
         )

@@ -113,12 +113,12 @@ def test_a_choice_that_was_not_made_is_asked_for_with_names_and_shapes(name: str
 
 
 def test_what_is_in_a_list_is_told_apart_from_the_rest() -> None:
-    with pytest.raises(ConversionError, match=r"a tuple of 2 values, in which output 1 is a list of 1 tensor"):
+    with pytest.raises(ConversionError, match=r"tuple of 2 .* output 1 is a list of 1 tensor"):
         convert(Heads(lambda y, h: (y, [h])), torch.randn(4, 30))
 
 
 def test_a_name_that_is_not_there_is_an_error_with_those_that_are() -> None:
-    with pytest.raises(ConversionError, match=r"names 'logit', but .*'logits' \[1, 3, 30\], 'hidden' \[1, 6, 30\]"):
+    with pytest.raises(ConversionError, match=r"names 'logit', but .*'logits' .* 'hidden'"):
         convert(Heads(GIVEN["a dict"][0]), torch.randn(4, 30), Streaming(outputs="logit"))
 
 
@@ -159,9 +159,7 @@ USES: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("use", USES)
 def test_what_is_not_kept_is_named_when_it_is_used(use: str) -> None:
-    with pytest.raises(
-        ConversionError, match=r"output 'out\.h' .*hold 'y' alone.*Streaming\(outputs=\['y', 'out\.h'\]\)"
-    ):
+    with pytest.raises(ConversionError, match=r"'out\.h' .*'y' alone.*outputs=\['y', 'out\.h'\]"):
         USES[use](NotKept("out.h", ("y",)))
 
 

@@ -46,7 +46,7 @@ def test_memory_is_what_esp_dl_allocates() -> None:
 
 def test_a_graph_in_no_order_has_no_memory() -> None:
     model = make_model([("Conv", "b", "c"), ("Conv", "a", "b")], {"a": 1, "b": 1, "c": 1}, "a", "c")
-    with pytest.raises(EspdlFormatError, match=r"operator 'op0' reads \['b'\], which no operator before writes"):
+    with pytest.raises(EspdlFormatError, match=r"'op0' reads \['b'\], which no operator before"):
         traffic_of(model)
 
 
@@ -157,9 +157,7 @@ def test_a_budget_fails_the_export_before_anything_is_replaced(build: Build, tmp
     found = getattr(estimate, limit)
     bundle = write_bundle({"esp32s3": result}, tmp_path / "kws", Deployment(budget=Budget(**{limit: int(found) + 1})))
     before = handmade.read_files(bundle.path)
-    with pytest.raises(
-        BudgetError, match=rf"Budget\({limit}=\d+\)\): .* is estimated at .* three costliest layers are"
-    ) as caught:
+    with pytest.raises(BudgetError, match=rf"Budget\({limit}=\d+\)\): .* is estimated at .* three costliest") as caught:
         write_bundle({"esp32s3": result}, tmp_path / "kws", Deployment(budget=Budget(**{limit: int(found) - 1})))
     assert handmade.read_files(bundle.path) == before
     # Three layers, by module and type.

@@ -205,7 +205,7 @@ class TestInterface:
         x = external(item.model, "x", item.inputs["x"])
         with pytest.raises(EspdlError, match=r"'x' is missing; the model takes \['x'\]"):
             interpreter.step({}, {})
-        with pytest.raises(EspdlError, match=r"float32 of shape .*the file says int8 of shape \('batch', 16, 8\)"):
+        with pytest.raises(EspdlError, match=r"float32 .* says int8 of shape \('batch', 16, 8\)"):
             interpreter.step({"x": x.astype(np.float32)}, {})
         with pytest.raises(EspdlError, match=r"shape \(8, 8, 16\); the file says"):
             interpreter.step({"x": x.transpose(0, 2, 1)}, {})

@@ -57,7 +57,7 @@ def test_fit_gives_mean_0_and_deviation_1(form: str) -> None:
         ([torch.tensor([[1.0, 2.0], [5.0, 5.0]])], r"channel 1 is 5 in all 2 frames"),
         (
             [torch.tensor([[1.0, float("nan")], [5.0, 6.0]])],
-            r"recording 0 holds 1 NaN or infinite reading\(s\) in channel 0",
+            "recording 0 holds 1 NaN .* in channel 0",
         ),
         ([torch.rand(3, 9), torch.rand(2, 9)], "recording 1 has 2 channels, the ones before have 3"),
         ([torch.rand(9)], r"recording 0 is shape \[9\]"),
@@ -110,7 +110,7 @@ def test_wrong_inputs_are_refused() -> None:
         front_end(torch.zeros(1, 9, 2))
     with pytest.raises(DataError, match="not a list"):
         front_end([1.0, 2.0])
-    with pytest.raises(DataError, match=r"recording 1 holds 2 NaN or infinite reading\(s\) in channel 1"):
+    with pytest.raises(DataError, match=r"recording 1 holds 2 NaN .* in channel 1"):
         compute_stream_features(
             front_end, [torch.zeros(2, 3), torch.tensor([[0.0, 0.0], [float("inf"), float("nan")]])]
         )

@@ -61,7 +61,7 @@ def test_the_bundle_listens_and_equals_the_whole(tmp_path: Path, target: str) ->
 
 
 def test_what_happens_to_samples_before_it_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match=r"front end 'ear' \(LogMel\) inside Louder cannot be taken out"):
+    with pytest.raises(ConversionError, match=r"'ear' \(LogMel\) inside Louder cannot be taken"):
         export(Louder().eval(), recordings(), tmp_path / "bundle")
 
 

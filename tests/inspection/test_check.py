@@ -174,7 +174,7 @@ def test_a_changed_weight_under_a_new_digest_is_found_by_the_golden_windows(copy
     bump(path, span[len(span) // 2], 64)
     path.write_bytes(seal(path.read_bytes()))
     rehash(copy)
-    with pytest.raises(ProofError, match=r"golden windows, value for value: \d+, .*tensor '\S+' from window \d"):
+    with pytest.raises(ProofError, match=r"golden windows, .*tensor '\S+' from window \d"):
         verify_bundle(copy)
 
 
@@ -262,7 +262,7 @@ def test_a_changed_header_is_found(copy: Path) -> None:
     path = copy / f"components/lesp_model/{TARGET}/model_config.hpp"
     path.write_text(path.read_text().replace("kHalfUp", "kHalfToEven"))
     rehash(copy)
-    with pytest.raises(ProofError, match=r"the header is what the manifest makes: 1, .*model_config\.hpp, line \d+"):
+    with pytest.raises(ProofError, match=r"header .* makes: 1, .*_config\.hpp, line \d+"):
         verify_bundle(copy)
 
 
@@ -341,7 +341,7 @@ def test_a_changed_figure_is_found_by_the_page(copy: Path) -> None:
         rehash(copy, change)
         with pytest.raises(
             BundleError,
-            match=r"report\.html is not what|are not those in report|metrics is None; it must be an object",
+            match=r"report\.html is not|not those in report|metrics is None",
         ):
             verify_bundle(copy)
         (copy / "manifest.json").write_bytes(whole)

@@ -259,7 +259,7 @@ def test_tensors_that_cannot_be_read(build: Build) -> None:
     assert "stage0:x" in simulation.tensors
     with pytest.raises(EspdlError, match=r"peek\('x'\): its stage has not run yet"):
         simulation.peek("x")
-    with pytest.raises(EspdlError, match=r"tensor 'nowhere' is computed nowhere in the model; it has stage0:x, "):
+    with pytest.raises(EspdlError, match=r"'nowhere' is computed nowhere.* has stage0:x, "):
         simulation.trace(batch_of("tutorial", 12)["x"][0], ["nowhere"])
 
 
@@ -267,7 +267,7 @@ def test_step_refuses_what_does_not_fit(build: Build) -> None:
     simulation, frames = Simulation(build("tutorial").quantized), batch_of("tutorial", 12)["x"]
     with pytest.raises(DataError, match=r"batches of \[3\], but runs 1 recording"):
         simulation.step(frames)
-    with pytest.raises(DataError, match=r"input 'x' has shape \[7, 12\], but the model takes \[8, 12\]"):
+    with pytest.raises(DataError, match=r"'x' has shape \[7, 12\], .* takes \[8, 12\]"):
         simulation.step(frames[:1, :7])
 
 

@@ -113,9 +113,7 @@ def test_nothing_to_equalize_is_an_error(worker: Worker, make: type[nn.Module]) 
     given = [x.T.contiguous() for x in recordings()] if make is Recurrent else recordings()
     model = convert(module, given[0], Streaming(window=2))
     samples = calibrate(model, given)
-    with pytest.raises(
-        QuantizationError, match=r"Quantization\(equalization=True\) found nothing to equalize\. .* Leave it out"
-    ):
+    with pytest.raises(QuantizationError, match=r"equalization=True\) found nothing to equalize"):
         quantize(model, samples, Quantization(equalization=True), worker=worker)
     quantize(model, samples, worker=worker)
 

@@ -89,9 +89,7 @@ def test_recurrent_state_stays_explicit(build: Build, name: str) -> None:
 def test_recurrent_state_cannot_be_native(build: Build, worker: Worker) -> None:
     built = build("gated_cell")
     model = replace(built.model, spec=replace(built.model.spec, cache_form="native"))
-    with pytest.raises(
-        QuantizationError, match=r"Streaming\(caches='native'\): cache 'state' cannot .* Use caches='auto'"
-    ):
+    with pytest.raises(QuantizationError, match=r"caches='native'\): cache 'state' cannot"):
         quantize(model, built.samples, worker=worker)
 
 
@@ -205,17 +203,13 @@ def test_chosen_modules_stay_in_int16(build: Build, worker: Worker) -> None:
 def test_a_path_that_names_no_module_is_refused(build: Build, worker: Worker) -> None:
     built = build("tutorial")
     # `conv` is only a part of `stage0.conv`.
-    with pytest.raises(
-        QuantizationError, match=r"Quantization\(int16=\[\.\.\. 'conv' \.\.\.\]\) names no module .*'stage0"
-    ):
+    with pytest.raises(QuantizationError, match=r"'conv' \.\.\.\]\) names no module .*'stage0"):
         quantize(built.model, built.samples, Quantization(int16=("conv",)), worker=worker)
 
 
 def test_an_unknown_target_is_refused(build: Build) -> None:
     built = build("stateless")
-    with pytest.raises(
-        UnknownTargetError, match=r"target='esp8266' is not a chip that ESP-DL supports; use one of esp32s3"
-    ):
+    with pytest.raises(UnknownTargetError, match="target='esp8266' is not a chip"):
         quantize(built.model, built.samples, target="esp8266")
 
 
@@ -272,12 +266,12 @@ class FrameNorm(nn.Module):
         # Logged only: esp-ppq would have written a file.
         (
             FrameNorm,
-            r"esp-ppq reported .*InstanceNormalization.* comes from module 'blocks\.0\.norm\.inner'.*Replace it by",
+            r"reported .*Inst.* module 'blocks\.0\.norm\.inner'",
         ),
         # Raised, deep inside.
         (
             Lower,
-            r"esp-ppq failed in quantize: RuntimeError: .*Trilu.*\n.*Trilu comes from module 'blocks\.0\.norm'\. Replace it",
+            r"RuntimeError: .*Trilu.* module 'blocks\.0\.norm'",
         ),
     ],
 )

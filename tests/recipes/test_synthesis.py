@@ -267,7 +267,7 @@ def test_what_is_not_there_is_said_with_a_way_out(
     synthesis: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(DataError, match=r"flite: there is no program flite.*pip install espeakng-loader"):
+    with pytest.raises(DataError, match=r"no program flite.*pip install espeakng-loader"):
         synthesis.find_synthesizers(["flite", "espeak-ng"])
     with pytest.raises(DataError, match=r"\['say'\] are not known; give some of \['espeak-ng', "):
         synthesis.find_synthesizers(["say"])
@@ -282,7 +282,7 @@ def test_a_synthesizer_that_is_of_no_use_does_not_stop_the_others(
     (folder / "bin" / "flite").chmod(0o755)
     monkeypatch.setattr(engines.RHVoice, "FOLDERS", (str(folder / "voices"),))
     assert not {"rhvoice", "flite"} & {found.name for found in synthesis.find_synthesizers()}
-    with pytest.raises(DataError, match=r"rhvoice: it has no English voice; flite: flite ended with 127 .*broken"):
+    with pytest.raises(DataError, match=r"has no English voice; flite: .* 127 .*broken"):
         synthesis.find_synthesizers(["rhvoice", "flite"])
 
 

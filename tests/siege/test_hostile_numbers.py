@@ -131,9 +131,7 @@ def test_names_that_are_not_those_of_the_file_are_not_computed(change: Callable[
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["streaming"]["outputs"] = ["other"]
     (path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(
-        BundleError, match=re.escape("the outputs are ['other'] in the manifest; they must be those of")
-    ):
+    with pytest.raises(BundleError, match=re.escape("the outputs are ['other'] in the manifest")):
         simulate(path, torch.zeros(8, 9), "esp32s3")
 
 
@@ -142,7 +140,7 @@ def test_a_cache_starts_with_a_number_of_its_type(tmp_path: Path) -> None:
     path = bundle.path / "manifest.json"
     changed = replaced(json.loads(path.read_text()), (*STAGES, 0, "caches", 0, "initial"), 300)
     path.write_text(json.dumps(changed))
-    with pytest.raises(BundleError, match=r"initial of cache 'block\.conv\.past' is 300; it must be -128 to 127"):
+    with pytest.raises(BundleError, match=r"'block\.conv\.past' is 300; .* be -128 to 127"):
         read_both(bundle.path)
 
 

@@ -76,7 +76,7 @@ def test_fractions_are_lengths_too() -> None:
 
 @pytest.mark.parametrize("lengths", [[801, 1, 2], [0, 800, 2]])
 def test_lengths_that_fit_nothing(lengths: list[int]) -> None:
-    with pytest.raises(DataError, match=r"lengths=\[\d+, \d+, 2\].*axes of \[1, 800\].*from 1 to the padded length"):
+    with pytest.raises(DataError, match=r"lengths=\[\d+, \d+, 2\].*axes of \[1, 800\]"):
         find_lengths({"x": WAVES, "lengths": lengths})
 
 

@@ -201,7 +201,7 @@ def test_a_logger_that_fails_is_warned_of(bundle: Path) -> None:
             raise ConnectionError("no route")
 
     logger = FakeLogger(Away())
-    with pytest.warns(UserWarning, match=r"FakeLogger did not take the report \(ConnectionError: no route\); it is"):
+    with pytest.warns(UserWarning, match=r"FakeLogger did not take .*Error: no route\)"):
         log_export(FakeTrainer(logger), bundle, MANIFEST)
     assert logger.saved
 

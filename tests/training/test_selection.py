@@ -56,12 +56,12 @@ def test_paths() -> None:
     root = Root(net=nn.Sequential(nn.Linear(1, 1)))
     assert find_module(root, "net.0") == "net.0"
     assert find_module(root, ".") == ""
-    with pytest.raises(ConfigurationError, match=r"module='net\.1'\): Root has no submodule of that path.*'net'"):
+    with pytest.raises(ConfigurationError, match=r"module='net\.1'\): Root has no submodule .*'net'"):
         find_module(root, "net.1")
 
 
 def test_none_or_several_are_refused_with_advice() -> None:
     with pytest.raises(ConfigurationError, match=r"Root has no child module with parameters.*module='\.'"):
         find_module(Root(front=nn.AvgPool1d(2)), None)
-    with pytest.raises(ConfigurationError, match=r"2 child modules with parameters, 'a' \(Linear\), 'b' \(GRU\)"):
+    with pytest.raises(ConfigurationError, match=r"2 child modules .*'a' \(Linear\), 'b' \(GRU\)"):
         find_module(Root(a=nn.Linear(1, 1), b=nn.GRU(1, 1)), None)

@@ -117,7 +117,7 @@ class SwapsCaches(Chain):
 def test_swapped_caches_fail_float_parity_from_the_second_window() -> None:
     module, recordings = shake(SwapsCaches()), [torch.randn(8, 30)]
     model = convert(module, recordings[0], Streaming(window=4))
-    with pytest.raises(ProofError, match=r"float parity, float32: .* output 'output', from frame 4 of 30\. "):
+    with pytest.raises(ProofError, match=r"float32: .* output 'output', from frame 4 of 30"):
         prove_float(module, model, recordings)
 
 
@@ -127,7 +127,7 @@ def test_a_state_that_starts_elsewhere_fails_float_parity() -> None:
     stage = model.spec.stages[0]
     started = tuple(replace(cache, initial=1.0) for cache in stage.caches)
     wrong = replace(model, spec=replace(model.spec, stages=(replace(stage, caches=started),)))
-    with pytest.raises(ProofError, match=r"float parity, float32: .*from frame 0 of 30\. .*started from zeros"):
+    with pytest.raises(ProofError, match=r"float32: .*from frame 0 of 30\. .*started from"):
         prove_float(module, wrong, recordings)
 
 
@@ -203,9 +203,7 @@ def test_a_file_with_other_inputs_fails_the_boundaries(build: Build, worker: Wor
     first, *rest = built.quantized.stages
     renamed = replace(first.caches[0], next="stage0.cache.after")
     wrong = replace(built.quantized, stages=(replace(first, caches=(renamed,)), *rest))
-    with pytest.raises(
-        ProofError, match=r"boundaries agree: 1, .*stage 'stage0': the outputs are .*'stage0\.cache\.after'"
-    ):
+    with pytest.raises(ProofError, match=r"agree: 1, .*'stage0': .*'stage0\.cache\.after'"):
         prove_integers(wrong, built.recordings, worker)
 
 
@@ -245,7 +243,7 @@ def test_square_layouts_that_are_swapped_fail(worker: Worker) -> None:
     quantized = quantize(model, calibrate(model, recordings), worker=worker)
     assert all(proof.passed for proof in prove_integers(quantized, recordings, worker).proofs)
     wrong = change_tensor(quantized, "x", lambda t: replace(t, layout=(0, 1, 2), time_axis=2))
-    with pytest.raises(ProofError, match=r"tensor 'x': layout \[0, 2, 1\] in the file, \[0, 1, 2\] in the manifest"):
+    with pytest.raises(ProofError, match=r"'x': layout \[0, 2, 1\] in .* \[0, 1, 2\] in"):
         prove_integers(wrong, recordings, worker)
     windows = integer_windows(wrong, {"x": recordings[0].unsqueeze(0)})
     right = ExecutorStream(quantized, worker).run(integer_windows(quantized, {"x": recordings[0].unsqueeze(0)}))
@@ -258,7 +256,7 @@ def test_a_cache_that_starts_elsewhere_fails_integer_parity(build: Build, worker
     *rest, last = built.quantized.stages
     started = replace(last, caches=(replace(last.caches[0], initial=9),))
     wrong = replace(built.quantized, stages=(*rest, started))
-    with pytest.raises(ProofError, match=r"files window by window .*tensor 'stage2\.cache\.next' from window 0 on"):
+    with pytest.raises(ProofError, match=r"files .*'stage2\.cache\.next' from window 0"):
         prove_integers(wrong, built.recordings, worker)
 
 

@@ -95,7 +95,7 @@ def test_an_output_that_the_graph_has_lost_is_named(good: Made, worker: Worker) 
     (stage,) = model.spec.stages
     renamed = replace(stage, outputs=(replace(stage.outputs[0], name="other"),))
     spec = replace(model.spec, outputs=renamed.outputs, stages=(renamed,))
-    with pytest.raises(ProofError, match=r"inf, but at most 0\.0001 is allowed\. tensor 'other' of recording 0"):
+    with pytest.raises(ProofError, match=r"inf, .* allowed\. tensor 'other' of recording 0"):
         prove_graph(replace(model, spec=spec), quantized, recordings, worker)
 
 

@@ -44,13 +44,11 @@ OUTPUT = model(("Neg", "x", "r"), ("Unsqueeze", "rc", "v"), ("Identity", "r", "s
     [
         (
             MASK,
-            r"stage 'stage_0': Neg '/stages\.0/mask/Neg' of module 'mask' overwrites tensor 'x', which Add '/stages\.0/mask/Add' "
-            r"of module 'mask' reads later",
+            "Neg .* overwrites tensor 'x', which Add",
         ),
         (
             OUTPUT,
-            r"stage 'stage_0': Relu '/stages\.0/mask/Relu' of module 'mask' overwrites tensor 'v', which the firmware, behind "
-            r"the run, reads later",
+            "Relu .* overwrites tensor 'v', which the firmware",
         ),
     ],
 )
@@ -58,7 +56,7 @@ def test_an_overwritten_tensor_fails_and_is_named(file: EspdlModel, where: str) 
     files = pipeline(_squeezed(file))
     proof = memory(files)
     assert not proof.passed
-    with pytest.raises(ProofError, match=rf"{NAME}: 1, but at most 0 is allowed\. {where}\. Export the model again: "):
+    with pytest.raises(ProofError, match=rf"{NAME}: 1, .*\. stage 'stage_0': {where}.*\. Export"):
         require([proof])
     # That is what memory would have done.
     (stream,) = files.streams

@@ -79,9 +79,7 @@ def test_padding_behind_a_layer_without_it_cannot_be_streamed() -> None:
 
 def test_recordings_without_an_output_frame_are_left_out() -> None:
     module, model = model_of("valid")
-    with pytest.raises(
-        DataError, match="the longest has 2 frames, and the model consumes 2 before its first one; give"
-    ):
+    with pytest.raises(DataError, match="has 2 frames, and the model consumes 2 before"):
         float_parity(module, model, CASES["valid"].recordings(2, 1))
     # The advice.
     assert float_parity(module, model, CASES["valid"].recordings(2, 3))[0][0].passed
