@@ -144,9 +144,9 @@ def export_target(
         evaluated = evaluator.evaluate(stream, context.progress, context.target, rehearsal)
     if context.evaluate is not None:
         task = evaluate_task(context, quantized, None if searched is None else searched.task, place)
-    hearing = (finds_keywords(evaluated.report),) if detects and not context.rehearsal else ()
-    require(hearing)
-    whole = join_findings(verification, analysis, front, evaluated, task, hearing)
+    keywords = (finds_keywords(evaluated.report),) if detects and not context.rehearsal else ()
+    require(keywords)
+    whole = join_findings(verification, analysis, front, evaluated, task, keywords)
     return TargetResult(quantized, whole, evaluated.settings)
 
 
@@ -227,14 +227,14 @@ def join_findings(
     front: FrontEndProofs,
     evaluated: Evaluated,
     task: TaskResult,
-    hearing: tuple[Proof, ...],
+    keywords: tuple[Proof, ...],
 ) -> Verification:
     """Return the verification with what the later steps of an export found, in the order of the steps."""
     return replace(
         verification,
-        proofs=(*verification.proofs, *front.proofs, *task.proofs, *hearing),
+        proofs=(*verification.proofs, *front.proofs, *task.proofs, *keywords),
         golden=front.golden,
-        notes=(*verification.notes, *front.notes, *evaluated.notes, *task.notes, *doubts(hearing)),
+        notes=(*verification.notes, *front.notes, *evaluated.notes, *task.notes, *doubts(keywords)),
         float_metrics=task.float_metrics,
         quantized_metrics=task.quantized_metrics,
         analysis=analysis,

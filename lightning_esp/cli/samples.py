@@ -43,7 +43,7 @@ def open_recording(path: Path, sample_rate: int) -> Source:
     file = AudioFile(path)
     if file.sample_rate != sample_rate:
         raise DataError(
-            f"{path} has {file.sample_rate} samples a second; the model hears {sample_rate}. {convert_hint(path, sample_rate)}"
+            f"{path} has {file.sample_rate} samples a second; the model takes {sample_rate}. {convert_hint(path, sample_rate)}"
         )
     return Source(file.frames, file.blocks())
 

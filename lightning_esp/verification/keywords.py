@@ -1,4 +1,4 @@
-"""Proof of keywords: the model finds them in the validation streams. The others say that it computes rightly, not how it hears."""
+"""Proof of keywords: the model finds them in the validation streams. The others say that it computes rightly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME = "finds its keywords"
 def finds_keywords(report: Mapping[str, Any]) -> Proof:
     """Judge the integer stream on the validation streams, with the thresholds of the detector.
 
-    A model that hears badly is still the model that was trained, so this fails only where the user set a limit,
+    A model that detects badly is still the model that was trained, so this fails only where the user set a limit,
     `Detector(max_misses=...)`. It is amber with each reason not to trust what the device will do: no streams at all, classes
     that never fire or miss much, false accepts beyond the limit, and streams that are too short, or lack a keyword, to tell.
 

@@ -21,5 +21,5 @@ def test_all_at_once_are_the_pieces_in_a_row(kind: str, tmp_path: Path) -> None:
 
 def test_another_rate_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(100, np.int16), 8000)
-    with pytest.raises(DataError, match="8000 samples a second; the model hears 16000"):
+    with pytest.raises(DataError, match="8000 samples a second; the model takes 16000"):
         read_recording(tmp_path / "a.wav", 16_000)

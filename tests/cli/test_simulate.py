@@ -212,7 +212,7 @@ def test_what_cannot_be_heard_says_why(bundle, tmp_path, capsys):
     (tmp_path / "text.wav").write_text("not audio")
     assert "text.wav cannot be read as audio" in fails(path, tmp_path / "text.wav")
     slow = write_wav(tmp_path / "slow.wav", np.zeros(8000, np.int16), rate=8000)
-    assert "8000 samples a second; the model hears 16000. Convert it: `ffmpeg" in fails(path, slow)
+    assert "8000 samples a second; the model takes 16000. Convert it: `ffmpeg" in fails(path, slow)
     assert "fewer than one frame of 400" in fails(path, write_wav(tmp_path / "s.wav", np.zeros(399, np.int16)))
     assert "either a recording or --microphone" in fails(path, code=2)
     assert "no model for target='esp32c3'" in fails(path, good, "--target", "esp32c3")

@@ -1,4 +1,4 @@
-"""Whether a chip keeps up with its sound, by the cost of front end and network, and hears what the training heard."""
+"""Whether a chip keeps up with its sound, by the cost of front end and network, and has the training's features."""
 
 import pytest
 
