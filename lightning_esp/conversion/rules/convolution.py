@@ -11,7 +11,7 @@ from torch import fx, nn
 from lightning_esp.conversion.building import Builder
 from lightning_esp.conversion.nodes import Frame
 from lightning_esp.conversion.rules.common import Rule, bare, per_frame, spatial
-from lightning_esp.conversion.rules.shaping import pad
+from lightning_esp.conversion.rules.padding import pad
 from lightning_esp.conversion.stream_tensor import StreamTensor
 from lightning_esp.conversion.trace import Constant
 

@@ -1,4 +1,4 @@
-"""Transposes, reshapes, slices and padding: allowed as long as time stays an axis of its own."""
+"""Transposes, reshapes and slices: allowed as long as time stays an axis of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from math import prod
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from lightning_esp.conversion.building import Builder, same_frame
 from lightning_esp.conversion.nodes import Frame
@@ -143,33 +142,34 @@ def get_item(build: Builder, x: StreamTensor, index: Any) -> StreamTensor:
 
 
 def _take(build: Builder, x: StreamTensor, items: list[Any]) -> StreamTensor:
+    x = _slice_axes(build, x, [item for item in items if item is not None])
+    if any(item is None or isinstance(item, int) for item in items):
+        return per_frame(build, torch.reshape, x, _sizes_taken(x, items))
+    return x
+
+
+def _slice_axes(build: Builder, x: StreamTensor, items: list[Any]) -> StreamTensor:
     # One Slice per axis: the runtime knows nothing of several axes at once, and numbers keep their axis until the end.
-    axis, drop, add = 0, [], []
-    for position, item in enumerate(items):
-        if item is None:
-            add.append(position)
-            continue
+    for axis, item in enumerate(items):
         if isinstance(item, int):
-            size = x.shape[axis]
-            x = _narrow(build, x, axis, item % size, 1)
-            drop.append(axis)
+            x = _narrow(build, x, axis, item % x.shape[axis], 1)
         elif item != slice(None):
             x = _slice_other(build, x, axis, item)
-        axis += 1
-    if not drop and not add:
-        return x
-    shape = [n for i, n in enumerate(x.shape) if i not in drop]
-    places = [i for i in range(len(x.shape)) if i not in drop]
-    for position in add:
-        before = sum(1 for item in items[:position] if item is not None and not isinstance(item, int))
-        at = before + sum(1 for p in add if p < position)
-        shape.insert(at, 1)
-        places.insert(at, -1)
-    sizes = tuple(
-        -1 if p >= 0 and p == x.batch_axis else Frame(x.stride) if p >= 0 and p == x.time_axis else n
-        for p, n in zip(places, shape, strict=True)
+    return x
+
+
+def _sizes_taken(x: StreamTensor, items: list[Any]) -> tuple[Any, ...]:
+    """Sizes without the axes of numbers, and with one of size 1 for each None."""
+    sizes = iter(_sizes(x))
+    taken = [(item, 1 if item is None else next(sizes)) for item in items]
+    return (*(size for item, size in taken if not isinstance(item, int)), *sizes)
+
+
+def _sizes(x: StreamTensor) -> tuple[Any, ...]:
+    return tuple(
+        -1 if axis == x.batch_axis else Frame(x.stride) if axis == x.time_axis else size
+        for axis, size in enumerate(x.shape)
     )
-    return per_frame(build, torch.reshape, x, sizes)
 
 
 def _spelled(build: Builder, x: StreamTensor, items: tuple[Any, ...]) -> list[Any]:
@@ -310,10 +310,7 @@ def unbind(build: Builder, x: StreamTensor, dim: int = 0) -> tuple[StreamTensor,
     axis = dim % len(x.shape)
     if axis in (x.time_axis, x.batch_axis):
         build.refuse("takes time or the batch apart", "loop over channels or bins only")
-    shape = tuple(
-        -1 if i == x.batch_axis else Frame(x.stride) if i == x.time_axis else n for i, n in enumerate(x.shape)
-    )
-    sizes = shape[:axis] + shape[axis + 1 :]
+    sizes = _sizes(x)[:axis] + _sizes(x)[axis + 1 :]
     parts = [_narrow(build, x, axis, i, 1) for i in range(x.shape[axis])]
     return tuple(_finish_part(build, part, sizes, i) for i, part in enumerate(parts))
 
@@ -321,32 +318,6 @@ def unbind(build: Builder, x: StreamTensor, dim: int = 0) -> tuple[StreamTensor,
 def _finish_part(build: Builder, part: StreamTensor, sizes: tuple[Any, ...], index: int) -> StreamTensor:
     node, pad_value = build.apply(torch.reshape, part, sizes)
     return build.result(node, [part], index, pad_value=pad_value)
-
-
-def pad(
-    build: Builder, input: StreamTensor, pad: Any, mode: str = "constant", value: float | None = None
-) -> StreamTensor:
-    """`F.pad` and the padding layers: time by its delay, other axes as they are."""
-    pairs = [tuple(pad[i : i + 2]) for i in range(0, len(pad), 2)]
-    first = len(input.shape) - len(pairs)
-    at = None if input.time_axis is None or input.time_axis < first else len(input.shape) - 1 - input.time_axis
-    left, right = (0, 0) if at is None else pairs[at]
-    if isinstance(left, Varying) or isinstance(right, Varying):
-        build.refuse("pads time by a number that follows the recording", "pad by a constant number of frames")
-    if mode != "constant" and (left or right):
-        build.refuse(f"pads time with mode={mode!r}, which copies frames", 'pad with zeros, mode="constant"')
-    others = [(0, 0) if i == at else pair for i, pair in enumerate(pairs)]
-    if any(any(pair) for pair in others):
-        flat = tuple(n for pair in others for n in pair)
-        options = {"value": value} if mode == "constant" else {}
-        node, pad_value = build.apply(F.pad, input, flat, mode, **options)
-        axes = {len(input.shape) - 1 - i: sum(pair) for i, pair in enumerate(others)}
-        shape = tuple(n + axes.get(i, 0) for i, n in enumerate(input.shape))
-        reads = ((input, same_frame),)
-        input = build.finish(replace(input, node=node, pad_value=pad_value, shape=shape, reads=reads))
-    if input.steady and (left or right):
-        build.refuse("pads a tensor that was expanded over time", "expand it to all frames")
-    return build.pad(input, left, right, 0.0 if value is None else float(value))
 
 
 def flip(build: Builder, x: StreamTensor, *given: Any, dims: Any = ()) -> StreamTensor:
@@ -390,7 +361,6 @@ RULES: dict[str, Rule] = {
     "narrow": narrow,
     "select": select,
     "unbind": unbind,
-    "pad": pad,
     "flip": flip,
     "roll": roll,
 }
