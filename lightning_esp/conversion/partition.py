@@ -248,23 +248,30 @@ def _build(
 ) -> tuple[Stage, fx.GraphModule]:
     """One stage: its outside, and its graph."""
     own = [node for node in graph.nodes if stage_of[node] == index]
-    read = list(dict.fromkeys(source for node in own for source in node.all_input_nodes if source not in {*own}))
+    read, made = _read_by(own, names), _made_by(graph, own, names)
+    caches = tuple(cache for cache in graph.model.spec.stages[0].caches if cache.name in read)
+    inputs = _ports(graph, {name: node for name, node in read.items() if name not in {c.name for c in caches}})
+    stage = Stage(f"stage_{index}", inputs, _ports(graph, made), caches)
+    return stage, _graph_module(graph, stage, read, own, {**made, **dict(graph.results)})
+
+
+def _read_by(own: Sequence[fx.Node], names: Mapping[fx.Node, str]) -> dict[str, fx.Node]:
+    """Inputs, caches and crossing values that the nodes of a stage take from outside, in the order of use."""
+    sources = dict.fromkeys(source for node in own for source in node.all_input_nodes if source not in {*own})
+    return {names[node]: node for node in sources if node in names}
+
+
+def _made_by(graph: _Graph, own: Sequence[fx.Node], names: Mapping[fx.Node, str]) -> dict[str, fx.Node]:
+    """Crossing values and outputs of the model that the nodes of a stage give; one node may be several outputs."""
+    crossing = {names[node]: node for node in own if node in names}
+    return crossing | {name: node for name, node in graph.outputs if node in own}
+
+
+def _ports(graph: _Graph, nodes: Mapping[str, fx.Node]) -> tuple[Port, ...]:
+    """The ports of the model by their names, and new ones for what crosses a cut."""
     whole = graph.model.spec.stages[0]
-    caches = tuple(cache for cache in whole.caches if cache.name in {names.get(node) for node in read})
-    by_name = {names[node]: node for node in read if node in names}
     known = {port.name: port for port in (*whole.inputs, *whole.outputs)}
-    inputs = [
-        known.get(name) or _port(graph, node, name) for name, node in by_name.items() if not _is_cache(name, whole)
-    ]
-    made = {names[node]: node for node in own if node in names} | {n: node for n, node in graph.outputs if node in own}
-    outputs = [known.get(name) or _port(graph, node, name) for name, node in made.items()]
-    stage = Stage(f"stage_{index}", tuple(inputs), tuple(outputs), caches)
-    results = {**made, **dict(graph.results)}
-    return stage, _graph_module(graph, stage, by_name, own, results)
-
-
-def _is_cache(name: str, stage: Stage) -> bool:
-    return any(cache.name == name for cache in stage.caches)
+    return tuple(known.get(name) or _port(graph, node, name) for name, node in nodes.items())
 
 
 def _port(graph: _Graph, node: fx.Node, name: str) -> Port:
