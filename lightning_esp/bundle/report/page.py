@@ -168,22 +168,24 @@ def _stage(index: int, stage: Data, flow: Sequence[Data], manifest: Data) -> Mar
     caches = {cache["name"]: cache for cache in stage["caches"]}
     rows = [row for row in flow if caches.keys() & set(row["caches"]) or (index == 0 and not row["caches"])]
     told = {name for row in rows for name in row["caches"]}
-    lines = [
-        tag(
-            "li",
-            tag("code", row["path"] or "(model)"),
-            tag("span", row["operator"], class_="soft"),
-            *(_cache(caches[name]) for name in row["caches"] if name in caches),
-            *([tag("span", f"rate {row['rate']}", class_="chip")] if row["rate"] != "1" else []),
-            *([tag("span", f"delay {row['delay']}", class_="chip")] if row["delay"] else []),
-        )
-        for row in rows
-    ]
+    lines = [_layer(row, caches) for row in rows]
     lines += [tag("li", tag("code", name), _cache(cache)) for name, cache in caches.items() if name not in told]
     bytes_ = sum(cache["bytes"] for cache in caches.values())
     heading = tag("strong", stage["name"])
     note = f" runs in frame step {index + 1} after a window; {len(caches)} caches, {size(bytes_)}"
     return tag("li", heading, tag("span", note, class_="soft"), tag("ul", *lines) if lines else "")
+
+
+def _layer(row: Data, caches: Mapping[str, Data]) -> Markup:
+    """Return the line of a layer: its operator, its caches in this stage, and its rate and delay where it has them."""
+    return tag(
+        "li",
+        tag("code", row["path"] or "(model)"),
+        tag("span", row["operator"], class_="soft"),
+        *(_cache(caches[name]) for name in row["caches"] if name in caches),
+        *([tag("span", f"rate {row['rate']}", class_="chip")] if row["rate"] != "1" else []),
+        *([tag("span", f"delay {row['delay']}", class_="chip")] if row["delay"] else []),
+    )
 
 
 def _cache(cache: Data) -> Markup:
