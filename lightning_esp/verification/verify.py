@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 from torch import nn
@@ -217,17 +218,25 @@ def _first(values: Mapping[str, Array]) -> dict[str, Array]:
 
 def _golden(quantized: QuantizedModel, windows: Results, results: Results, counts: Sequence[int]) -> Golden:
     """Lay the windows of recordings end to end until there are enough."""
-    order: list[tuple[int, int]] = []
-    resets: list[int] = []
-    while len(order) < GOLDEN_WINDOWS:
-        for recording, count in enumerate(counts):
-            resets.append(len(order))
-            order += [(index, recording) for index in range(count)]
-            if len(order) >= GOLDEN_WINDOWS:
-                break
-    inputs = {name: np.stack([windows[i][name][r] for i, r in order]) for name in windows[0]}
-    values = {name: np.stack([results[i][name][r] for i, r in order]) for name in results[0]}
+    order, resets = _lay_end_to_end(counts)
+    values = _pick(results, order)
     next_names = {new: cache for cache, new in quantized.feedback.items()}
     caches = {next_names[name]: value for name, value in values.items() if name in next_names}
     outputs = {name: value for name, value in values.items() if name not in next_names}
-    return Golden(inputs, outputs, caches, tuple(resets))
+    return Golden(_pick(windows, order), outputs, caches, resets)
+
+
+def _lay_end_to_end(counts: Sequence[int]) -> tuple[list[tuple[int, int]], tuple[int, ...]]:
+    """Window and recording of each golden window, and where a recording begins."""
+    order: list[tuple[int, int]] = []
+    resets: list[int] = []
+    for recording, count in cycle(enumerate(counts)):
+        if len(order) >= GOLDEN_WINDOWS:
+            break
+        resets.append(len(order))
+        order += [(index, recording) for index in range(count)]
+    return order, tuple(resets)
+
+
+def _pick(values: Results, order: Sequence[tuple[int, int]]) -> dict[str, Array]:
+    return {name: np.stack([values[index][name][recording] for index, recording in order]) for name in values[0]}
