@@ -43,6 +43,8 @@ VARIANTS = {
     "test": ("m6", "f5", "Alicia", "Hugo", "quincy", "shelby"),
 }
 KEYWORD_TAKES, OTHER_TAKES = 2, 3
+# Further takes of the training voices, in other accents.
+MORE_TAKES = 3
 NOISE_CLIPS = {"train": 20, "val": 5, "test": 5}
 STREAM_SECONDS, STREAM_KEYWORDS, STREAM_OTHERS = 120.0, 24, 16
 
@@ -118,6 +120,19 @@ def make_spoken_clips() -> list[Clip]:
     return clips
 
 
+def make_more_takes() -> list[Clip]:
+    """Let the training speakers say each keyword again, and as many other words, each time in an accent of its own."""
+    chooser, rng = random.Random(SEED + 3), np.random.default_rng(SEED + 3)
+    clips = []
+    for variant in VARIANTS["train"]:
+        for number, word in enumerate([*KEYWORDS * MORE_TAKES, *chooser.sample(OTHER_WORDS, len(KEYWORDS))]):
+            label, accent = word if word in KEYWORDS else "_unknown_", chooser.choice(ACCENTS)
+            sound = add_margins(speak(word, f"{accent}+{variant}", chooser), rng)
+            name = f"{label}/{variant}_{accent}_{word}_more{number}.flac"
+            clips.append(Clip(name, label, f"{variant}_{accent}", "train", sound))
+    return clips
+
+
 def make_noise_clips() -> list[Clip]:
     """Make one-second clips without a word: noise of several kinds and levels."""
     rng = np.random.default_rng(SEED + 1)
@@ -167,7 +182,7 @@ def main(folder: Path) -> None:
     """Write all of it; what stands in `folder`'s label folders before is replaced."""
     for label in (*KEYWORDS, "_unknown_", "_silence_"):
         shutil.rmtree(folder / label, ignore_errors=True)
-    clips = sorted([*make_spoken_clips(), *make_noise_clips()], key=lambda clip: clip.path)
+    clips = sorted([*make_spoken_clips(), *make_more_takes(), *make_noise_clips()], key=lambda clip: clip.path)
     for clip in clips:
         write_flac(folder / clip.path, clip.samples)
     write_csv(folder / "index.csv", ("path", "label", "speaker", "split", "duration_s"), [clip.row for clip in clips])
