@@ -83,15 +83,14 @@ def _of_labels(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _of_false_accepts(report: Mapping[str, Any]) -> Iterator[str]:
     accepts, rate = report["networks"]["integer"]["false_accepts"], report["max_false_accepts_per_hour"]
-    # One alone says little where less than one is allowed; several say that there are too many however short the streams are.
-    if accepts["per_hour"] > rate and (_tells_rate(report) or accepts["count"] > 1):
+    if accepts["per_hour"] > rate and _tells_rate(report):
         yield f"{accepts['count']} false accepts in {_hours(report)} are more than {rate:g} an hour"
 
 
 def _of_lengths(report: Mapping[str, Any]) -> Iterator[str]:
     accepts, rate = report["networks"]["integer"]["false_accepts"], report["max_false_accepts_per_hour"]
     if not _tells_rate(report):
-        count = f", in which {accepts['count']} came" if accepts["count"] else ""
+        count = ", in which one came" if accepts["count"] else ""
         yield (
             f"{_hours(report)}{count} are too short to tell {rate:g} false accepts an hour from none; give longer ones without "
             "keywords"
@@ -99,7 +98,9 @@ def _of_lengths(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _tells_rate(report: Mapping[str, Any]) -> bool:
-    return bool(report["networks"]["integer"]["false_accepts"]["hours"] * report["max_false_accepts_per_hour"] >= 1)
+    """Tell whether the streams are long enough for the rate; several false accepts are too many however short they are."""
+    accepts = report["networks"]["integer"]["false_accepts"]
+    return bool(accepts["hours"] * report["max_false_accepts_per_hour"] >= 1 or accepts["count"] > 1)
 
 
 def _hours(report: Mapping[str, Any]) -> str:
