@@ -10,6 +10,7 @@ from listings import Clip
 from phrases import make_confusables, make_sentences
 from recordings import read_negatives, read_recordings
 from scene_data import SceneData
+from streams import Recording, make_streams
 from synthesis import find_synthesizers, synthesize
 
 from lightning_esp.errors import ConfigurationError
@@ -101,6 +102,15 @@ class PhraseData(SceneData):
         """List the clips."""
         if not self.clips:
             self.clips, self.speech_clips, self.noise_clips = self._list()
+
+    def validation_streams(self) -> list[Recording]:
+        """Long recordings of the validation split, on which the export chooses the detector's thresholds.
+
+        Phrases that were made to sound like the wake words are left out: they come hundreds of times as often here as in a
+        day, and thresholds that keep all of them quiet miss most of what is meant.
+        """
+        spoken = [clip for clip in self.clips if clip.label in self.phrases]
+        return make_streams(spoken, self.speech_clips, self.noise_clips, "val")
 
     def _list(self) -> tuple[list[Clip], list[Clip], list[Clip]]:
         cache = self.cache / "recordings"

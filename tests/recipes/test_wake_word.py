@@ -64,7 +64,9 @@ def test_phrases_are_spoken_beside_what_sounds_like_them(phrase_data: ModuleType
     waveforms, labels = next(iter(data.val_dataloader()))
     assert waveforms.shape[1] == 24_000 + 4_800
     assert set(labels.tolist()) == {0, 1, 2}
-    (_, keywords), (speech, nothing) = data.validation_streams()
+    (stream, keywords), (speech, nothing) = data.validation_streams()
+    assert len(keywords) == 4, "the held-out takes, and none of what sounds like them"
+    assert len(stream) < 16_000 * sum(keyword.end - keyword.start + 2 for keyword in keywords)
     assert {keyword.label for keyword in keywords} == {"hey robin", "lights off"}
     assert nothing == ()
     assert len(speech) > 16_000
