@@ -19,6 +19,8 @@ FADE_SECONDS = 0.005
 RATES = (0.85, 1.18)
 # Loudness of the speech around a word to that of its recording.
 AROUND_DECIBELS = (-12.0, 3.0)
+# The worst frames without a keyword, one in so many, count so much beside all others. More of it misses more words.
+WORST_ONE_IN, WORST_WEIGHT = 20, 0.3
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,8 @@ def frame_loss(
     loss = _mean(wanted, decide)
     if bool(rest.any()):
         other = -scores[:, rest].logsumexp(1) * quiet
-        worst = other.topk(max(1, logits.shape[2] // 20), dim=1).values.mean(1)
-        loss = loss + _mean(other, quiet) + 0.3 * worst
+        worst = other.topk(max(1, logits.shape[2] // WORST_ONE_IN), dim=1).values.mean(1)
+        loss = loss + _mean(other, quiet) + WORST_WEIGHT * worst
     return loss.mean()
 
 

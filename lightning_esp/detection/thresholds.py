@@ -76,7 +76,8 @@ def choose_thresholds(
 
     The rate is shared among the classes so that all together miss fewest keywords and confuse fewest. Where the streams are
     so short that the rate allows less than one event in them, none would say little and cost much: then a false accept counts
-    as much as a tenth of the keywords of its class that are missed or confused. Of thresholds that do as well, the middle one is taken, far from both errors.
+    as much as a tenth of the keywords of its class that are missed or confused. Of thresholds that do as well, the middle
+    one is taken, far from both errors.
 
     Args:
         model: gives outputs `[classes, frames]` of a recording, in float or in integers.
@@ -173,7 +174,8 @@ class _Judge:
     def tell(self, settings: DetectorSettings, balanced: bool = False) -> Choice:
         """Return the detector with its figures on the streams."""
         accepts, missed, _ = self._count(settings)
-        return Choice(settings, false_accepts_per_hour(accepts, self.hours), missed, balanced)
+        shares = {label: float(np.round(count / self._said(label), 6)) for label, count in sorted(missed.items())}
+        return Choice(settings, false_accepts_per_hour(accepts, self.hours), shares, balanced)
 
     def _check_quiet(self, allowed: int, rate: float) -> None:
         least = {self._labels[number]: min(p.accepts for p in curve) for number, curve in self._curves.items()}
@@ -189,7 +191,6 @@ class _Judge:
     def _quieten(self, allowed: int) -> DetectorSettings:
         """Raise all thresholds together until so few are left, or they are at their highest."""
         points = {number: _middle(_quietest(curve)) for number, curve in self._curves.items()}
-        settings = self._set(points)
         for step in GRID:
             settings = self._set({number: max(threshold, step) for number, threshold in points.items()})
             if self._count(settings)[0] <= allowed:
@@ -204,11 +205,10 @@ class _Judge:
         # What other classes score does not matter then, and detecting one class takes a fraction of the time.
         alone = [StreamScores(stream.means[:, [number]], stream.keywords) for stream in self._scored]
         label, points = self._labels[number], list[OperatingPoint]()
-        said = self._said(label)
         for threshold in GRID:
             single = replace(self._settings, thresholds=(threshold,))
             accepts, missed, confused = self._count(single, alone, [label])
-            points.append(OperatingPoint(threshold, accepts, round(missed.get(label, 0.0) * said) + confused))
+            points.append(OperatingPoint(threshold, accepts, missed.get(label, 0) + confused))
         return points
 
     def _count(
@@ -216,19 +216,17 @@ class _Judge:
         settings: DetectorSettings,
         scored: Sequence[StreamScores] | None = None,
         labels: Sequence[str] | None = None,
-    ) -> tuple[int, dict[str, float], int]:
-        """Return false accepts, the share of keywords missed by label, and keywords taken for others."""
-        accepts, confused, said, found = 0, 0, dict[str, int](), dict[str, int]()
+    ) -> tuple[int, dict[str, int], int]:
+        """Return false accepts, the keywords missed of each label that is said, and keywords taken for others."""
+        accepts, confused, missed = 0, 0, dict[str, int]()
         for stream in self._scored if scored is None else scored:
             wanted = [keyword for keyword in stream.keywords if keyword.label in self._expected]
             events = detect_events(settings, stream.means)
             matching = match_events(events, wanted, labels or self._labels, self._period, self._grace)
             accepts, confused = accepts + len(matching.false_accepts), confused + len(matching.confusions)
             for number, keyword in enumerate(wanted):
-                said[keyword.label] = said.get(keyword.label, 0) + 1
-                found[keyword.label] = found.get(keyword.label, 0) + (number in matching.hits)
-        shares = {label: float(np.round(1 - found[label] / count, 6)) for label, count in sorted(said.items())}
-        return accepts, shares, confused
+                missed[keyword.label] = missed.get(keyword.label, 0) + (number not in matching.hits)
+        return accepts, missed, confused
 
 
 def share_accepts(curves: dict[int, list[OperatingPoint]], allowed: int) -> dict[int, float] | None:
