@@ -177,6 +177,9 @@ class Quantization:
         min_snr_db: the least signal-to-noise ratio, in decibels, of each output of the integer stream against the float
             network on the recordings; less fails the export. None: 6 dB where the precision is int8, 15 dB where it is
             int16. Below 12 and 25 dB, or below this where it is more, the proof is amber.
+        search_seconds: for `"auto"`: seconds after which no further candidate in int8 is tried. The one at work is finished and
+            the best so far judged; where that does not hold, int16 is what is left. What is chosen then depends on the
+            speed of the machine. None: no limit.
     """
 
     precision: Literal["int8", "int16", "auto"] = "int8"
@@ -185,17 +188,31 @@ class Quantization:
     int16: tuple[str, ...] = ()
     equalization: bool = False
     min_snr_db: float | None = None
+    search_seconds: float | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
+        self._check_search()
         _require(
             self.min_snr_db is None or not math.isnan(self.min_snr_db),
             f"Quantization(min_snr_db={self.min_snr_db}) must be a number of decibels, or left out.",
         )
         _require(self.tolerance >= 0, f"Quantization(tolerance={self.tolerance}) must be 0 or more.")
+
+    def _check_search(self) -> None:
+        is_auto, seconds = self.precision == "auto", self.search_seconds
         _require(
-            not (self.precision == "auto" and self.equalization),
+            not (is_auto and self.equalization),
             "Quantization(precision='auto', equalization=True): 'auto' tries both; leave equalization out.",
+        )
+        _require(
+            seconds is None or seconds > 0,
+            f"Quantization(search_seconds={seconds}) must be a positive number of seconds, or left out.",
+        )
+        _require(
+            is_auto or seconds is None,
+            f"Quantization(precision={self.precision!r}, search_seconds={seconds}): nothing is searched for; give "
+            "precision='auto' with it, or leave it out.",
         )
 
 

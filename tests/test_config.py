@@ -31,6 +31,14 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
         lambda: Quantization("auto", equalization=True),
         "Quantization(precision='auto', equalization=True): 'auto'",
     ),
+    (
+        lambda: Quantization("auto", search_seconds=0.0),
+        "Quantization(search_seconds=0.0) must be a positive",
+    ),
+    (
+        lambda: Quantization(search_seconds=5.0),
+        "Quantization(precision='int8', search_seconds=5.0): nothing",
+    ),
     (lambda: Quantization(tolerance=-0.1), "Quantization(tolerance=-0.1) must be 0 or more."),
     (
         lambda: Deployment(name="2fast"),

@@ -31,6 +31,7 @@ class Candidate:
         flash: bytes of the files, estimated as all that follows; None where it could not be quantized.
         ram: bytes of activations, caches and buffers.
         step_us: microseconds of the costliest frame step; None for a chip without public figures.
+        seconds: what it took to quantize, measure and judge it on this machine.
     """
 
     precision: str
@@ -44,6 +45,7 @@ class Candidate:
     flash: int | None = None
     ram: int | None = None
     step_us: float | None = None
+    seconds: float = 0.0
 
     @property
     def name(self) -> str:
@@ -55,13 +57,21 @@ class Candidate:
         """Signal-to-noise ratio of the noisiest output; None: exact, or not known."""
         return decibels(self.noise)
 
-    def to_report(self) -> dict[str, Any]:
-        """The same as plain data."""
+    def to_report(self, first: Candidate | None = None, timed: bool = False) -> dict[str, Any]:
+        """The same as plain data.
+
+        Args:
+            first: the candidate that gains are told against; None: no gain.
+            timed: tell the seconds, too, which no two exports have in common.
+        """
         # JSON knows neither infinity nor NaN, and no estimate is finer than a microsecond.
         metrics = {key: value if math.isfinite(value) else str(value) for key, value in self.metrics.items()}
         step = None if self.step_us is None else round(self.step_us)
         names = {"name": self.name, "output_snr_db": self.output_snr_db}
-        return {**asdict(self), **names, "metrics": metrics, "step_us": step}
+        told = {**asdict(self), **names, "gain_db": _gain(self, first), "metrics": metrics, "step_us": step}
+        return (
+            {**told, "seconds": round(self.seconds, 1)} if timed else {k: v for k, v in told.items() if k != "seconds"}
+        )
 
     def __str__(self) -> str:
         figures = [f"{self.output_snr_db} dB at the outputs"] if self.output_snr_db is not None else []
@@ -71,6 +81,12 @@ class Candidate:
             figures += [f"{self.step_us:.0f} us a step"]
         told = f" ({', '.join(figures)})" if figures else ""
         return f"{self.name}{told}: {self.outcome}{': ' * bool(self.reason)}{self.reason}"
+
+
+def _gain(candidate: Candidate, first: Candidate | None) -> float | None:
+    if first is None or not candidate.noise or not first.noise:
+        return None
+    return round(10 * math.log10(first.noise / candidate.noise), 2)
 
 
 def describe(precision: str, method: str, equalization: bool, int16: tuple[str, ...]) -> str:
@@ -104,12 +120,19 @@ class PrecisionSearch:
     task: TaskResult
     candidates: tuple[Candidate, ...]
 
-    def conclude(self, candidates: Sequence[Candidate]) -> PrecisionSearch:
-        """Add all candidates, here and to the verification as plain data."""
+    def conclude(self, candidates: Sequence[Candidate], limit: float | None) -> PrecisionSearch:
+        """Add all candidates, here and to the verification as plain data.
+
+        Args:
+            candidates: in the order of the ladder.
+            limit: seconds that the search was limited to.
+        """
         tolerance = self.setting.tolerance
+        first = next((candidate for candidate in candidates if candidate.noise is not None), None)
         told = {
             "tolerance": tolerance if math.isfinite(tolerance) else str(tolerance),
-            "candidates": [candidate.to_report() for candidate in candidates],
+            "candidates": [candidate.to_report(first, limit is not None) for candidate in candidates],
+            **({} if limit is None else {"search_seconds": limit}),
         }
         return replace(
             self, candidates=tuple(candidates), verification=replace(self.verification, precision_search=told)

@@ -16,6 +16,7 @@ from lightning_esp.quantization import QuantizedModel, Worker
 from lightning_esp.verification import Offline, Proof, TaskResult, Verification, prove_graph, prove_integers
 
 OVER_BUDGET = "over the budget"
+OVER_TIME = "not tried: the time was over"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +80,14 @@ class CandidateResult:
         quantized: the model; None where esp-ppq refused.
         noise: as in `Candidate`.
         reason: why it cannot be chosen, whatever the metrics say; empty where it can.
+        seconds: what it took to quantize and measure it.
     """
 
     setting: Quantization
     quantized: QuantizedModel | None = None
     noise: float | None = None
     reason: str = ""
+    seconds: float = 0.0
 
     @property
     def files(self) -> tuple[bytes, ...]:
@@ -106,6 +109,7 @@ class CandidateResult:
             cost.flash if cost else None,
             cost.ram if cost else None,
             cost.step_us if cost else None,
+            self.seconds,
         )
 
 

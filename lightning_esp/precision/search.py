@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from lightning_esp.config import Quantization
 from lightning_esp.errors import DeviceSafetyError, EspdlError, LightningEspError, ProofError, QuantizationError
 from lightning_esp.precision.analysis import name_worst, rank_modules
 from lightning_esp.precision.candidate import Candidate, PrecisionSearch, describe
-from lightning_esp.precision.context import OVER_BUDGET, CandidateResult, SearchContext, over_budget
+from lightning_esp.precision.context import OVER_BUDGET, OVER_TIME, CandidateResult, SearchContext, over_budget
 from lightning_esp.precision.output_noise import decibels, measure_outputs, prepare_reference
 from lightning_esp.quantization import QuantizedModel, quantize
 from lightning_esp.simulation import QuantizedStreaming
@@ -47,6 +48,7 @@ class _Search:
 
     def __init__(self, context: SearchContext) -> None:
         self._context = context
+        self._started = time.monotonic()
         self._reference = prepare_reference(context.model, context.recordings)
         self._candidates: list[Candidate] = []
         self._errors: list[LightningEspError] = []
@@ -58,31 +60,45 @@ class _Search:
         """Try candidates until one holds."""
         attempts = self._compare()
         self._judge_quietest(attempts)
-        if self._found is None and any(attempt.quantized for attempt in attempts):
+        if self._found is None and not self._is_over() and any(attempt.quantized for attempt in attempts):
             self._mix(min(attempts, key=_loudness))
         if self._found is None:
-            whole = replace(self._context.quantization, precision="int16", equalization=False)
+            whole = replace(self._base, precision="int16")
             self._candidates.append(self._judge(self._attempt(whole)))
         if self._found is None:
             self._give_up()
         assert self._found is not None
-        return self._found.conclude(self._candidates)
+        return self._found.conclude(self._candidates, self._context.quantization.search_seconds)
+
+    @property
+    def _base(self) -> Quantization:
+        return replace(self._context.quantization, precision="int8", search_seconds=None)
+
+    def _is_over(self) -> bool:
+        limit = self._context.quantization.search_seconds
+        return limit is not None and time.monotonic() - self._started >= limit
 
     def _compare(self) -> list[CandidateResult]:
         """Quantize to int8 in every way."""
-        wanted = self._context.quantization
-        base = replace(wanted, precision="int8")
-        if math.isinf(wanted.tolerance):
+        base = self._base
+        if math.isinf(base.tolerance):
             return [self._attempt(base)]
-        methods = [wanted.method, *(method for method in METHODS if method != wanted.method)]
-        attempts = [self._attempt(replace(base, method=method)) for method in methods]  # type: ignore[arg-type]
+        methods = [base.method, *(method for method in METHODS if method != base.method)]
+        attempts: list[CandidateResult] = []
+        for method in methods:
+            attempts.append(self._attempt_in_time(replace(base, method=method), attempts))  # type: ignore[arg-type]
         best = min(attempts, key=_loudness)
         if best.quantized is not None:
-            attempts.append(self._attempt(replace(best.setting, equalization=True)))
+            attempts.append(self._attempt_in_time(replace(best.setting, equalization=True), attempts))
         return attempts
 
+    def _attempt_in_time(self, setting: Quantization, before: Sequence[CandidateResult]) -> CandidateResult:
+        if self._is_over() and any(attempt.quantized for attempt in before):
+            return CandidateResult(setting, reason=OVER_TIME)
+        return self._attempt(setting)
+
     def _attempt(self, setting: Quantization) -> CandidateResult:
-        context, name = self._context, _describe(setting)
+        context, name, began = self._context, _describe(setting), time.monotonic()
         context.progress(f"try {name}", 0, 1)
         try:
             quantized = quantize(context.model, context.samples, setting, context.target, worker=context.worker)
@@ -92,7 +108,7 @@ class _Search:
         else:
             attempt = self._measure(setting, quantized)
         context.progress(f"try {name}", 1, 1)
-        return attempt
+        return replace(attempt, seconds=time.monotonic() - began)
 
     def _measure(self, setting: Quantization, quantized: QuantizedModel) -> CandidateResult:
         noise = max(measure_outputs(quantized, self._reference, self._context.worker).values())
@@ -111,13 +127,21 @@ class _Search:
             if attempt.quantized is not None and (self._found is not None or far):
                 ended[index] = attempt.end("skipped", attempt.reason or _compare(attempt, better))
                 continue
+            if attempt.quantized is not None and self._is_over() and self._rejected:
+                ended[index] = attempt.end("skipped", attempt.reason or "not judged: the time was over")
+                continue
             ended[index] = self._judge(attempt)
             better = attempt if self._found is not None else better
         self._candidates += [ended[index] for index in range(len(attempts))]
 
     def _judge(self, attempt: CandidateResult) -> Candidate:
+        began = time.monotonic()
+        ended = self._decide(attempt)
+        return replace(ended, seconds=ended.seconds + time.monotonic() - began)
+
+    def _decide(self, attempt: CandidateResult) -> Candidate:
         if attempt.quantized is None or attempt.reason:
-            return attempt.end("rejected", attempt.reason)
+            return attempt.end("skipped" if attempt.reason == OVER_TIME else "rejected", attempt.reason)
         if attempt.files in self._rejected:
             return attempt.end("rejected", f"the same files as {self._rejected[attempt.files]}")
         name, task = _describe(attempt.setting), TaskResult({}, {})
@@ -153,7 +177,7 @@ class _Search:
         for size in STEPS:
             groups = [_take(waiting, kept, size)]
             # Where none is left the whole model would be int16, which is the next candidate.
-            while groups and waiting and self._found is None:
+            while groups and waiting and self._found is None and not self._is_over():
                 group = groups.pop(0)
                 attempt = self._attempt(replace(best.setting, int16=(*kept, *group)))
                 if attempt.quantized is not None:
@@ -169,7 +193,7 @@ class _Search:
         wanted, lines = self._context.quantization, "".join(f"\n  {candidate}" for candidate in self._candidates)
         raise ProofError(
             f"Quantization(precision='auto', tolerance={wanted.tolerance:g}): none of {len(self._candidates)} candidates holds for "
-            f"{self._context.target}.{lines}\n{_advice(self._candidates, self._worst)}"
+            f"{self._context.target}.{lines}\n{_advice(self._candidates, self._worst, self._is_over())}"
         )
 
 
@@ -227,8 +251,8 @@ def _first_sentence(error: Exception) -> str:
     return re.split(r"\.\s+(?=[A-Z])", str(error).partition("\n")[0])[0].removesuffix(".")
 
 
-def _advice(candidates: Sequence[Candidate], worst: Sequence[str]) -> str:
-    words: list[str] = []
+def _advice(candidates: Sequence[Candidate], worst: Sequence[str], over: bool) -> str:
+    words = ["The time was over before all were tried: allow more, Quantization(search_seconds=...)."] if over else []
     if any(candidate.reason.startswith(OVER_BUDGET) for candidate in candidates):
         words.append("What is over the budget was not judged: raise the limit, or make the model smaller.")
     if worst:

@@ -4,6 +4,8 @@ import importlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -252,6 +254,65 @@ def test_a_rung_that_does_not_follow_the_float_network_is_not_taken(worker: Work
     assert found.verification.proofs[-1].limit == pytest.approx(10**-1.5)
     # What is not judged by it is taken as it is.
     assert outcomes(search_precision(replace(given, rehearsal=True))) == {"int8, kl": "chosen"}
+
+
+def limited(worker: Worker, monkeypatch: pytest.MonkeyPatch, module: nn.Module, **options: Any) -> SearchContext:
+    """A search whose clock ticks when a candidate has been tried, and stands still while one is judged."""
+    ticks = [0.0]
+    monkeypatch.setattr(MODULE, "time", SimpleNamespace(monotonic=lambda: ticks[0]))
+
+    def tick(phase: str, done: int, total: int) -> None:
+        ticks[0] += done * phase.startswith("try ")
+
+    return replace(stand(worker, module, Quantization("auto", **options)), progress=tick)
+
+
+def test_behind_a_limit_of_time_the_best_so_far_is_judged(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = search_precision(limited(worker, monkeypatch, Chain(), search_seconds=2.0))
+    tried, untried = found.candidates[:2], found.candidates[2:]
+    assert sorted(candidate.outcome for candidate in tried) == ["chosen", "skipped"]
+    assert {(candidate.outcome, candidate.reason, candidate.seconds) for candidate in untried} == {
+        ("skipped", "not tried: the time was over", 0.0)
+    }
+    assert len(untried) == 3
+    assert [candidate.seconds for candidate in tried] == [1.0, 1.0]
+    told = found.verification.precision_search
+    assert (told["search_seconds"], [candidate["seconds"] for candidate in told["candidates"]]) == (
+        2.0,
+        [1, 1, 0, 0, 0],
+    )
+    assert (
+        "search_seconds"
+        not in search_precision(stand(worker, Chain(), Quantization("auto"))).verification.precision_search
+    )
+
+
+def test_behind_a_limit_of_time_int16_is_what_is_left(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = search_precision(limited(worker, monkeypatch, Chain(60.0), search_seconds=1.5))
+    assert [candidate.outcome for candidate in found.candidates] == [
+        "rejected",
+        "skipped",
+        "skipped",
+        "skipped",
+        "skipped",
+        "chosen",
+    ]
+    assert found.candidates[1].reason == "not judged: the time was over"
+    assert found.candidates[-1].name == "int16"
+    with pytest.raises(ProofError, match=r"allow more, Quantization\(search_seconds=\.\.\.\)"):
+        search_precision(limited(worker, monkeypatch, Chain(200.0), search_seconds=0.5))
+
+
+def test_what_a_candidate_gains_is_told_against_the_first(
+    simple: tuple[PrecisionSearch, list[tuple[str, int, int]]],
+) -> None:
+    found, _ = simple
+    told = found.verification.precision_search["candidates"]
+    ratios = [candidate["output_snr_db"] for candidate in told]
+    assert [candidate["gain_db"] for candidate in told[:4]] == pytest.approx(
+        [r - ratios[0] for r in ratios[:4]], abs=0.02
+    )
+    assert (told[0]["gain_db"], told[4]["gain_db"]) == (0.0, None)
 
 
 def test_what_no_rung_can_be_made_of_is_the_first_rungs_own_error(worker: Worker) -> None:

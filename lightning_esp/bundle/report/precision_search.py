@@ -27,7 +27,9 @@ def render_precision_search(figures: Mapping[str, Any]) -> Markup:
     first = next((candidate for candidate in candidates if candidate["flash"] is not None), candidates[0])
     names = dict.fromkeys(name for candidate in candidates for name in candidate["metrics"])
     metrics = [name for name in names if not any(word in name for word in _NOT_THE_USERS)][:SHOWN]
-    header = ["candidate", "outputs, dB", *metrics, "flash", "RAM", "step, µs", "outcome"]
+    # They stand there only where the search was limited by them: an export is else the same twice.
+    timed = ["seconds"] if "search_seconds" in precision_search else []
+    header = ["candidate", "outputs, dB", *metrics, "flash", "RAM", "step, µs", *timed, "outcome"]
     reasons = [
         tag("li", tag("strong", candidate["name"]), f": {candidate['reason']}")
         for candidate in candidates
@@ -46,7 +48,7 @@ def render_precision_search(figures: Mapping[str, Any]) -> Markup:
                 "What was tried",
                 header,
                 [_row(candidate, first, metrics) for candidate in candidates],
-                tuple(range(1, len(metrics) + 5)),
+                tuple(range(1, len(metrics) + 5 + len(timed))),
             ),
             tag("ul", *reasons) if reasons else "",
         ]
@@ -64,6 +66,7 @@ def _row(candidate: Mapping[str, Any], first: Mapping[str, Any], metrics: list[s
         _figure(candidate, base, "flash", size),
         _figure(candidate, base, "ram", size),
         _figure(candidate, base, "step_us", number),
+        *(f"{candidate['seconds']:.1f}" for _ in range("seconds" in candidate)),
         tag("span", candidate["outcome"], class_=_CLASSES.get(candidate["outcome"], "soft")),
     ]
 

@@ -38,6 +38,17 @@ def test_every_rung_stands_in_the_table_with_what_it_gained_and_cost() -> None:
     assert page.index("int8, kl</strong>: acc is 0.80") < page.index("equalized</strong>: nothing to equalize")
 
 
+def test_the_seconds_stand_there_where_they_were_limited() -> None:
+    figures = search_precision()
+    assert ">seconds<" not in render_precision_search(figures)
+    figures["precision_search"]["search_seconds"] = 30.0
+    for candidate, seconds in zip(figures["precision_search"]["candidates"], (2.54, 0.0, 3.0), strict=True):
+        candidate["seconds"] = seconds
+    page = render_precision_search(figures)
+    assert ">seconds<" in page
+    assert [row.split("</td>")[-3].rpartition(">")[2] for row in page.split("<tr>")[2:]] == ["2.5", "0.0", "3.0"]
+
+
 def test_a_given_precision_has_no_table() -> None:
     assert render_precision_search({"precision": "int8"}) == ""
 
