@@ -16,21 +16,29 @@ _SPLITS = {
     **dict.fromkeys(("val", "valid", "validation", "dev", "development"), "val"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
+# Columns by which figures are told, beside the speaker.
+_GROUPS = ("sex", "gender", "age", "accent", "distance", "room", "microphone", "device")
 _AUDIO = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Recording on disk, and its label."""
+    """Recording on disk, and its label; `traits` are pairs such as ("distance", "3 m")."""
 
     path: Path
     label: str
     speaker: str
     split: str
+    traits: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Names of the groups that it is of, by kind."""
+        return dict(self.traits) | ({"speaker": self.speaker} if self.speaker else {})
 
 
 def read_index(root: Path) -> list[Clip]:
-    """Read `root/index.csv`: columns path and label, and where they are known speaker and split.
+    """Read `root/index.csv`: columns path and label, and where they are known speaker, split, and traits such as sex or distance.
 
     Commas, semicolons and tabs may stand between the columns, and paths are relative to `root`. Splits are train, val and
     test, or what these are called elsewhere (training, validation, dev, testing, eval ...); without them all clips are
@@ -92,7 +100,8 @@ def _read_row(root: Path, line: int, row: dict[str, str]) -> Clip:
         raise DataError(f"{where}: the split is {split!r}; it must be 'train', 'val' or 'test'.")
     # A spreadsheet on Windows writes backslashes.
     path = root / row["path"].replace("\\", "/")
-    return Clip(path, row["label"], row.get("speaker", ""), _SPLITS[split.lower()])
+    traits = tuple((name, row[name]) for name in _GROUPS if row.get(name))
+    return Clip(path, row["label"], row.get("speaker", ""), _SPLITS[split.lower()], traits)
 
 
 def has_word_folders(root: Path) -> bool:

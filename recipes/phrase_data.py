@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from clips import UNKNOWN
@@ -127,7 +128,7 @@ class PhraseData(SceneData):
         if self.recordings is None:
             return []
         own = read_recordings(self.recordings, cache)
-        named = [c if c.label in self.phrases else Clip(c.path, UNKNOWN, c.speaker, c.split) for c in own]
+        named = [c if c.label in self.phrases else replace(c, label=UNKNOWN) for c in own]
         return [c for c in named for _ in range(self.own_weight if c.split == "train" else 1)]
 
     def _synthesize(self) -> tuple[list[Clip], list[Clip]]:

@@ -44,9 +44,10 @@ def make_keyword_stream(
     words: Sequence[Clip], others: Sequence[Clip], noise: Sequence[Clip], split: str, decibels: float
 ) -> Recording:
     """Every clip of a split once, with pauses between, over noise of the same split."""
-    spoken = list(zip(read_waveforms(words, split), (w.label for w in words if w.split == split), strict=True))
+    told = [(word.label, word.groups) for word in words if word.split == split]
+    spoken = [(waveform, *each) for waveform, each in zip(read_waveforms(words, split), told, strict=True)]
     fillers = read_waveforms(others, split)
-    seconds = sum(len(waveform) for waveform in [*fillers, *(waveform for waveform, _ in spoken)]) / SAMPLE_RATE
+    seconds = sum(len(waveform) for waveform in [*fillers, *(waveform for waveform, *_ in spoken)]) / SAMPLE_RATE
     seconds += sum(PAUSE) / 2 * (len(spoken) + len(fillers))
     stream = StreamDataset(
         spoken,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
 from lightning_esp.detection.detector import Event
 from lightning_esp.errors import DataError
 from lightning_esp.options import check_types
+
+_COLUMNS = ("start", "end", "label")
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,13 @@ class Keyword:
         start: seconds from the start of the recording.
         end: seconds from the start of the recording.
         label: what is said.
+        groups: what the figures are also given by, such as `{"speaker": "anna", "distance": "3 m"}`.
     """
 
     start: float
     end: float
     label: str
+    groups: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -52,7 +56,7 @@ class Matching:
 
 
 def read_keywords(path: str | PathLike[str]) -> list[Keyword]:
-    """Read a CSV file with the columns start, end (seconds) and label.
+    """Read a CSV file with the columns start, end (seconds) and label; further columns are groups.
 
     Raises:
         DataError: a column is missing, a time is not a number, or a keyword ends before it starts.
@@ -65,7 +69,8 @@ def read_keywords(path: str | PathLike[str]) -> list[Keyword]:
 
 def _read_row(name: str, line: int, row: dict[str, str]) -> Keyword:
     try:
-        keyword = Keyword(float(row["start"]), float(row["end"]), row["label"])
+        groups = {kind: name for kind, name in row.items() if kind not in _COLUMNS and kind and name}
+        keyword = Keyword(float(row["start"]), float(row["end"]), row["label"], groups)
     except (KeyError, TypeError, ValueError, DataError) as error:
         raise DataError(
             f"{name}, line {line}: {row} is no keyword; give the columns start, end (seconds) and label."

@@ -46,7 +46,7 @@ def evaluate_streams(
     Returns:
         `false_accepts` (count, hours, per_hour, bound: the one-sided 95 % Poisson bound per hour), `keywords`, `missed`,
         `confused` (events that took one keyword for another), `false_rejects` (a share; None without keywords),
-        `missed_by_label`, `latency` (mean, median and p95 in seconds), `det` (thresholds, false_accepts per hour,
+        `missed_by_label`, `missed_by_group` (by kind of group and name, as `Keyword.groups` tells), `latency` (mean, median and p95 in seconds), `det` (thresholds, false_accepts per hour,
         false_rejects; None without keywords), `det_area` (from 0 to 10 false accepts per hour) and `recall` at `rate`.
 
     Example:
@@ -64,7 +64,7 @@ def evaluate_streams(
     expected = active_labels(settings, labels) if expected is None else expected
     everyone = tuple(0.5 if label in expected else NEVER for label in labels)
     metric = KeywordDetection(replace(settings, thresholds=everyone), labels, frame_period, rate=rate)
-    latencies, said, found, accepts, confused = list[float](), Counter[str](), Counter[str](), 0, 0
+    latencies, found, said, accepts, confused = list[float](), list[Keyword](), list[Keyword](), 0, 0
     for output, spoken in zip(outputs, keywords, strict=True):
         metric.update(output, spoken)
         wanted = [keyword for keyword in spoken if keyword.label in expected]
@@ -73,9 +73,9 @@ def evaluate_streams(
         latencies += matching.latencies
         accepts += len(matching.false_accepts)
         confused += len(matching.confusions)
-        said.update(keyword.label for keyword in wanted)
-        found.update(wanted[number].label for number in matching.hits)
-    total, hits = said.total(), found.total()
+        said += wanted
+        found += [wanted[number] for number in matching.hits]
+    total, hits = len(said), len(found)
     curve = metric.curve() if total else None
     return {
         "false_accepts": _tell_rate(accepts, metric.false_accepts().hours),
@@ -83,10 +83,23 @@ def evaluate_streams(
         "missed": total - hits,
         "confused": confused,
         "false_rejects": None if curve is None else round(1 - hits / total, 6),
-        "missed_by_label": {label: [count - found[label], count] for label, count in sorted(said.items())},
+        "missed_by_label": _count_missed([k.label for k in said], [k.label for k in found]),
+        "missed_by_group": _count_groups(said, found),
         "latency": {name: round(value, 4) for name, value in detection_latency(latencies).items()},
         **_tell_curve(curve, rate),
     }
+
+
+def _count_missed(said: Sequence[str], found: Sequence[str]) -> dict[str, list[int]]:
+    """Misses and keywords of each name."""
+    hits = Counter(found)
+    return {name: [count - hits[name], count] for name, count in sorted(Counter(said).items())}
+
+
+def _count_groups(said: Sequence[Keyword], found: Sequence[Keyword]) -> dict[str, dict[str, list[int]]]:
+    kinds = sorted({kind for keyword in said for kind in keyword.groups})
+    both = {kind: [[k.groups[kind] for k in each if kind in k.groups] for each in (said, found)] for kind in kinds}
+    return {kind: _count_missed(*names) for kind, names in both.items()}
 
 
 def _tell_rate(count: int, hours: float) -> dict[str, float]:

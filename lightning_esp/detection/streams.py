@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +35,7 @@ class StreamDataset(Dataset[Stream]):
     then again; how much repeats stands in `Stream.repeated`.
 
     Args:
-        clips: waveforms `[samples]` of keywords, and their labels.
+        clips: waveforms `[samples]` of keywords, their labels, and where known their `Keyword.groups`.
         fillers: waveforms of other speech or sounds; may be empty.
         noise: waveforms to lie under it all, looped; empty for silence.
         sample_rate: samples per second.
@@ -53,7 +53,7 @@ class StreamDataset(Dataset[Stream]):
 
     def __init__(
         self,
-        clips: Sequence[tuple[Tensor, str]],
+        clips: Sequence[tuple[Tensor, str] | tuple[Tensor, str, Mapping[str, str]]],
         fillers: Sequence[Tensor] = (),
         noise: Sequence[Tensor] = (),
         *,
@@ -72,7 +72,7 @@ class StreamDataset(Dataset[Stream]):
             )
         if not (clips or fillers or noise):
             raise DataError("StreamDataset got neither clips nor fillers nor noise; give some of them.")
-        for waveform in [*(clip for clip, _ in clips), *fillers, *noise]:
+        for waveform in [*(clip for clip, *_ in clips), *fillers, *noise]:
             if waveform.dim() != 1 or not waveform.is_floating_point():
                 raise DataError(
                     f"StreamDataset got a waveform of shape {list(waveform.shape)}, {waveform.dtype}; "
@@ -100,14 +100,14 @@ class StreamDataset(Dataset[Stream]):
         while self.clips or self.fillers:
             kind = self._choose(position, len(keywords), random)
             number, again = decks[kind].draw()
-            waveform, label = self.clips[number] if kind == "clip" else (self.fillers[number], None)
+            waveform, *told = self.clips[number] if kind == "clip" else (self.fillers[number],)
             end = position + len(waveform)
             if end > self.length:
                 break
             speech[position:end] = waveform
             spoken, repeated = spoken + len(waveform), repeated + again * len(waveform)
-            if label is not None:
-                keywords.append(Keyword(position / self.sample_rate, end / self.sample_rate, label))
+            if told:
+                keywords.append(Keyword(position / self.sample_rate, end / self.sample_rate, *told))
             position = end + self._draw_pause(random)
         return speech, keywords, repeated / max(1, spoken)
 

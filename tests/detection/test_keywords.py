@@ -64,3 +64,12 @@ def test_rows_that_are_no_keywords_are_named(tmp_path: Path, row: str) -> None:
     path.write_text(f"start,end,label\n{row}\n")
     with pytest.raises(DataError, match=r"stream\.csv, line 2"):
         read_keywords(path)
+
+
+def test_further_columns_of_a_list_are_groups(tmp_path: Path) -> None:
+    path = tmp_path / "keywords.csv"
+    path.write_text("start,end,label,speaker,distance\n1,1.5,yes,anna,3 m\n3,3.4,no,,1 m\n")
+    assert [keyword.groups for keyword in read_keywords(path)] == [
+        {"speaker": "anna", "distance": "3 m"},
+        {"distance": "1 m"},
+    ]

@@ -75,3 +75,12 @@ def test_what_cannot_work_is_named() -> None:
         StreamDataset([(torch.zeros(1, 300), "yes")])
     with pytest.raises(ConfigurationError, match=r"seconds=-1\.0"):
         make(seconds=-1.0)
+
+
+def test_keywords_have_the_groups_of_their_clips() -> None:
+    told = [(waveform, label, {"speaker": str(int(waveform[0]))}) for waveform, label in clips()]
+    (stream,) = StreamDataset(told, sample_rate=RATE, seconds=10.0)
+    assert stream.keywords
+    for keyword in stream.keywords:
+        first = stream.waveform[round(keyword.start * RATE)]
+        assert keyword.groups == {"speaker": str(int(first))}

@@ -150,3 +150,9 @@ def test_loud_recordings_saturate_when_resampled(clips: ModuleType, tmp_path: Pa
     samples = clips.load(tmp_path / "a.wav").int()
     assert samples.abs().max() >= 32767
     assert samples.diff().abs().max() < 20000
+
+
+def test_speaker_sex_and_distance_are_groups(clips: ModuleType, index: Callable[..., Path]) -> None:
+    text = "path,label,speaker,Sex,distance,other\na.wav,yes,s1,f,3 m,x\nb.wav,no,,,1 m,x\nsub/c.wav,no,,,,x\n"
+    found = [clip.groups for clip in clips.read_index(index(text))]
+    assert found == [{"speaker": "s1", "sex": "f", "distance": "3 m"}, {"distance": "1 m"}, {}]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning_esp.bundle.report.curves import draw_det, draw_stretch
 from lightning_esp.bundle.report.markup import Markup, figure, join, number, table, tag
 
 NAMES = {"float_offline": "float, offline", "float_streamed": "float, streamed", "integer": "integers"}
+
+# Rows of a table of groups; a set has hundreds of speakers.
+MOST_GROUPS = 20
 
 MINUS = "\u2212"
 
@@ -22,6 +25,7 @@ def render_listening(stream_evaluation: Mapping[str, Any] | None) -> Markup:
         tag("h3", "Validation streams"),
         tag("p", _introduce(stream_evaluation)),
         _rates(networks, stream_evaluation),
+        _groups(networks["integer"]["missed_by_group"]),
     ]
     curves = {NAMES[name]: found["det"] for name, found in networks.items() if found["det"]}
     if curves:
@@ -103,6 +107,18 @@ def _rates(networks: Mapping[str, Any], stream_evaluation: Mapping[str, Any]) ->
     if stream_evaluation["chosen"]:
         caption += " Thresholds were chosen with the integers on these streams, so these figures flatter them; the curves do not."
     return table(caption, [*header, f"found at {rate} per hour"], rows, (1, 2, 3, 4, 5, 6, 7))
+
+
+def _groups(missed_by_group: Mapping[str, Mapping[str, Sequence[int]]]) -> Markup:
+    """Those of which most is missed; nothing where the keywords have no groups."""
+    found = [(kind, name, n, of) for kind, names in missed_by_group.items() for name, (n, of) in names.items()]
+    if not found:
+        return Markup("")
+    found.sort(key=lambda row: (-row[2] / row[3], -row[3], row[:2]))
+    rows = [[kind, name, f"{missed} of {of}", f"{100 * missed / of:.1f} %"] for kind, name, missed, of in found]
+    shown = f"{MOST_GROUPS} of {len(found)}" if len(found) > MOST_GROUPS else "all"
+    caption = f"Keywords missed by group, integers; {shown}, most missed first. Few keywords tell little of a group."
+    return table(caption, ["group", "", "missed", "share"], rows[:MOST_GROUPS], (2, 3))
 
 
 def _milliseconds(seconds: float) -> str:

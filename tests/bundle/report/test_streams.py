@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,3 +87,20 @@ def test_streams_without_keywords_have_rates_only(stream_evaluation: dict[str, A
 def test_nothing_is_told_where_nothing_was_heard() -> None:
     assert render_listening(None) == ""
     assert list_tiles({}) == []
+
+
+def test_misses_are_told_by_group_and_the_worst_first() -> None:
+    outputs, (keywords,) = make_outputs(0.0)
+    told = [replace(keyword, groups={"speaker": f"s{number % 3}"}) for number, keyword in enumerate(keywords)]
+    figures = evaluate_streams(outputs, [told], SETTINGS, LABELS, PERIOD)
+    by_speaker = figures["missed_by_group"]["speaker"]
+    assert list(by_speaker) == ["s0", "s1", "s2"]
+    assert [sum(column) for column in zip(*by_speaker.values(), strict=True)] == [figures["missed"], len(keywords)]
+    assert figures["missed"] > 0
+    evaluation = make_listening()
+    assert "Keywords missed by group" not in render_listening(evaluation)
+    evaluation["networks"]["integer"]["missed_by_group"] = {"distance": {f"{n} m": [n, 40] for n in range(1, 31)}}
+    page = render_listening(evaluation)
+    assert "20 of 30, most missed first" in page
+    assert page.index("30 of 40") < page.index("11 of 40")
+    assert "10 of 40" not in page
