@@ -10,7 +10,9 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.10,$(shell $(p) -c 'print("$(p)")' 2>/dev/null)))
 BIN := .venv/bin
 INSTALLED := .venv/installed
+RECIPES := .venv/recipes
 BUNDLE := runs/demo
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 # Whole files in parallel, since a file shares its exports; one thread each, since more would only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 CPP := $(wildcard idf_project/*/*.cpp idf_project/*/*.hpp) \
@@ -34,13 +36,18 @@ help: ## Show the targets.
 
 install: $(INSTALLED) ## Make .venv, once; again when pyproject.toml or constraints.txt has changed.
 
-$(INSTALLED): pyproject.toml constraints.txt
+# Training and export need no compilers, linters and test runners; the first bundle comes sooner without them.
+$(RECIPES): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "Install Python 3.11 (3.10 to 3.12 work)." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,recipes,report,wakeword]'
+	$(PIP) '.[recipes,report,wakeword]'
 	@touch $@
 
-demo: $(INSTALLED) ## Train on the tiny set, quantize, verify, and write an ESP-IDF project.
+$(INSTALLED): $(RECIPES)
+	$(PIP) '.[dev,docs,recipes,report,wakeword]'
+	@touch $@
+
+demo: $(RECIPES) ## Train on the tiny set, quantize, verify, and write an ESP-IDF project.
 	$(BIN)/python recipes/kws_tcn.py fit --export.output_dir $(BUNDLE)
 	@test -f $(BUNDLE)/manifest.json
 	@echo "The verified ESP-IDF project lies in $(BUNDLE)."
@@ -70,7 +77,7 @@ format: $(INSTALLED) ## Format everything, and fix what the linter can.
 	$(if $(CPP),$(BIN)/clang-format -i $(CPP))
 
 bench: $(INSTALLED) ## Run the benchmarks.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[benchmarks]'
+	$(PIP) '.[benchmarks]'
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
 constraints: $(INSTALLED) ## Pin what is installed in .venv.
