@@ -37,7 +37,7 @@ from lightning_esp.detection.whole_recordings import detector_scores
 sys.path.append(str(Path(__file__).parents[1] / "recipes"))
 from clips import SAMPLE_RATE, load
 from listen import make_stream_evaluator
-from listings import Clip, hold_out_files, read_index, read_word_folders
+from listings import Clip, hold_out_files, read_index, read_word_folders, without_phrases
 from recordings import list_audio
 
 Scores = npt.NDArray[np.float32]
@@ -226,7 +226,9 @@ def main() -> None:
     spoken = [
         (clip.label, over_noise(load(clip.path).float() / 2**15, noise, options.decibels, random)) for clip in clips
     ]
-    negatives = [load(c.path).float() / 2**15 for folder in options.negatives for c in list_clips(folder, words=False)]
+    found = [clip for folder in options.negatives for clip in list_clips(folder, words=False)]
+    silent = without_phrases(found, {clip.label for clip in clips})
+    negatives = [load(clip.path).float() / 2**15 for clip in silent]
     contestants = [c for path in options.bundles for c in open_bundle(path)] + open_peers(options.peers)
     heads = ["model", "word", "said", "negatives", *(f"missed at {rate:g}/h" for rate in RATES)]
     print(" | ".join([*heads, "missed at its own threshold", "bytes", "for a second"]))

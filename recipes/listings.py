@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_esp.errors import DataError
 
@@ -16,6 +19,7 @@ _SPLITS = {
     **dict.fromkeys(("val", "valid", "validation", "dev", "development"), "val"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
+_TRANSCRIPTS = ("transcript", "text", "sentence")
 # Columns by which figures are told, beside the speaker.
 _GROUPS = ("sex", "gender", "age", "accent", "distance", "room", "microphone", "device")
 _AUDIO = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
@@ -23,13 +27,14 @@ _AUDIO = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
 
 @dataclass(frozen=True)
 class Clip:
-    """Recording on disk, and its label; `traits` are pairs such as ("distance", "3 m")."""
+    """Recording on disk, its label and what is said in it where that is known; traits are pairs such as ("distance", "3 m")."""
 
     path: Path
     label: str
     speaker: str
     split: str
     traits: tuple[tuple[str, str], ...] = ()
+    transcript: str = ""
 
     @property
     def groups(self) -> dict[str, str]:
@@ -38,7 +43,7 @@ class Clip:
 
 
 def read_index(root: Path) -> list[Clip]:
-    """Read `root/index.csv`: columns path and label, and where they are known speaker, split, and traits such as sex or distance.
+    """Read `root/index.csv`: columns path and label, and where they are known speaker, split, transcript, and sex, distance ...
 
     Commas, semicolons and tabs may stand between the columns, and paths are relative to `root`. Splits are train, val and
     test, or what these are called elsewhere (training, validation, dev, testing, eval ...); without them all clips are
@@ -101,7 +106,8 @@ def _read_row(root: Path, line: int, row: dict[str, str]) -> Clip:
     # A spreadsheet on Windows writes backslashes.
     path = root / row["path"].replace("\\", "/")
     traits = tuple((name, row[name]) for name in _GROUPS if row.get(name))
-    return Clip(path, row["label"], row.get("speaker", ""), _SPLITS[split.lower()], traits)
+    transcript = next((row[name] for name in _TRANSCRIPTS if row.get(name)), "")
+    return Clip(path, row["label"], row.get("speaker", ""), _SPLITS[split.lower()], traits, transcript)
 
 
 def has_word_folders(root: Path) -> bool:
@@ -142,6 +148,29 @@ def hold_out_files(clips: list[Clip], split: str = "val", every: int = 5) -> lis
         paths = sorted(clip.path for clip in clips if clip.split == "train" and clip.label == label)
         held |= set(paths[every - 1 :: every] or paths[1:][-1:])
     return _move(clips, split, lambda clip: clip.path in held)
+
+
+def without_phrases(clips: Sequence[Clip], phrases: Iterable[str]) -> list[Clip]:
+    """Leave out recordings in which a phrase is said, by their label or transcript; says how many.
+
+    One such recording among the negatives teaches that the phrase is none, and hard negatives are drawn most often.
+    """
+    wanted = [f" {_spell(phrase)} " for phrase in phrases]
+    kept = [
+        clip
+        for clip in clips
+        if not any(each in f" {_spell(clip.label)} {_spell(clip.transcript)} " for each in wanted)
+    ]
+    if len(kept) < len(clips):
+        rank_zero_info(
+            f"In {len(clips) - len(kept)} of {len(clips)} recordings without keywords one is said; left out."
+        )
+    return kept
+
+
+def _spell(text: str) -> str:
+    """Words in lower case, blanks between; a label may have underscores for them."""
+    return " ".join(re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower()))
 
 
 def _move(clips: Iterable[Clip], split: str, held: Callable[[Clip], bool]) -> list[Clip]:

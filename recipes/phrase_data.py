@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clips import UNKNOWN
-from listings import Clip
+from listings import Clip, without_phrases
 from phrases import make_confusables, make_sentences
 from recordings import read_negatives, read_recordings
 from scene_data import SceneData
@@ -33,7 +33,8 @@ class PhraseData(SceneData):
         takes: synthesized clips of each phrase; 0: none, recordings alone.
         confusable_takes: synthesized clips of phrases that sound like one of them, for each phrase.
         sentences: synthesized sentences of running speech; half of them are for validation.
-        speech_roots: folders of speech, music or other sounds without the phrases.
+        speech_roots: folders of speech, music or other sounds without the phrases. A column `transcript` of an `index.csv`
+            tells which recordings hold one all the same; they are left out.
         noise_roots: folders of noise to lie under everything.
         rooms_root: a folder of room responses; None: rooms are simulated.
         synthesizers: names of those to use; None: all that this machine has.
@@ -118,6 +119,7 @@ class PhraseData(SceneData):
         clips = self._read_own(cache)
         speech = [clip for root in self.speech_roots for clip in read_negatives(Path(root), cache)]
         noise = [clip for root in self.noise_roots for clip in read_negatives(Path(root), cache, "noise")]
+        speech = without_phrases(speech, self.phrases)
         if self.takes:
             spoken, sentences = self._synthesize()
             clips, speech = [*spoken, *clips], [*speech, *sentences]

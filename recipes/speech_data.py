@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clips import SILENCE, UNKNOWN, find_noise, find_speech, read_words
+from listings import without_phrases
 from scene_data import SceneData
 
 TINY_SET = Path(__file__).resolve().parents[1] / "datasets" / "tiny_kws"
@@ -22,7 +23,8 @@ class SpeechData(SceneData):
         batch_size: clips in a batch.
         noise_root: a folder of noise with an `index.csv`. Default: `noise` beside `root` if there is one, else the
             background noise of Speech Commands, else the training clips labelled `_silence_`.
-        speech_root: a folder of speech without keywords with an `index.csv`. Default: `negatives` beside `root` if there
+        speech_root: a folder of speech without keywords with an `index.csv`, of which a column `transcript` tells what to
+            leave out all the same. Default: `negatives` beside `root` if there
             is one. It stands around the words of training scenes and fills others, as `_unknown_`, a class that the set need
             not have.
         speech_share: how many scenes of speech alone there are for each clip of a training batch.
@@ -58,7 +60,8 @@ class SpeechData(SceneData):
         root = Path(root)
         self.clips = read_words(root, download, keywords)
         self.noise_clips = find_noise(root, Path(noise_root) if noise_root else None, self.clips)
-        self.speech_clips = find_speech(root, Path(speech_root) if speech_root else None)
+        words = {clip.label for clip in self.clips if not clip.label.startswith("_")}
+        self.speech_clips = without_phrases(find_speech(root, Path(speech_root) if speech_root else None), words)
         made = {SILENCE: bool(self.noise_clips), UNKNOWN: bool(self.speech_clips)}
         self.labels = sorted(
             {clip.label for clip in self.clips} | {label for label, is_made in made.items() if is_made}

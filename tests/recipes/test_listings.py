@@ -156,3 +156,27 @@ def test_speaker_sex_and_distance_are_groups(clips: ModuleType, index: Callable[
     text = "path,label,speaker,Sex,distance,other\na.wav,yes,s1,f,3 m,x\nb.wav,no,,,1 m,x\nsub/c.wav,no,,,,x\n"
     found = [clip.groups for clip in clips.read_index(index(text))]
     assert found == [{"speaker": "s1", "sex": "f", "distance": "3 m"}, {"distance": "1 m"}, {}]
+
+
+def test_recordings_that_hold_a_phrase_are_left_out(clips: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
+    from listings import Clip, without_phrases
+
+    said = {
+        "a": "Is it a Computer term?",
+        "b": "computers and more",
+        "c": "",
+        "d": "hey, Robin!",
+        "e": "robin",
+        "f": "don't",
+    }
+    listed = [Clip(Path(name), "_speech_", "", "train", transcript=text) for name, text in said.items()]
+    listed += [Clip(Path("g"), "hey_robin", "", "train"), Clip(Path("h"), "robin", "", "train")]
+    with caplog.at_level("INFO"):
+        kept = without_phrases(listed, ["computer", "hey  robin"])
+    assert [str(clip.path) for clip in kept] == ["b", "c", "e", "f", "h"]
+    assert "In 3 of 8 recordings without keywords one is said" in caplog.text
+
+
+def test_an_index_tells_what_is_said(clips: ModuleType, index: Callable[..., Path]) -> None:
+    text = "path,label,transcript\na.wav,_speech_,Good morning\nb.wav,_speech_,\nsub/c.wav,no,\n"
+    assert [clip.transcript for clip in clips.read_index(index(text))] == ["Good morning", "", ""]
