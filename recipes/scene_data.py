@@ -14,6 +14,7 @@ from augmentation import draw_stretches, mix_noise
 from clips import SAMPLE_RATE, SILENCE, UNKNOWN, fit_length, load
 from listings import Clip
 from rooms import change_gain, equalize_waveforms, limit_band, read_rooms, reverberate, simulate_rooms, telephone
+from rows import Row, read_row
 from scenes import Scenes, find_word, make_scenes
 from streams import Recording, make_streams
 from torch import Tensor
@@ -23,6 +24,8 @@ from torch.utils.data import DataLoader, Dataset
 DECISION_SECONDS = 0.3
 # What scores lowest among the speech without keywords is still drawn so often beside what scores highest.
 LEAST_WEIGHT = 0.02
+# So many pieces of it are named as those that sound most as a keyword.
+HARDEST = 3
 # Simulated rooms to draw from.
 ROOMS = 200
 
@@ -128,34 +131,42 @@ class SceneData(pl.LightningDataModule):
     @cached_property
     def noise(self) -> Tensor:
         """All noise to train with in a row, 16-bit, longer than a scene."""
-        return self._in_a_row(self.noise_clips)
+        return read_row(self.noise_clips, self.scene).samples
+
+    @property
+    def speech(self) -> Tensor | None:
+        """All speech without keywords to train with in a row, 16-bit, longer than a scene."""
+        return self._speech.samples if self._speech else None
 
     @cached_property
-    def speech(self) -> Tensor | None:
-        """All speech without keywords to train with in a row, 16-bit, longer than a scene; of the clips where there is no other."""
+    def _speech(self) -> Row | None:
+        """Of the clips where there is no other."""
         clips = self.speech_clips or [clip for clip in self.clips if clip.label == UNKNOWN]
-        return self._in_a_row(clips) if any(clip.split == "train" for clip in clips) else None
+        return read_row(clips, self.scene) if any(clip.split == "train" for clip in clips) else None
 
     @cached_property
     def rooms(self) -> Tensor:
         """Room responses [rooms, samples]."""
         return read_rooms(self.rooms_root) if self.rooms_root else simulate_rooms(ROOMS)
 
-    def _in_a_row(self, clips: Sequence[Clip]) -> Tensor:
-        row = torch.cat([load(clip.path) for clip in clips if clip.split == "train"])
-        return row if len(row) > self.scene else row.repeat(1 + self.scene // len(row))
-
-    def mine(self, score: Callable[[Tensor], Tensor]) -> None:
+    def mine(self, score: Callable[[Tensor], Tensor]) -> list[tuple[float, Path, float]]:
         """Draw speech from now on the more often, the more it sounds to the model as a keyword.
 
         Args:
             score: the highest score of any keyword in waveforms [batch, samples], 0 to 1, [batch].
+
+        Returns:
+            Score, recording and second of what sounds most as one.
         """
-        if self.speech is None:
-            return
+        if self.speech is None or self._speech is None:
+            return []
         scenes = self.speech[: len(self.speech) // self.scene * self.scene].reshape(-1, self.scene)
         scores = [score(batch.float() / 2**15) for batch in torch.split(scenes, self.batch_size)]
-        self._weights = torch.cat(scores).cpu().clamp(min=LEAST_WEIGHT)
+        found = torch.cat(scores).cpu()
+        self._weights = found.clamp(min=LEAST_WEIGHT)
+        most = found.topk(min(HARDEST, len(found)))
+        pairs = zip(most.values.tolist(), most.indices.tolist(), strict=True)
+        return [(value, *self._speech.find(int(number) * self.scene)) for value, number in pairs]
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Training clips, shuffled."""

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from augmentation import augment_features
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from scene_data import DECISION_SECONDS, SceneData
 from scenes import Scenes, decide_clips, frame_loss
@@ -20,6 +21,9 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_esp import EspStreamingExport
 from lightning_esp.frontend import LogMel
+
+# What scores so much although training has been told for epochs that it is no keyword may be one.
+SUSPECT = 0.8
 
 
 class Spotter(pl.LightningModule):
@@ -66,6 +70,7 @@ class Spotter(pl.LightningModule):
             log_epsilon=1e-5,
             use_log_fbank=2,
         )
+        self.hardest: list[tuple[float, Path, float]] = []
         self.hold = round(DECISION_SECONDS / self.frontend.frame_period)
         self.network, self.label_smoothing = network, label_smoothing
         self.register_buffer("rest", torch.tensor([label.startswith("_") for label in labels]), persistent=False)
@@ -81,8 +86,17 @@ class Spotter(pl.LightningModule):
         data, epoch = getattr(self.trainer, "datamodule", None), self.current_epoch
         if self.mine_every and epoch and epoch % self.mine_every == 0 and isinstance(data, SceneData):
             self.network.eval()
-            data.mine(self._score_keywords)
+            self.hardest = data.mine(self._score_keywords)
             self.network.train()
+
+    def on_train_end(self) -> None:
+        """Name what may be a keyword among what should have none: training took it for none."""
+        told = [f"{path} at {second:.1f} s ({score:.2f})" for score, path, second in self.hardest if score > SUSPECT]
+        if told:
+            rank_zero_info(
+                f"Of the recordings without keywords these sound most as one, with their scores: {', '.join(told)}. Where a "
+                "keyword is said there, take the recording out and train again."
+            )
 
     @torch.no_grad()
     def _score_keywords(self, waveforms: Tensor) -> Tensor:

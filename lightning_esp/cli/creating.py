@@ -11,8 +11,8 @@ from lightning_esp.errors import ConfigurationError
 from lightning_esp.resources import find_resource
 
 _AUDIO = (
-    *("augmentation", "clips", "listings", "recordings", "rooms", "scene_data", "scenes", "speech_data", "spotter"),
-    *("streams", "tcn", "waveforms"),
+    *("augmentation", "clips", "listings", "recordings", "rooms", "rows", "scene_data", "scenes", "speech_data"),
+    *("spotter", "streams", "tcn", "waveforms"),
 )
 
 

@@ -224,12 +224,41 @@ def test_speech_that_sounds_as_a_keyword_is_drawn_more_often(recipes: ModuleType
     data = speech_data.SpeechData(speech_root=tmp_path, speech_share=20.0, noise_share=0, batch_size=16)
     data.trainer = SimpleNamespace(training=True)
     piece = data.speech[5 * 32_000 : 6 * 32_000].float() / 2**15
-    data.mine(lambda waveforms: (waveforms == piece).all(1).float())
+    first, *_ = data.mine(lambda waveforms: (waveforms == piece).all(1).float())
+    assert first == (1.0, tmp_path / "order.wav", 10.0)
     drawn = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0).waveforms[16:]
     # Those begin at most half a scene before or behind it.
     near = {tuple(x.tolist()) for x in data.speech[4 * 32_000 : 7 * 32_000].float().div(2**15).unfold(0, 8, 1)}
     share = sum(tuple(x[16_000:16_008].tolist()) in near for x in drawn) / len(drawn)
     assert share > 0.8
+
+
+def test_what_sounds_as_a_keyword_among_the_rest_is_named(
+    recipes: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spotter = recipes.KeywordSpotter(["_other_", "yes"])
+    spotter.hardest = [(0.97, tmp_path / "talk.wav", 12.0), (0.3, tmp_path / "order.wav", 2.0)]
+    with caplog.at_level("INFO"):
+        spotter.on_train_end()
+    assert f"with their scores: {tmp_path / 'talk.wav'} at 12.0 s (0.97). Where a keyword is said there" in caplog.text
+    assert "order.wav" not in caplog.text
+
+
+def test_a_row_knows_its_recordings(recipes: ModuleType, tmp_path: Path) -> None:
+    from listings import Clip
+    from rows import read_row
+
+    paths = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    for path, seconds in zip(paths, (0.5, 0.25), strict=True):
+        write_clip(path, seconds)
+    row = read_row([Clip(path, "_speech_", "", "train") for path in paths], 32_000)
+    assert len(row.samples) > 32_000
+    assert [row.find(sample) for sample in (7_999, 8_000, 12_000, 21_600)] == [
+        (paths[0], 7_999 / 16_000),
+        (paths[1], 0.0),
+        (paths[0], 0.0),
+        (paths[1], 0.1),
+    ]
 
 
 def test_validation_streams_hold_every_keyword_clip_of_the_split_once(recipes: ModuleType) -> None:
