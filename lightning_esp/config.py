@@ -160,8 +160,8 @@ class Calibration:
 class Quantization:
     """Quantization by esp-ppq.
 
-    `"auto"` searches: int8 with every calibration method, and with equalization on top of the best; int8 with the modules
-    that cost most in int16, more of them step by step; int16. It stops at the first candidate where the metrics of the user's
+    `"auto"` searches: int8 with every calibration method, and with equalization on top of the best; the best of them with
+    every refinement; int8 with the modules that cost most in int16, more of them step by step; int16. It stops at the first candidate where the metrics of the user's
     own steps hold `tolerance`, the budget holds, and every other proof. Where no metric can tell, the noise at each output
     must be at most `tolerance` of the signal (0.005: a ratio of 23 dB). The bundle keeps the figures of all candidates.
 
@@ -180,6 +180,10 @@ class Quantization:
         search_seconds: for `"auto"`: seconds after which no further candidate in int8 is tried. The one at work is finished and
             the best so far judged; where that does not hold, int16 is what is left. What is chosen then depends on the
             speed of the machine. None: no limit.
+        refinement: an algorithm of esp-ppq that changes weights and biases after calibration until the output of each layer
+            follows the float one more closely, at no cost on the chip: `"bias_correction"` takes mean errors off the
+            biases, `"adaround"` rounds each weight up or down as suits the layer's output, `"tqt"` trains the weights
+            through the roundings, exponents held. Each takes seconds, or some of them per layer.
     """
 
     precision: Literal["int8", "int16", "auto"] = "int8"
@@ -189,6 +193,7 @@ class Quantization:
     equalization: bool = False
     min_snr_db: float | None = None
     search_seconds: float | None = None
+    refinement: Literal["bias_correction", "adaround", "tqt"] | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -204,6 +209,11 @@ class Quantization:
         _require(
             not (is_auto and self.equalization),
             "Quantization(precision='auto', equalization=True): 'auto' tries both; leave equalization out.",
+        )
+        _require(
+            self.precision == "int8" or self.refinement is None,
+            f"Quantization(precision={self.precision!r}, refinement={self.refinement!r}): "
+            f"{'it tries them all' if is_auto else 'int16 has nothing to refine'}; leave refinement out.",
         )
         _require(
             seconds is None or seconds > 0,

@@ -39,6 +39,14 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
         lambda: Quantization(search_seconds=5.0),
         "Quantization(precision='int8', search_seconds=5.0): nothing",
     ),
+    (
+        lambda: Quantization("auto", refinement="tqt"),
+        "Quantization(precision='auto', refinement='tqt'): it tries",
+    ),
+    (
+        lambda: Quantization("int16", refinement="tqt"),
+        "Quantization(precision='int16', refinement='tqt'): int16 has",
+    ),
     (lambda: Quantization(tolerance=-0.1), "Quantization(tolerance=-0.1) must be 0 or more."),
     (
         lambda: Deployment(name="2fast"),

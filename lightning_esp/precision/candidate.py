@@ -32,6 +32,7 @@ class Candidate:
         ram: bytes of activations, caches and buffers.
         step_us: microseconds of the costliest frame step; None for a chip without public figures.
         seconds: what it took to quantize, measure and judge it on this machine.
+        refinement: what weights and biases were refined by.
     """
 
     precision: str
@@ -46,11 +47,12 @@ class Candidate:
     ram: int | None = None
     step_us: float | None = None
     seconds: float = 0.0
+    refinement: str | None = None
 
     @property
     def name(self) -> str:
         """Name of the setting, in words."""
-        return describe(self.precision, self.method, self.equalization, self.int16)
+        return describe(self.precision, self.method, self.equalization, self.int16, self.refinement)
 
     @property
     def output_snr_db(self) -> float | None:
@@ -89,7 +91,9 @@ def _gain(candidate: Candidate, first: Candidate | None) -> float | None:
     return round(10 * math.log10(first.noise / candidate.noise), 2)
 
 
-def describe(precision: str, method: str, equalization: bool, int16: tuple[str, ...]) -> str:
+def describe(
+    precision: str, method: str, equalization: bool, int16: tuple[str, ...], refinement: str | None = None
+) -> str:
     """Name a way to quantize.
 
     Example:
@@ -98,8 +102,9 @@ def describe(precision: str, method: str, equalization: bool, int16: tuple[str, 
     """
     if precision == "int16":
         return "int16"
+    words = [precision, method, *["equalized"] * equalization, *([refinement] if refinement else [])]
     kept = ", ".join(repr(path) for path in int16)
-    return ", ".join([precision, method, *["equalized"] * equalization, *([f"{kept} in int16"] if kept else [])])
+    return ", ".join([*words, *([f"{kept} in int16"] if kept else [])])
 
 
 @dataclass(frozen=True)

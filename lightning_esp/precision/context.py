@@ -110,6 +110,7 @@ class CandidateResult:
             cost.ram if cost else None,
             cost.step_us if cost else None,
             self.seconds,
+            found.refinement,
         )
 
 

@@ -19,6 +19,7 @@ from lightning_esp.simulation import QuantizedStreaming
 from lightning_esp.verification import TaskResult
 
 METHODS = ("kl", "percentile", "mse", "minmax")
+REFINEMENTS = ("bias_correction", "adaround", "tqt")
 # To run the user's steps is what costs time, and a candidate so much noisier than another one will not be better for them.
 PASSED_OVER_DB = 6.0
 # So many modules more are in int16 with every step; half of a model in int16 costs hardly less than all of it.
@@ -60,8 +61,9 @@ class _Search:
         """Try candidates until one holds."""
         attempts = self._compare()
         self._judge_quietest(attempts)
-        if self._found is None and not self._is_over() and any(attempt.quantized for attempt in attempts):
-            self._mix(min(attempts, key=_loudness))
+        if self._found is None and any(attempt.quantized for attempt in attempts):
+            best = self._refine(min(attempts, key=_loudness))
+            self._mix(best)
         if self._found is None:
             whole = replace(self._base, precision="int16")
             self._candidates.append(self._judge(self._attempt(whole)))
@@ -166,8 +168,24 @@ class _Search:
             return TaskResult({}, {})
         return self._context.evaluate(QuantizedStreaming(attempt.quantized, structured=True))
 
+    def _refine(self, best: CandidateResult) -> CandidateResult:
+        """Refine weights and biases in every way, from the quickest on, and return the quietest."""
+        plain = best
+        for refinement in REFINEMENTS:
+            if self._found is not None or self._is_over():
+                break
+            attempt = self._attempt(replace(plain.setting, refinement=refinement))  # type: ignore[arg-type]
+            if attempt.quantized is None or _loudness(attempt) < _loudness(best):
+                self._candidates.append(self._judge(attempt))
+            else:
+                self._candidates.append(attempt.end("skipped", attempt.reason or _compare(attempt, best)))
+            best = min(best, attempt, key=_loudness)
+        return best
+
     def _mix(self, best: CandidateResult) -> None:
         """Keep the costliest modules in int16, more of them step by step."""
+        if self._found is not None or self._is_over():
+            return
         assert best.quantized is not None
         context = self._context
         effects = rank_modules(context.model, best.quantized, context.recordings, worker=context.worker)
@@ -244,7 +262,7 @@ def _compare(attempt: CandidateResult, better: CandidateResult) -> str:
 
 
 def _describe(setting: Quantization) -> str:
-    return describe(setting.precision, setting.method, setting.equalization, setting.int16)
+    return describe(setting.precision, setting.method, setting.equalization, setting.int16, setting.refinement)
 
 
 def _first_sentence(error: Exception) -> str:

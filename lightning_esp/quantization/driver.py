@@ -52,6 +52,7 @@ from lightning_esp.quantization.operands import OperandPass
 from lightning_esp.quantization.operators import check_operators
 from lightning_esp.quantization.packing import mark_packed, pack_products
 from lightning_esp.quantization.recurrent import allow_zero_states, cell_operations, use_tables
+from lightning_esp.quantization.refinement import RefinementPass, choose_batches
 from lightning_esp.quantization.rewrites import keep_outputs, rewrite
 from lightning_esp.quantization.rewrites.resizes import repeat_by_kernels
 from lightning_esp.quantization.rewrites.tables import tabulate
@@ -184,7 +185,7 @@ def _quantize_graph(job: Job) -> BaseGraph:
     batches = _batches(job, _together(job) if batched else 1)
     quantizer = PFL.Quantizer(platform, graph)
     quantizer._verbose = False
-    _insert_ties(quantizer, job)
+    _insert_passes(quantizer, job, batches)
     with _errors_raised("quantizing"), joined(1 if batched else _together(job)):
         quantizer.quantize(
             inputs={name: value[:1] for name, value in sample.items()},
@@ -254,7 +255,7 @@ def _crossing(job: Job) -> set[str]:
     return {name for stage in job.stages for name in (*stage.inputs, *stage.outputs)}
 
 
-def _insert_ties(quantizer: Any, job: Job) -> None:
+def _insert_passes(quantizer: Any, job: Job, batches: Sequence[Mapping[str, torch.Tensor]]) -> None:
     crossing = _crossing(job)
     pairs = [pair for stage in job.stages for pair in stage.caches]
     build = quantizer.build_quant_pipeline
@@ -267,6 +268,13 @@ def _insert_ties(quantizer: Any, job: Job) -> None:
             if isinstance(found, PassiveParameterQuantizePass):
                 passes.append(TiePass(sorted(crossing), pairs))
             passes.append(found)
+            if isinstance(found, PassiveParameterQuantizePass) and job.refinement is not None:
+                # What it changes may ask for coarser scales, so that the passes before it run once more.
+                passes += [
+                    RefinementPass(job.refinement, choose_batches(batches)),
+                    TiePass(sorted(crossing), pairs),
+                    found,
+                ]
         assert any(isinstance(p, QuantAlignmentPass) for p in passes)
         assert any(isinstance(p, TiePass) for p in passes)
         return QuantizationOptimizationPipeline(passes)

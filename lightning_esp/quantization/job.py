@@ -38,6 +38,7 @@ class Job:
     method: str
     int16: tuple[str, ...] = ()
     equalization: bool = False
+    refinement: str | None = None
     cache_form: str = "explicit"
     initial: Mapping[str, float] = field(default_factory=dict)
 

@@ -104,6 +104,7 @@ def _job(model: StreamingModel, calibration_set: CalibrationSet, quantization: Q
         method=quantization.method,
         int16=tuple(quantization.int16),
         equalization=quantization.equalization,
+        refinement=quantization.refinement,
         cache_form=spec.cache_form,
         initial={cache.name: cache.initial for cache in spec.caches},
     )

@@ -22,6 +22,7 @@ from tests.models.tutorial_tcn import shake
 from tests.models.uneven import spread_channels
 
 MODULE = importlib.import_module("lightning_esp.precision.search")
+REFINEMENTS = ["bias_correction", "adaround", "tqt"]
 METHODS = ["int8, kl", "int8, percentile", "int8, mse", "int8, minmax"]
 
 
@@ -138,10 +139,21 @@ def test_what_gains_nothing_is_not_taken(worker: Worker, monkeypatch: pytest.Mon
     assert found.candidates[4].reason == "no quieter than int8, percentile"
 
 
+def test_a_refinement_is_enough(worker: Worker) -> None:
+    found = search_precision(stand(worker, Chain(60.0), Quantization("auto", tolerance=10**-0.95)))
+    *lower, last = found.candidates
+    assert (last.outcome, last.refinement, found.setting.refinement) == ("chosen", "tqt", "tqt")
+    assert [candidate.refinement for candidate in lower] == [None] * 5 + REFINEMENTS[:2]
+    plain = next(candidate for candidate in lower if candidate.name == last.name.removesuffix(", tqt"))
+    assert (last.flash, last.ram, last.step_us) == (plain.flash, plain.ram, plain.step_us)
+    assert found.verification.precision_search["candidates"][-1]["refinement"] == "tqt"
+
+
 def test_the_worst_module_in_int16_is_enough(worker: Worker) -> None:
     found = search_precision(stand(worker, Chain(20.0), Quantization("auto")))
     *lower, last = found.candidates
-    assert {candidate.outcome for candidate in lower} == {"rejected"}
+    assert {candidate.outcome for candidate in lower} <= {"rejected", "skipped"}
+    assert [candidate.refinement for candidate in lower] == [None] * 5 + REFINEMENTS
     assert (last.outcome, last.int16, found.setting.int16) == ("chosen", ("second",), ("second",))
     assert last.noise is not None
     assert last.noise <= 0.005 < min(candidate.noise for candidate in lower if candidate.noise is not None)
@@ -151,9 +163,9 @@ def test_the_worst_module_in_int16_is_enough(worker: Worker) -> None:
 
 def test_only_int16_holds(worker: Worker) -> None:
     found = search_precision(stand(worker, Chain(60.0), Quantization("auto")))
-    assert [candidate.int16 for candidate in found.candidates[5:]] == [("second",), ("second", "third"), ()]
+    assert [candidate.int16 for candidate in found.candidates[8:]] == [("second",), ("second", "third"), ()]
     assert outcomes(found).popitem() == ("int16", "chosen")
-    assert {candidate.outcome for candidate in found.candidates[:-1]} == {"rejected"}
+    assert {candidate.outcome for candidate in found.candidates[:-1]} <= {"rejected", "skipped"}
     assert found.quantized.precision == "int16"
 
 
@@ -162,12 +174,13 @@ def test_a_budget_keeps_int16_out_and_the_error_lists_every_rung(worker: Worker)
     with pytest.raises(ProofError) as caught:
         search_precision(replace(given, budget=Budget(flash=9000)))
     text = str(caught.value)
-    assert "Quantization(precision='auto', tolerance=0.005): none of 8 candidates holds for esp32s3." in text
+    assert "Quantization(precision='auto', tolerance=0.005): none of 11 candidates holds for esp32s3." in text
     for name in [
         *METHODS,
         "int8, kl, equalized",
-        "int8, kl, 'second' in int16",
-        "int8, kl, 'second', 'third' in int16",
+        "int8, kl, tqt",
+        "int8, kl, tqt, 'second' in int16",
+        "int8, kl, tqt, 'second', 'third' in int16",
     ]:
         assert f"\n  {name} (" in text or f"\n  {name}: rejected: " in text
     assert "int16 (30" in text
@@ -177,12 +190,12 @@ def test_a_budget_keeps_int16_out_and_the_error_lists_every_rung(worker: Worker)
 
 
 def test_nothing_holds_and_the_error_lists_every_rung(worker: Worker) -> None:
-    with pytest.raises(ProofError, match="none of 8 candidates holds for esp32p4") as caught:
+    with pytest.raises(ProofError, match="none of 11 candidates holds for esp32p4") as caught:
         search_precision(stand(worker, Chain(200.0), Quantization("auto"), "esp32p4"))
     lines = str(caught.value).split("\n")
     assert [line.partition(" (")[0].strip() for line in lines[1:5]] == METHODS
-    assert sum(": rejected: " in line for line in lines) == 8
-    assert "int16 (" in lines[8]
+    assert sum(": rejected: " in line or ": skipped: " in line for line in lines) == 11
+    assert "int16 (" in lines[11]
     assert "raise the limit" not in lines[-1]
 
 
@@ -217,7 +230,7 @@ def test_the_metrics_of_the_user_decide_and_are_kept(worker: Worker) -> None:
     assert found.candidates[0].reason == f"ratio is {seen[0]:.1f}"
     # minmax gave the files of mse, so nobody ran them again.
     assert found.candidates[3].reason == "the same files as int8, mse"
-    assert len(seen) == 4
+    assert len(seen) == 6
     assert found.candidates[3].metrics == {}
 
 
@@ -340,7 +353,7 @@ def test_a_module_that_cannot_be_int16_alone_is_left_out(worker: Worker, monkeyp
     effects = [ModuleEffect(name, 1.0) for name in ("head", "two", "one", "higher", "high", "stage_0")]
     monkeypatch.setattr(MODULE, "rank_modules", lambda *_, **__: effects)
     found = search_precision(stand(worker, Shared(), Quantization("auto", tolerance=1e-6, method="minmax")))
-    assert [candidate.int16 for candidate in found.candidates[5:-1]] == [
+    assert [candidate.int16 for candidate in found.candidates[8:-1]] == [
         ("head",),
         ("head", "two"),
         ("head", "one", "higher"),
@@ -348,7 +361,7 @@ def test_a_module_that_cannot_be_int16_alone_is_left_out(worker: Worker, monkeyp
         ("head", "higher"),
     ]
     refused = "tensor 'x' enters or leaves a file, but is "
-    assert [candidate.reason.startswith(refused) for candidate in found.candidates[5:-1]] == [
+    assert [candidate.reason.startswith(refused) for candidate in found.candidates[8:-1]] == [
         False,
         True,
         True,
@@ -363,4 +376,4 @@ def test_what_lies_inside_a_module_in_int16_takes_no_step(worker: Worker, monkey
     effects = [ModuleEffect(name, 1.0) for name in ("0", "0.0", "0.2", "1", "stage_0")]
     monkeypatch.setattr(MODULE, "rank_modules", lambda *_, **__: effects)
     found = search_precision(stand(worker, module, Quantization("auto", tolerance=2e-6, method="minmax")))
-    assert [candidate.int16 for candidate in found.candidates[5:7]] == [("0",), ("0", "1")]
+    assert [candidate.int16 for candidate in found.candidates[8:10]] == [("0",), ("0", "1")]

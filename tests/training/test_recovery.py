@@ -27,6 +27,7 @@ OPTIONS: list[Any] = [
     Calibration(3, 4, 5),
     Quantization("int16", "mse", math.inf, ("a.b",), True, 10.0),
     Quantization("auto", search_seconds=30.0),
+    Quantization(refinement="adaround"),
     *(
         Deployment(("a", "b"), False, "kws", BUDGET, detector, {"kind": "MFCC", "mean": [0.5]})
         for detector in DETECTORS
