@@ -14,6 +14,14 @@ _AUDIO = (
     *("augmentation", "clips", "listings", "recordings", "rooms", "rows", "scene_data", "scenes", "speech_data"),
     *("spotter", "streams", "tcn", "waveforms"),
 )
+_SPOKEN = (
+    *("engines", "espeak_library", "festival", "kws_tcn", "phrase_data", "phrases", "piper", "synthesis", "vocabulary"),
+)
+# As few clips as a test of the project needs.
+_FEW = (
+    *("--data.takes", "12", "--data.confusable_takes", "8", "--data.sentences", "8", "--data.batch_size", "8"),
+    *("--trainer.limit_train_batches", "2"),
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,8 @@ class _Kind:
         modules: files beside it that it imports.
         data: text about the data folder.
         options: what its YAML file has beside that of the recipe.
+        extras: of the package, that it needs.
+        few: options that make a test of it short.
     """
 
     title: str
@@ -33,12 +43,20 @@ class _Kind:
     modules: tuple[str, ...]
     data: str
     options: str
+    extras: str = "recipes,report"
+    few: tuple[str, ...] = ()
 
 
 _KINDS = {
     "kws": _Kind("Keywords", "kws_tcn", _AUDIO, "audio", "data:\n  root: data/words\n"),
     "wake_word": _Kind(
-        "A wake word", "kws_tcn", _AUDIO, "audio", "data:\n  root: data/words\nmodel:\n  channels: 48\n"
+        "Wake words",
+        "wake_word",
+        (*_AUDIO, *_SPOKEN),
+        "phrases",
+        "# What to listen for.\nphrases:\n  - hey device\n",
+        "recipes,report,wakeword",
+        _FEW,
     ),
     "sensor": _Kind("Motion of a sensor", "sensor_tcn", ("listings", "tcn"), "motion", "data:\n  root: data\n"),
 }
@@ -63,36 +81,37 @@ def run_new(options: argparse.Namespace) -> int:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ConfigurationError(f"DIR {directory} is there and not empty; name another directory.")
     kind = _KINDS[options.kind]
-    name = "wake_word" if options.kind == "wake_word" else kind.recipe
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _write_files(directory, kind, name)
+        _write_files(directory, kind)
         _write_data(directory / "data", options.kind, kind)
     except OSError as error:
         raise ConfigurationError(
             f"DIR {directory} cannot be written ({error.strerror}); name a place that can."
         ) from None
-    print(f"{directory}: start with `cd {directory}; python {name}.py fit`; README.md says more.")
+    print(f"{directory}: start with `cd {directory}; python {kind.recipe}.py fit`; README.md says more.")
     return 0
 
 
-def _write_files(directory: Path, kind: _Kind, name: str) -> None:
-    recipes = find_resource("recipes")
+def _write_files(directory: Path, kind: _Kind) -> None:
+    recipes, name = find_resource("recipes"), kind.recipe
 
-    def adapt(source: Path) -> str:
+    def adapt(source: Path, **words: str) -> str:
         text = source.read_text(encoding="utf-8").replace("recipes/", "")
-        return text.replace(kind.recipe, name)
+        for old, new in words.items():
+            text = text.replace(old, new)
+        return text
 
     for module in kind.modules:
         (directory / f"{module}.py").write_text(adapt(recipes / f"{module}.py"), encoding="utf-8")
     for suffix, more in ((".py", ""), (".yaml", kind.options)):
-        text = adapt(recipes / f"{kind.recipe}{suffix}") + more
-        (directory / f"{name}{suffix}").write_text(text, encoding="utf-8")
-    shared = recipes / "projects"
-    readme = (shared / "README.md").read_text(encoding="utf-8")
-    (directory / "README.md").write_text(readme.replace("TITLE", kind.title).replace("RECIPE", name), encoding="utf-8")
-    (directory / "test_recipe.py").write_text(adapt(shared / "test_recipe.py"), encoding="utf-8")
-    (directory / "requirements.txt").write_text("lightning-esp[recipes,report]\npytest\n", encoding="utf-8")
+        (directory / f"{name}{suffix}").write_text(adapt(recipes / f"{name}{suffix}") + more, encoding="utf-8")
+    shared, few = recipes / "projects", "".join(f'    "{option}",\n' for option in kind.few)
+    readme = adapt(shared / "README.md", TITLE=kind.title, RECIPE=name)
+    (directory / "README.md").write_text(readme, encoding="utf-8")
+    test = adapt(shared / "test_recipe.py", **{"FEW: list[str] = []": f"FEW = [\n{few}]"} if few else {})
+    (directory / "test_recipe.py").write_text(test, encoding="utf-8")
+    (directory / "requirements.txt").write_text(f"lightning-esp[{kind.extras}]\npytest\n", encoding="utf-8")
     (directory / ".gitignore").write_text(_IGNORED, encoding="utf-8")
 
 
@@ -100,6 +119,6 @@ def _write_data(directory: Path, name: str, kind: _Kind) -> None:
     from lightning_esp.cli.smoke import write_smoke
 
     directory.mkdir()
-    example = write_smoke(directory, name)
+    example = "" if name == "wake_word" else write_smoke(directory, name)
     text = (find_resource("recipes") / "projects" / f"{kind.data}.md").read_text(encoding="utf-8")
     (directory / "README.md").write_text(text.replace("EXAMPLE", example), encoding="utf-8")

@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+_WHY = "Everything runs with them before you have recorded anything; a model of them is of no use."
 _RATE = 16_000
 _SPLITS = ("train",) * 8 + ("val", "test")
 
 # Two syllables each, in hertz.
-_WORDS = {
-    "kws": {"yes": (500, 1400), "no": (900, 350), "_unknown_": None, "_silence_": ()},
-    "wake_word": {"hey_device": (600, 1700), "_unknown_": None, "_silence_": ()},
-}
+_WORDS = {"yes": (500, 1400), "no": (900, 350), "_unknown_": None, "_silence_": ()}
 # Swings a second, and how far.
 _MOTIONS = {"rest": (0.0, 0.0), "walk": (1.8, 3.0), "shake": (6.0, 9.0)}
 
@@ -26,7 +24,7 @@ def write_smoke(directory: Path, kind: str) -> str:
 
     Args:
         directory: the data folder of a project.
-        kind: `"kws"`, `"wake_word"` or `"sensor"`.
+        kind: `"kws"` or `"sensor"`.
 
     Returns:
         What was written, in words.
@@ -34,10 +32,10 @@ def write_smoke(directory: Path, kind: str) -> str:
     random = np.random.default_rng(7)
     if kind == "sensor":
         _write_index(directory, _write_motions(directory, random))
-        return f"Now there are made-up motions of three axes: {', '.join(_MOTIONS)}."
+        return f"Now there are made-up motions of three axes: {', '.join(_MOTIONS)}. {_WHY}"
     words = directory / "words"
-    _write_index(words, _write_words(words, kind, random))
-    return f"Now there are made-up clips of whistles: {', '.join(_WORDS[kind])}."
+    _write_index(words, _write_words(words, random))
+    return f"Now there are made-up clips of whistles: {', '.join(_WORDS)}. {_WHY}"
 
 
 def _write_index(directory: Path, rows: Iterator[str]) -> None:
@@ -45,8 +43,8 @@ def _write_index(directory: Path, rows: Iterator[str]) -> None:
     (directory / "index.csv").write_text("path,label,speaker,split\n" + "".join(rows), encoding="utf-8")
 
 
-def _write_words(directory: Path, kind: str, random: np.random.Generator) -> Iterator[str]:
-    for label, tones in _WORDS[kind].items():
+def _write_words(directory: Path, random: np.random.Generator) -> Iterator[str]:
+    for label, tones in _WORDS.items():
         (directory / label).mkdir(parents=True)
         for number in range(40):
             chosen = tuple(random.uniform(250, 2500, 2)) if tones is None else tones

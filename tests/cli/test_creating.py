@@ -39,7 +39,12 @@ def test_a_project_is_whole(kind: str, tmp_path: Path, capsys: pytest.CaptureFix
         path.read_text(encoding="utf-8") for path in project.rglob("*") if path.suffix in (".py", ".md", ".yaml")
     )
     assert not any(word in words for word in ("recipes/", "RECIPE", "TITLE", "EXAMPLE"))
-    data = project / yaml.safe_load((project / f"{KINDS[kind]}.yaml").read_text(encoding="utf-8"))["data"]["root"]
+    config = yaml.safe_load((project / f"{KINDS[kind]}.yaml").read_text(encoding="utf-8"))
+    if kind == "wake_word":
+        assert config["phrases"] == ["hey device"]
+        assert "wakeword" in (project / "requirements.txt").read_text(encoding="utf-8")
+        return
+    data = project / config["data"]["root"]
     with (data / "index.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {row["split"] for row in rows} == {"train", "val", "test"}
