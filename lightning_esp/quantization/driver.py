@@ -46,7 +46,7 @@ from lightning_esp.quantization.measurement import measure_effects, measure_nois
 from lightning_esp.quantization.memory import keep_values
 from lightning_esp.quantization.native import lower
 from lightning_esp.quantization.norms import use_norms
-from lightning_esp.quantization.observers import joined
+from lightning_esp.quantization.observers import joined, keep_ranges
 from lightning_esp.quantization.onnx_graph import module_path
 from lightning_esp.quantization.operands import OperandPass
 from lightning_esp.quantization.operators import check_operators
@@ -173,7 +173,7 @@ def _quantize_graph(job: Job) -> BaseGraph:
     for name, shape in job.shapes.items():
         graph.variables[name].shape = list(shape)
     _dispatch_int16(job, graph, setting)
-    _keep_ranges(graph, setting)
+    keep_ranges(graph, setting)
     graph = dispatch_graph(
         graph=graph, platform=platform, dispatcher=setting.dispatcher, dispatching_table=setting.dispatching_table
     )
@@ -234,21 +234,6 @@ def _widen(job: Job, setting: QuantizationSetting, names: Iterable[str]) -> None
         setting.dispatching_table.append(name, _platform(job, "int16"))
         # As esp-ppq does for a whole model in int16; a divergence over 65,536 steps would take minutes.
         setting.quantize_activation_setting.calib_algorithm_per_layer[name] = "minmax"
-
-
-def _keep_ranges(graph: BaseGraph, setting: QuantizationSetting) -> None:
-    """Calibrate what a scale and shift per channel writes by its range.
-
-    Behind a ReLU it turns the many zeros into one other value per channel, and a divergence clips whatever lies beyond them.
-    """
-    for operation in graph.operations.values():
-        weight = operation.inputs[1].value if operation.type == "Conv" else None
-        if weight is None or not weight.shape[0] == weight.numel() == operation.attributes.get("group", 1):
-            continue
-        # What it is joined with, its past frames say, takes the range of the whole.
-        joined = [reader for reader in operation.outputs[0].dest_ops if reader.type == "Concat"]
-        for found in (operation, *joined):
-            setting.quantize_activation_setting.calib_algorithm_per_layer[found.name] = "minmax"
 
 
 def _crossing(job: Job) -> set[str]:

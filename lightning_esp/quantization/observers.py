@@ -1,4 +1,4 @@
-"""esp-ppq's observers of activations, where a graph takes one window at a time."""
+"""esp-ppq's observers of activations: where a graph takes one window at a time, and where only a range will do."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from esp_ppq.api.setting import QuantizationSetting
+from esp_ppq.IR import BaseGraph
 from esp_ppq.quantization.observer.range import TorchPercentileObserver
 
 
@@ -41,3 +43,18 @@ def joined(windows: int) -> Iterator[None]:
         yield
     finally:
         TorchPercentileObserver.observe, TorchPercentileObserver.render_quantization_config = observe, render
+
+
+def keep_ranges(graph: BaseGraph, setting: QuantizationSetting) -> None:
+    """Calibrate what a scale and shift per channel writes by its range.
+
+    Behind a ReLU it turns the many zeros into one other value per channel, and a divergence clips whatever lies beyond them.
+    """
+    for operation in graph.operations.values():
+        weight = operation.inputs[1].value if operation.type == "Conv" else None
+        if weight is None or not weight.shape[0] == weight.numel() == operation.attributes.get("group", 1):
+            continue
+        # What it is joined with, its past frames say, takes the range of the whole.
+        joined = [reader for reader in operation.outputs[0].dest_ops if reader.type == "Concat"]
+        for found in (operation, *joined):
+            setting.quantize_activation_setting.calib_algorithm_per_layer[found.name] = "minmax"

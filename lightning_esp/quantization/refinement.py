@@ -44,7 +44,7 @@ _DIFFERENTIABLE = ("Conv", "ConvTranspose", "Gemm", "Relu", "Add", "Concat", "Sl
 
 
 class _Blocks:
-    """How a pass finds blocks and their data."""
+    """The blocks that a pass works on, and their data."""
 
     reach: ClassVar[int] = 2
     _reference: list[dict[str, Tensor]] | None = None
@@ -164,7 +164,7 @@ def _train(
 
 
 def choose_batches(batches: Sequence[Batch]) -> list[Batch]:
-    """Some of the calibration's batches, evenly spread: enough to refine with."""
+    """Return some of the calibration's batches, evenly spread: enough to refine with."""
     size = len(next(iter(batches[0].values())))
     most = max(1, WINDOWS // size) if size > 1 else ALONE
     return list(batches[:: -(-len(batches) // most)])
