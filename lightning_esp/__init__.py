@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from lightning_esp.aware_training import EspQuantAwareTraining
     from lightning_esp.bundle import Bundle, read_bundle, write_bundle
     from lightning_esp.calibration import CalibrationSet, calibrate
     from lightning_esp.callback import EspStreamingExport
@@ -22,6 +23,7 @@ __all__ = [
     "CalibrationSet",
     "Deployment",
     "Detector",
+    "EspQuantAwareTraining",
     "EspStreamingExport",
     "Quantization",
     "QuantizedModel",
@@ -43,6 +45,7 @@ __all__ = [
 # torch and Lightning take seconds to import, and `lightning-esp --help` needs neither; so each name is imported when it is
 # first used. No module may have one of these names: importing it would take the place of the name.
 _MODULES = {
+    "aware_training": ("EspQuantAwareTraining",),
     "bundle": ("Bundle", "read_bundle", "write_bundle"),
     "calibration": ("CalibrationSet", "calibrate"),
     "callback": ("EspStreamingExport",),

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,12 +15,14 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
+from lightning_esp.aware_training import ExportOptions, exponents_in, find_aware
 from lightning_esp.bundle import Bundle, check_output_dir, probe_output_dir, write_failure_note
 from lightning_esp.config import Calibration, Deployment, Quantization, Streaming
 from lightning_esp.detection import Item, check_detector
 from lightning_esp.errors import LightningEspError
 from lightning_esp.options import check_arguments
 from lightning_esp.pipeline import check_targets, export
+from lightning_esp.quantization_aware import Preparation
 from lightning_esp.training import (
     Attempt,
     Captured,
@@ -28,6 +30,7 @@ from lightning_esp.training import (
     Subject,
     TaskMetrics,
     UnifiedCallback,
+    Weights,
     capture_recordings,
     capture_shapes,
     check_choice,
@@ -127,6 +130,7 @@ class EspStreamingExport(Callback, UnifiedCallback):
         self._bundle = None
         # On every rank: the log directory is agreed on by all of them.
         self._directory = self._find_directory(trainer)
+        self._attach(trainer)
         self._rehearse(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -186,6 +190,31 @@ class EspStreamingExport(Callback, UnifiedCallback):
             datamodule.prepare_data()
             datamodule.setup("fit")
         return self._write(Attempt(trainer, module, directory, datamodule))
+
+    def _attach(self, trainer: Trainer) -> None:
+        """Tell quantization-aware training, where there is any, what it prepares for."""
+        aware = find_aware(trainer)
+        if aware is not None:
+            options = (self.module, self.streaming, self.calibration, self.quantization)
+            aware.attach(ExportOptions(self.target, *options))
+
+    def _prepared(self, weights: Weights, subject: Subject, captured: Captured) -> dict[str, Preparation]:
+        """Return what quantization-aware training computed with, by chip; nothing where it has not begun."""
+        aware = find_aware(subject.trainer)
+        if aware is None:
+            return {}
+        states = {} if weights.content is None else weights.content.get("callbacks", {})
+        exponents = aware.exponents if weights.content is None else exponents_in(states.get(aware.state_key))
+        if exponents is None:
+            rank_zero_warn(
+                f"EspStreamingExport: {weights.description}, are from before EspQuantAwareTraining began, so the export calibrates "
+                "as ever."
+            )
+            return {}
+        self._attach(subject.trainer)
+        if aware.preparation is not None and aware.preparation.exponents == exponents:
+            return {aware.chip: aware.preparation}
+        return {aware.chip: aware.prepare_for(subject, captured, exponents)}
 
     def _find_directory(self, trainer: Trainer) -> Path:
         if self.output_dir is not None:
@@ -257,13 +286,22 @@ class EspStreamingExport(Callback, UnifiedCallback):
             f"{len(captured.recordings)} recordings of {captured.source}."
         )
         task = TaskMetrics(subject, self.quantization.tolerance, seed=self.calibration.seed)
-        self._bundle = self._export(subject, captured, attempt.directory, task)
+        with isolate_random(self.calibration.seed):
+            prepared = self._prepared(weights, subject, captured)
+        self._bundle = self._export(subject, captured, attempt.directory, task, prepared=prepared)
         log_export(attempt.trainer, self._bundle.path, self._bundle.manifest)
         rank_zero_info(_describe(self._bundle))
         return self._bundle
 
     def _export(
-        self, subject: Subject, captured: Captured, directory: Path, task: TaskMetrics, *, rehearsal: bool = False
+        self,
+        subject: Subject,
+        captured: Captured,
+        directory: Path,
+        task: TaskMetrics,
+        *,
+        rehearsal: bool = False,
+        prepared: Mapping[str, Preparation] | None = None,
     ) -> Bundle:
         shown = not rehearsal and shows_progress(subject.trainer)
         with show_progress(shown) as update, isolate_random(self.calibration.seed):
@@ -285,6 +323,7 @@ class EspStreamingExport(Callback, UnifiedCallback):
                 streams=streams,
                 progress=update,
                 rehearsal=rehearsal,
+                **({"prepared": prepared} if prepared else {}),
             )
 
     def _listen(

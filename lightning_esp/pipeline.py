@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 
@@ -27,12 +27,14 @@ from lightning_esp.conversion import (
     keep,
     settle_time,
 )
-from lightning_esp.detection import Item, check_detector, make_stream_evaluator
+from lightning_esp.detection import Item, StreamEvaluator, check_detector, make_stream_evaluator
 from lightning_esp.errors import ConfigurationError, DataError
 from lightning_esp.front_end_steps import Evaluate, behind, check_frames, listen, recordings_by_chip, take_front_end
-from lightning_esp.frontend import FrontEnd, Normalize
+from lightning_esp.frontend import FrontEnd, Normalize, StreamFeatures
 from lightning_esp.options import check_arguments
+from lightning_esp.precision import SearchContext
 from lightning_esp.quantization import Worker
+from lightning_esp.quantization_aware import Preparation
 from lightning_esp.target_steps import Request, export_target, make_contexts
 from lightning_esp.verification import compare_reach
 from lightning_esp.versions import check_versions
@@ -55,6 +57,7 @@ def export(
     streams: Iterable[Item] | None = None,
     progress: Progress | None = None,
     rehearsal: bool = False,
+    prepared: Mapping[str, Preparation] | None = None,
 ) -> Bundle:
     """Turn a trained module into a verified ESP-IDF project.
 
@@ -78,6 +81,7 @@ def export(
             finds in them goes into the report, and `Detector(threshold="auto")` takes the thresholds of each chip from them.
         progress: called with a phase, what is done of it, and what there is in all.
         rehearsal: judge structure alone, of weights that are not trained yet: neither accumulators nor noise.
+        prepared: by chip, what quantization-aware training computed with: exponents to take, and integers to give.
 
     Raises:
         LightningEspError: the export failed; an older bundle is still there.
@@ -99,6 +103,7 @@ def export(
         evaluate=evaluate,
         progress=progress or (lambda phase, done, total: None),
         rehearsal=rehearsal,
+        trained={chip: (found, module) for chip, found in (prepared or {}).items()},
     )
     # The worker imports esp-ppq while the model is converted and calibrated.
     with torch.autocast("cpu", enabled=False), Worker() as worker:
@@ -106,11 +111,23 @@ def export(
         request = replace(request, notes=warn_of_reach(model.spec, seen[min(targets)]))
         contexts = make_contexts(module, model, worker, seen, request)
         evaluator = make_stream_evaluator(module, model, streams, deployment, front_end, streaming)
-        results = dict[str, TargetResult]()
-        for index, (chip, context) in enumerate(contexts.items()):
-            place, own = (index, len(contexts)), stream_features.get(chip, ())
-            results[chip] = export_target(context, place, own, front_end, evaluator, deployment.detector is not None)
+        around = (front_end, evaluator, deployment.detector is not None)
+        results = export_targets(contexts, request, stream_features, around)
     return write_bundle(results, output_dir, deployment)
+
+
+def export_targets(
+    contexts: Mapping[str, SearchContext],
+    request: Request,
+    stream_features: Mapping[str, Sequence[StreamFeatures]],
+    around: tuple[FrontEnd | Normalize | None, StreamEvaluator | None, bool],
+) -> dict[str, TargetResult]:
+    """Export for each chip; `around` is what `export_target` takes for all of them."""
+    results = dict[str, TargetResult]()
+    for index, (chip, context) in enumerate(contexts.items()):
+        place, own = (index, len(contexts)), stream_features.get(chip, ())
+        results[chip] = export_target(context, place, own, *around, request.trained.get(chip))
+    return results
 
 
 def find_front_end(

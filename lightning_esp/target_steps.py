@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 from torch import nn
 
@@ -25,6 +26,7 @@ from lightning_esp.precision import (
     search_precision,
 )
 from lightning_esp.quantization import QuantizedModel, Worker, quantize
+from lightning_esp.quantization_aware import Preparation, prove_seen
 from lightning_esp.simulation import QuantizedStreaming
 from lightning_esp.verification import (
     MAX_RECORDINGS,
@@ -37,6 +39,9 @@ from lightning_esp.verification import (
     require,
     run_offline,
 )
+
+# What quantization-aware training computed with, and the module that it trained.
+Trained: TypeAlias = "tuple[Preparation, nn.Module]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +56,7 @@ class Request:
         progress: called with a phase, what is done of it, and what there is in all.
         rehearsal: judge structure alone.
         notes: facts about the float model that are known already.
+        trained: by chip, what quantization-aware training computed with, and the module that it trained.
     """
 
     calibration: Calibration | None
@@ -60,6 +66,7 @@ class Request:
     progress: Progress
     rehearsal: bool
     notes: tuple[str, ...] = ()
+    trained: Mapping[str, Trained] = field(default_factory=dict)
 
 
 def make_contexts(
@@ -111,6 +118,17 @@ def make_context(
     )
 
 
+def fix_trained(context: SearchContext, preparation: Preparation) -> SearchContext:
+    """Return the context of a chip with the exponents that quantization-aware training has fixed for it.
+
+    Trained weights need not be good ones in float, and no noise is too much of a network that was trained with it.
+    """
+    offline = context.offline
+    if offline is not None and offline.min_snr_db is None:
+        offline = replace(offline, min_snr_db=-math.inf)
+    return replace(context, exponents=preparation.exponents, offline=offline)
+
+
 def export_target(
     context: SearchContext,
     place: tuple[int, int] = (0, 1),
@@ -118,6 +136,7 @@ def export_target(
     front_end: FrontEnd | Normalize | None = None,
     evaluator: StreamEvaluator | None = None,
     detects: bool = False,
+    trained: Trained | None = None,
 ) -> TargetResult:
     """Quantize for one chip, prove it, and judge it, whatever other chips there are.
 
@@ -128,14 +147,20 @@ def export_target(
         front_end: what stands before the network.
         evaluator: judges the integer stream on validation streams, and chooses the thresholds of this chip.
         detects: the bundle has a detector, whether or not there are streams to judge it on.
+        trained: what quantization-aware training computed with, and the module that it trained.
 
     Raises:
         LightningEspError: it cannot be quantized, or something does not hold.
     """
+    context = context if trained is None else fix_trained(context, trained[0])
     searched = search_precision(context) if context.quantization.precision == "auto" else None
     quantized, verification = (
         quantize_once(context, place) if searched is None else (searched.quantized, searched.verification)
     )
+    if trained is not None:
+        seen, note = prove_seen(*trained, quantized, context.recordings)
+        require((seen,))
+        verification = replace(verification, proofs=(*verification.proofs, seen), notes=(*verification.notes, note))
     analysis = analyze_target(context, quantized, searched)
     front = prove_front_end(verification.golden, quantized, stream_features, front_end)
     evaluated, task = Evaluated(None, {}), TaskResult({}, {})
@@ -158,7 +183,14 @@ def quantize_once(context: SearchContext, place: tuple[int, int]) -> tuple[Quant
     """
     index, count = place
     context.progress("quantize", index, count)
-    quantized = quantize(context.model, context.samples, context.quantization, context.target, worker=context.worker)
+    quantized = quantize(
+        context.model,
+        context.samples,
+        context.quantization,
+        context.target,
+        worker=context.worker,
+        exponents=context.exponents,
+    )
     context.progress("quantize", index + 1, count)
     return quantized, context.prove(quantized)
 

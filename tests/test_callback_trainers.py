@@ -188,6 +188,14 @@ def test_two_processes_write_one_bundle(tmp_path: Path) -> None:
     assert "on 24 recordings" in json.dumps(bundle.manifest)
 
 
+def test_two_processes_train_as_one_chip(tmp_path: Path) -> None:
+    result = run_in_two(tmp_path, "aware")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stderr.count("EspQuantAwareTraining: from epoch 1 on") == 1
+    assert (tmp_path / "rank_0").read_text() == (tmp_path / "rank_1").read_text()
+    assert "training saw the chip: 0 of" in json.dumps(read_bundle(tmp_path / "bundle").report)
+
+
 def test_two_processes_stop_together_when_the_dry_run_fails(tmp_path: Path) -> None:
     result = run_in_two(tmp_path, "refuse")
     assert result.returncode != 0

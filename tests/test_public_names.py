@@ -20,6 +20,7 @@ NAMES = {
         "CalibrationSet",
         "Deployment",
         "Detector",
+        "EspQuantAwareTraining",
         "EspStreamingExport",
         "Quantization",
         "QuantizedModel",

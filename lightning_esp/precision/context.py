@@ -12,7 +12,7 @@ from lightning_esp.config import Budget, Quantization
 from lightning_esp.conversion import Recordings, StreamingModel
 from lightning_esp.cost import Estimate, check_budget
 from lightning_esp.precision.candidate import Candidate, Outcome
-from lightning_esp.quantization import QuantizedModel, Worker
+from lightning_esp.quantization import Exponents, QuantizedModel, Worker
 from lightning_esp.verification import Offline, Proof, TaskResult, Verification, prove_graph, prove_integers
 
 OVER_BUDGET = "over the budget"
@@ -37,6 +37,7 @@ class SearchContext:
         offline: what the float network makes of the recordings; None leaves proof 6 out.
         rehearsal: prove structure alone, for weights that are not trained yet.
         progress: called with what is tried, 0 of 1 before and 1 of 1 after it.
+        exponents: those that training has fixed for this chip; None: they are calibrated.
     """
 
     model: StreamingModel
@@ -52,6 +53,7 @@ class SearchContext:
     offline: Offline | None = None
     rehearsal: bool = False
     progress: Progress = lambda phase, done, total: None
+    exponents: Exponents | None = None
 
     def prove(self, quantized: QuantizedModel) -> Verification:
         """Prove what the files of one target compute.

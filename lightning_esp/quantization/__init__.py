@@ -1,7 +1,7 @@
 """The only caller of esp-ppq, which runs in a worker process."""
 
 from lightning_esp.quantization.executor import ExecutorStream
-from lightning_esp.quantization.job import Array, Suspect
+from lightning_esp.quantization.job import Array, Exponents, Suspect
 from lightning_esp.quantization.noise import NoiseFigures, OperatorNoise
 from lightning_esp.quantization.onnx_graph import graph_outputs, module_path, to_onnx
 from lightning_esp.quantization.process import Worker
@@ -21,6 +21,7 @@ __all__ = [
     "CacheInfo",
     "DType",
     "ExecutorStream",
+    "Exponents",
     "NoiseFigures",
     "OperatorNoise",
     "QuantizedModel",

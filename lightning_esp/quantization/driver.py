@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import esp_ppq.lib as PFL
-import numpy as np
 import onnx
 import torch
 from esp_ppq.api.espdl_interface import get_target_platform
@@ -37,10 +36,12 @@ from lightning_esp.errors import QuantizationError
 from lightning_esp.espdl import BLANK, seal
 from lightning_esp.espdl import KEY as DIGEST
 from lightning_esp.quantization.batches import takes_batches
+from lightning_esp.quantization.closed_loop import run
 from lightning_esp.quantization.equalization import equalize
+from lightning_esp.quantization.exponents import FixedExponentsPass, read_exponents, read_parameters
 from lightning_esp.quantization.fitting import check_parameters
 from lightning_esp.quantization.floating import compute_float, find_first_difference
-from lightning_esp.quantization.job import Array, ExportedStage, Job, Layout, NativeCache, StageNames
+from lightning_esp.quantization.job import ExportedStage, Job, Layout, NativeCache, StageNames
 from lightning_esp.quantization.layouts import own_constants, preferred, strip_constants, turn_constants
 from lightning_esp.quantization.measurement import measure_effects, measure_noise
 from lightning_esp.quantization.memory import keep_values
@@ -65,7 +66,16 @@ from lightning_esp.quantization.transposes import keep_apart
 BATCH = 64
 
 # What the worker can be asked for.
-__all__ = ["compute_float", "find_first_difference", "measure_effects", "measure_noise", "quantize", "run"]
+__all__ = [
+    "compute_float",
+    "find_first_difference",
+    "measure_effects",
+    "measure_noise",
+    "quantize",
+    "read_exponents",
+    "read_parameters",
+    "run",
+]
 
 torch.set_num_threads(1)
 use_tables()
@@ -195,7 +205,8 @@ def _quantize_graph(job: Job) -> BaseGraph:
             calib_steps=len(batches),
             collate_fn=lambda batch: batch,
         )
-    check_parameters(quantizer._graph, [stage.name for stage in job.stages])
+    if not job.exponents:
+        check_parameters(quantizer._graph, [stage.name for stage in job.stages])
     own_constants(quantizer._graph)
     return quantizer._graph
 
@@ -252,6 +263,7 @@ def _insert_passes(quantizer: Any, job: Job, batches: Sequence[Mapping[str, torc
                 passes.append(OperandPass())
             if isinstance(found, PassiveParameterQuantizePass):
                 passes.append(TiePass(sorted(crossing), pairs))
+                passes += [FixedExponentsPass(job.exponents)] if job.exponents else []
             passes.append(found)
             if isinstance(found, PassiveParameterQuantizePass) and job.refinement is not None:
                 # What it changes may ask for coarser scales, so that the passes before it run once more.
@@ -335,57 +347,3 @@ def _write(
         path = Path(folder) / "stage.espdl"
         exporter.export(str(path), graph, export_config=False)
         return seal(path.read_bytes()), exporter.layouts, exporter.native
-
-
-def run(
-    graph: bytes, outputs: Sequence[str], windows: Sequence[Mapping[str, Array]], feedback: Mapping[str, str]
-) -> list[dict[str, Array]]:
-    """Step a quantized graph in closed loop, in esp-ppq's executor.
-
-    Args:
-        graph: a pickled quantized graph.
-        outputs: tensors to return for each window.
-        windows: inputs of each window as float values on the quantization grid, in torch's layout, batch in front;
-            the first one holds the initial caches as well.
-        feedback: for each cache, the output that is its value in the next window.
-
-    Returns:
-        The outputs of each window.
-    """
-    executor = _executor(graph)
-    steps = [{name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in window.items()} for window in windows]
-    batch = len(next(iter(steps[0].values())))
-    if batch > 1 and graph not in _TAKES_BATCHES:
-        _TAKES_BATCHES[graph] = takes_batches(executor, steps[0])
-    if batch == 1 or _TAKES_BATCHES[graph]:
-        return _run(executor, outputs, steps, feedback)
-    alone = [
-        _run(executor, outputs, [{n: v[i : i + 1] for n, v in step.items()} for step in steps], feedback)
-        for i in range(batch)
-    ]
-    return [{n: np.concatenate([one[n] for one in ones]) for n in ones[0]} for ones in zip(*alone, strict=True)]
-
-
-def _run(
-    executor: TorchExecutor,
-    outputs: Sequence[str],
-    windows: Sequence[Mapping[str, torch.Tensor]],
-    feedback: Mapping[str, str],
-) -> list[dict[str, Array]]:
-    wanted = [*dict.fromkeys([*outputs, *feedback.values()])]
-    results, caches = [], dict[str, torch.Tensor]()
-    for window in windows:
-        values = dict(zip(wanted, executor.forward({**window, **caches}, output_names=wanted), strict=True))
-        caches = {cache: values[new] for cache, new in feedback.items()}
-        results.append({name: values[name].numpy() for name in outputs})
-    return results
-
-
-_EXECUTORS: dict[bytes, TorchExecutor] = {}
-_TAKES_BATCHES: dict[bytes, bool] = {}
-
-
-def _executor(graph: bytes) -> TorchExecutor:
-    if graph not in _EXECUTORS:
-        _EXECUTORS[graph] = TorchExecutor(graph=load_graph(graph), device="cpu")
-    return _EXECUTORS[graph]

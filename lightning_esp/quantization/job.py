@@ -10,6 +10,10 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Layout = tuple[int, ...]
+# Of each tensor as an operator reads or writes it, `<operator>|in|0` say: one exponent, or one for each channel.
+Exponents = Mapping[str, tuple[int, ...]]
+# Float values of a parameter, and the smallest and largest integer that it may become.
+Parameter = tuple[Array, int, int]
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class StageNames:
 class Job:
     """All that quantization needs: an ONNX graph of one window, its calibration tensors, and how the graph is cut.
 
-    `initial` holds the start value of each cache.
+    `initial` holds the start value of each cache; `exponents`, where there are any, what is not to be calibrated (see
+    `quantization.exponents`).
     """
 
     onnx: bytes
@@ -41,6 +46,7 @@ class Job:
     refinement: str | None = None
     cache_form: str = "explicit"
     initial: Mapping[str, float] = field(default_factory=dict)
+    exponents: Exponents = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from lightning_esp.errors import ConfigurationError, QuantizationError
 from lightning_esp.espdl import EspdlModel, read_espdl
 from lightning_esp.options import check_arguments
 from lightning_esp.quantization.estimation import estimate
-from lightning_esp.quantization.job import ExportedStage, Job, StageNames
+from lightning_esp.quantization.job import Exponents, ExportedStage, Job, StageNames
 from lightning_esp.quantization.onnx_graph import graph_inputs, module_path, to_onnx
 from lightning_esp.quantization.process import Worker
 from lightning_esp.quantization.quantized_model import (
@@ -37,6 +37,7 @@ def quantize(
     target: str = "esp32s3",
     *,
     worker: Worker | None = None,
+    exponents: Exponents | None = None,
 ) -> QuantizedModel:
     """Quantize a streaming model for one chip.
 
@@ -49,6 +50,8 @@ def quantize(
         quantization: precision and method.
         target: the chip, one of `chips.TARGETS`.
         worker: a running esp-ppq process to use; one is started and ended where none is given.
+        exponents: exponents to use in the place of calibrated ones, as `Worker.call("read_exponents", quantized.graph)` tells
+            those of another quantization of the same network. Parameters beyond them are clipped.
 
     Raises:
         QuantizationError: esp-ppq reported an error; the message names operator and module.
@@ -65,7 +68,7 @@ def quantize(
             "quantize(quantization=Quantization(precision='auto')) cannot choose: that takes the proofs, so `export` does it. "
             "Give 'int8' or 'int16' here."
         )
-    job = _job(model, calibration_set, quantization, target)
+    job = replace(_job(model, calibration_set, quantization, target), exponents=dict(exponents or {}))
     try:
         if worker is not None:
             graph, stages = worker.call("quantize", job)

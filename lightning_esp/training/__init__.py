@@ -10,11 +10,12 @@ from lightning_esp.training.package import UnifiedCallback, package_of
 from lightning_esp.training.progress import show_progress, shows_progress
 from lightning_esp.training.recordings import Captured, capture_recordings, capture_shapes
 from lightning_esp.training.run import read_run
+from lightning_esp.training.selection import find_module
 from lightning_esp.training.settings import fill_deployment, fill_streaming
 from lightning_esp.training.streams import find_streams, has_streams, take_start
 from lightning_esp.training.subject import Subject, make_subject
 from lightning_esp.training.task_metrics import TaskMetrics
-from lightning_esp.training.weights import Choice, check_choice
+from lightning_esp.training.weights import Choice, Weights, check_choice
 
 __all__ = [
     "Attempt",
@@ -23,11 +24,13 @@ __all__ = [
     "Subject",
     "TaskMetrics",
     "UnifiedCallback",
+    "Weights",
     "capture_recordings",
     "capture_shapes",
     "check_choice",
     "fill_deployment",
     "fill_streaming",
+    "find_module",
     "find_streams",
     "has_streams",
     "isolate_random",

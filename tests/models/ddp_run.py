@@ -1,4 +1,4 @@
-"""A training run in two processes on the CPU: `python ddp_run.py OUTPUT_DIR export|refuse`."""
+"""A training run in two processes on the CPU: `python ddp_run.py OUTPUT_DIR export|refuse|aware`."""
 
 import sys
 from pathlib import Path
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lightning_esp.aware_training import EspQuantAwareTraining
 from lightning_esp.callback import EspStreamingExport
 from tests.models.spotter import CLASSES, Clips, Spotter
 
@@ -38,16 +39,19 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     pl.seed_everything(1)
     trainer = pl.Trainer(
-        callbacks=[EspStreamingExport(output_dir=output / "bundle")],
+        callbacks=[
+            EspStreamingExport(output_dir=output / "bundle"),
+            *([EspQuantAwareTraining(start=1)] if mode == "aware" else []),
+        ],
         strategy="ddp",
         accelerator="cpu",
         devices=2,
-        max_epochs=2,
+        max_epochs=5 if mode == "aware" else 2,
         default_root_dir=output,
         enable_progress_bar=False,
         logger=False,
     )
-    module = Prepared() if mode == "export" else Refused()
+    module = Refused() if mode == "refuse" else Prepared()
     trainer.fit(module, DataLoader(Clips(48, 1), 8), DataLoader(Clips(24, 2), 8))
     # Every process comes here without having waited for the export, and the group still works.
     trainer.strategy.barrier()

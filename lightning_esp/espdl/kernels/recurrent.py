@@ -38,6 +38,14 @@ def _make_table(exponent: int, bound: float, function: Callable[[Array], Array],
     return _GateTable(function(np.arange(last + 1, dtype=np.float32) * scale), odd)
 
 
+def gate_tables(exponent: int) -> tuple[Array, Array]:
+    """Return what the gates of a GRU or LSTM look up: sigmoid and tanh in float32 at 0, 1, 2, ... steps of 2^exponent.
+
+    Beyond the last entry both are constant; of negative values they are 1 - sigmoid, and -tanh.
+    """
+    return _make_table(exponent, 6.3, sigmoid, odd=False).values, _make_table(exponent, 3.5, tanh, odd=True).values
+
+
 @dataclass(frozen=True, eq=False)
 class _Cell:
     """The parameters of one direction."""
