@@ -5,6 +5,7 @@ Known to `callback` and `task_metrics` only; with these the only importer of Lig
 
 from lightning_esp.training.attempt import Attempt
 from lightning_esp.training.copying import isolate_random
+from lightning_esp.training.distillation import Distill, kl_divergence
 from lightning_esp.training.loggers import log_export
 from lightning_esp.training.package import UnifiedCallback, package_of
 from lightning_esp.training.progress import show_progress, shows_progress
@@ -21,6 +22,7 @@ __all__ = [
     "Attempt",
     "Captured",
     "Choice",
+    "Distill",
     "Subject",
     "TaskMetrics",
     "UnifiedCallback",
@@ -34,6 +36,7 @@ __all__ = [
     "find_streams",
     "has_streams",
     "isolate_random",
+    "kl_divergence",
     "log_export",
     "make_subject",
     "package_of",
