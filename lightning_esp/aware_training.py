@@ -240,10 +240,11 @@ class EspQuantAwareTraining(Callback, UnifiedCallback):
             recordings = [match.layout.undo(recording[None])[0] for recording in captured.recordings]  # type: ignore[index]
         streaming = replace(fill_streaming(options.streaming, subject), time_axis=captured.time_axis)
 
-        def make(network: nn.Module) -> StreamingModel:
+        def make(network: nn.Module, window: int | None) -> StreamingModel:
             admitted = admit(network).float().cpu()
             keep(admitted, streaming.outputs)
-            return stream(admitted, recordings, streaming, options.targets, front_end)[0]
+            wanted = streaming if window is None else replace(streaming, window=window, latency=None)
+            return stream(admitted, recordings, wanted, options.targets, front_end)[0]
 
         with torch.autocast("cpu", enabled=False), Worker() as worker:
             return prepare(

@@ -170,5 +170,7 @@ class _Run:
         stream = self._unstack(frames).movedim(axis + 1, 2)
         width, length = stream.shape[2], before.shape[axis]
         joined = torch.cat([before.movedim(axis, 1), stream.flatten(1, 2)], 1)
+        if self.count == 1:
+            return joined.movedim(1, axis)
         windows = joined.unfold(1, length + width, width)
         return windows.movedim(-1, axis + 1).flatten(0, 1)

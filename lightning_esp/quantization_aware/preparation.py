@@ -11,15 +11,27 @@ from torch.utils._pytree import tree_leaves
 
 from lightning_esp.calibration import calibrate
 from lightning_esp.config import Calibration, Quantization
-from lightning_esp.conversion import Recording, Recordings, StreamingModel, as_named, copy_module
-from lightning_esp.errors import ConversionError
+from lightning_esp.conversion import (
+    Recording,
+    Recordings,
+    StreamingModel,
+    StreamSpec,
+    as_named,
+    copy_module,
+    pad_frames,
+    recording_frames,
+)
+from lightning_esp.errors import ConversionError, LightningEspError
 from lightning_esp.espdl import EspdlInterpreter, read_espdl
 from lightning_esp.quantization import Exponents, QuantizedModel, Worker, quantize
 from lightning_esp.quantization_aware.image import QuantizedImage
 from lightning_esp.quantization_aware.parameters import Trained, find_parameters
 from lightning_esp.quantization_aware.sources import make_unlike
 
-Make = Callable[[nn.Module], StreamingModel]
+# Converts a module, with the window of the export (None) or with another one.
+Make = Callable[[nn.Module, int | None], StreamingModel]
+# Frames of a window of the image: long ones save what windows have in common, and take memory.
+_LONGEST, _MIXED = 256, 32
 
 
 @dataclass(frozen=True)
@@ -69,12 +81,28 @@ def prepare(
         ConversionError: a parameter that is trained reaches the files in a form that is not known.
         EspdlOperatorError: training has no form of an operator.
     """
+
+    def as_files(
+        network: nn.Module, window: int | None, fixed: Exponents | None
+    ) -> tuple[StreamingModel, QuantizedModel]:
+        model = make(network, window)
+        seen = recordings if window is None else [_fill(model.spec, recording) for recording in recordings]
+        samples = calibrate(model, seen, calibration)
+        return model, quantize(model, samples, quantization, target, worker=worker, exponents=fixed)
+
     unlike = make_unlike(copy_module(module))
-    model, other = make(module), make(unlike)
-    quantized, strange = (
-        quantize(form, calibrate(form, recordings, calibration), quantization, target, worker=worker, exponents=fixed)
-        for form, fixed in ((model, exponents), (other, None))
-    )
+    if exponents is None:
+        exponents = worker.call("read_exponents", as_files(module, None, None)[1].graph)
+    window = _choose_window(make(module, None).spec, recordings)
+    try:
+        model, quantized = as_files(module, window, exponents)
+    except LightningEspError:
+        # Another window may be cut into other stages; that of the export is slower, and right.
+        if window is None:
+            raise
+        window = None
+        model, quantized = as_files(module, window, exponents)
+    _, strange = as_files(unlike, window, None)
     names = [stage.name for stage in model.spec.stages]
     parameters = worker.call("read_parameters", strange.graph)
     trained = tuple(
@@ -82,10 +110,36 @@ def prepare(
         for stage in strange.stages
     )
     _check_all(module, model, recordings[0], trained)
-    found = worker.call("read_exponents", quantized.graph)
-    preparation = Preparation(quantized, found, trained)
+    preparation = Preparation(quantized, exponents, trained)
     preparation.image()
     return preparation
+
+
+def _choose_window(spec: StreamSpec, recordings: Recordings) -> int | None:
+    """Choose a window that computes many frames at once, and few that no recording has; None: that of the export."""
+    if spec.clip is not None:
+        # Its window is the hop from one decision to the next.
+        return None
+    lengths = {recording_frames(spec, recording) for recording in recordings}
+    if len(lengths) > 1:
+        return spec.window * max(1, _MIXED // spec.window)
+    frames = spec.windows(lengths.pop()) * spec.window
+    count = -(-frames // _LONGEST)
+    return spec.window * -(-frames // (count * spec.window))
+
+
+def _fill(spec: StreamSpec, recording: Recording) -> Recording:
+    """Fill up a recording that is shorter than a window, which calibration would leave out."""
+    if recording_frames(spec, recording) >= spec.window:
+        return recording
+    named = as_named(spec, recording)
+    filled = {
+        port.name: named[port.name]
+        if port.time_axis is None
+        else pad_frames(named[port.name], port.time_axis - 1, spec.window)
+        for port in spec.inputs
+    }
+    return filled if isinstance(recording, Mapping) else filled[spec.inputs[0].name]
 
 
 def _check_all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_esp import Calibration, Quantization, Streaming, convert
+from lightning_esp import (
+    Calibration,
+    Quantization,
+    QuantizedModel,
+    Streaming,
+    StreamingModel,
+    calibrate,
+    convert,
+    quantize,
+)
 from lightning_esp.conversion import Recording
 from lightning_esp.errors import ConversionError
-from lightning_esp.quantization import Worker
+from lightning_esp.quantization import Exponents, Worker
 from lightning_esp.quantization_aware import Preparation, QuantizedForward, prepare, prove_seen
 from lightning_esp.simulation import QuantizedStreaming
 from tests.models.architectures import NAMED
@@ -23,25 +33,34 @@ from tests.models.contracts import CASES
 PAIRS = [("int8", "esp32s3"), ("int8", "esp32p4"), ("int16", "esp32s3"), ("int16", "esp32p4")]
 
 
-def prepared(
-    module: nn.Module,
-    recordings: list[Any],
-    streaming: Streaming,
-    worker: Worker,
-    precision: str = "int8",
-    target: str = "esp32s3",
-    **options: Any,
-) -> Preparation:
-    return prepare(
-        module,
-        lambda network: convert(network, recordings[0], streaming, targets=(target,)),
-        recordings,
-        Calibration(),
-        Quantization(precision=precision),  # type: ignore[arg-type]
-        target,
-        worker=worker,
-        **options,
-    )
+@dataclass(frozen=True)
+class Work:
+    """A module and what is wanted of it."""
+
+    module: nn.Module
+    recordings: list[Any]
+    streaming: Streaming
+    worker: Worker
+    precision: str = "int8"
+    target: str = "esp32s3"
+
+    @property
+    def quantization(self) -> Quantization:
+        return Quantization(precision=self.precision)  # type: ignore[arg-type]
+
+    def make(self, module: nn.Module, window: int | None) -> StreamingModel:
+        streaming = replace(self.streaming, window=window or self.streaming.window)
+        return convert(module, self.recordings[0], streaming, targets=(self.target,))
+
+    def prepare(self, exponents: Exponents | None = None) -> Preparation:
+        options = (self.module, self.make, self.recordings, Calibration(), self.quantization, self.target)
+        return prepare(*options, worker=self.worker, exponents=exponents)
+
+    def export(self, exponents: Exponents) -> QuantizedModel:
+        """With the window of the export, window by window."""
+        model = self.make(self.module, None)
+        samples = calibrate(model, self.recordings)
+        return quantize(model, samples, self.quantization, self.target, worker=self.worker, exponents=exponents)
 
 
 def batch_of(recording: Recording, preparation: Preparation) -> dict[str, Tensor]:
@@ -49,18 +68,19 @@ def batch_of(recording: Recording, preparation: Preparation) -> dict[str, Tensor
     return {name: value[None] for name, value in named.items()}
 
 
-def hold(module: nn.Module, preparation: Preparation, recordings: list[Any], lost: int = 0) -> None:
+def hold(work: Work, lost: int = 0) -> None:
     """Every integer is that of the files, and every parameter that matters has a gradient."""
-    proof, _ = prove_seen(preparation, module, preparation.quantized, recordings)
+    preparation = work.prepare()
+    exported = work.export(preparation.exponents)
+    proof, _ = prove_seen(preparation, work.module, exported, work.recordings)
     assert proof.passed, proof
-    given = batch_of(recordings[0], preparation)
-    stream = QuantizedStreaming(preparation.quantized)(**given)
+    given = batch_of(work.recordings[0], preparation)
+    stream = QuantizedStreaming(exported)(**given)
     assert all(len(output.unique()) > 3 for output in (stream if isinstance(stream, tuple) else (stream,)))
-    outputs = QuantizedForward(preparation.image(), module)(**given)
-    sum(
-        (output.square().sum() for output in (outputs if isinstance(outputs, tuple) else (outputs,))), torch.zeros(())
-    ).backward()
-    assert sum(parameter.grad is None for parameter in module.parameters()) == lost
+    outputs = QuantizedForward(preparation.image(), work.module)(**given)
+    losses = [output.square().sum() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
+    sum(losses, torch.zeros(())).backward()  # type: ignore[no-untyped-call]
+    assert sum(parameter.grad is None for parameter in work.module.parameters()) == lost
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -68,7 +88,7 @@ def hold(module: nn.Module, preparation: Preparation, recordings: list[Any], los
 def test_hand_written_streams_are_the_files_to_the_bit(name: str, precision: str, target: str, worker: Worker) -> None:
     case = CASES[name]
     module, recordings = case.module(), case.recordings(40, 41, 24, 7)
-    hold(module, prepared(module, recordings, case.streaming, worker, precision, target), recordings)
+    hold(Work(module, recordings, case.streaming, worker, precision, target))
 
 
 @pytest.mark.parametrize(
@@ -92,14 +112,14 @@ def test_converted_networks_are_the_files_to_the_bit(name: str, precision: str, 
     named = NAMED[name]
     module = named.module().float()
     recordings = [named.recording(frames, seed=frames)[0].float() for frames in (40, 48, 32)]
-    hold(module, prepared(module, recordings, Streaming(time_axis=named.axis), worker, precision, target), recordings)
+    hold(Work(module, recordings, Streaming(time_axis=named.axis), worker, precision, target))
 
 
 def test_a_parameter_that_no_output_depends_on_is_left_alone(worker: Worker) -> None:
     named = NAMED["wavenet"]
     module = named.module().float()
     recordings = [named.recording(frames, seed=frames)[0].float() for frames in (40, 48)]
-    hold(module, prepared(module, recordings, Streaming(), worker), recordings, lost=2)
+    hold(Work(module, recordings, Streaming(), worker), lost=2)
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +145,13 @@ SOUNDS = [3 * torch.randn(32, frames, generator=torch.Generator().manual_seed(fr
 def test_the_network_of_the_recipe_is_the_files_to_the_bit(
     recipe: nn.Module, target: str, stages: int, worker: Worker
 ) -> None:
-    hold(recipe, prepared(recipe, SOUNDS, Streaming(stages=stages), worker, "int8", target), SOUNDS)
+    hold(Work(recipe, SOUNDS, Streaming(stages=stages), worker, "int8", target))
 
 
 def test_weights_that_training_has_changed_are_exported_as_training_saw_them(recipe: nn.Module, worker: Worker) -> None:
-    before = prepared(recipe, SOUNDS, Streaming(), worker, target="esp32p4")
+    work = Work(recipe, SOUNDS, Streaming(), worker, target="esp32p4")
+    before = work.prepare()
+    untrained = work.export(before.exponents)
     forward = QuantizedForward(before.image(), recipe)
     optimizer = torch.optim.SGD(recipe.parameters(), 0.05)
     losses = []
@@ -140,14 +162,14 @@ def test_weights_that_training_has_changed_are_exported_as_training_saw_them(rec
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
-    after = prepared(recipe, SOUNDS, Streaming(), worker, target="esp32p4", exponents=before.exponents)
-    assert after.exponents == before.exponents
-    assert after.quantized.stages[0].data != before.quantized.stages[0].data
-    assert prove_seen(before, recipe, after.quantized, SOUNDS)[0].passed
+    trained = work.export(before.exponents)
+    assert trained.stages[0].data != untrained.stages[0].data
+    assert prove_seen(before, recipe, trained, SOUNDS)[0].passed
+    assert not prove_seen(before, recipe, untrained, SOUNDS)[0].passed
 
 
 def test_another_weight_than_the_exported_one_is_told(recipe: nn.Module, worker: Worker) -> None:
-    preparation = prepared(recipe, SOUNDS, Streaming(), worker)
+    preparation = Work(recipe, SOUNDS, Streaming(), worker).prepare()
     bias = recipe.get_parameter("head.bias")
     with torch.no_grad():
         bias += 0.2
@@ -160,7 +182,7 @@ def test_another_weight_than_the_exported_one_is_told(recipe: nn.Module, worker:
 
 
 def test_one_frame_from_before_is_seen_by_the_gradient_of_the_next(recipe: nn.Module, worker: Worker) -> None:
-    preparation = prepared(recipe, SOUNDS, Streaming(), worker)
+    preparation = Work(recipe, SOUNDS, Streaming(), worker).prepare()
     sound = SOUNDS[0][None].clone().requires_grad_(True)
     QuantizedForward(preparation.image(), recipe)(sound)[0, :, 30].sum().backward()
     assert sound.grad is not None
@@ -174,7 +196,16 @@ def test_a_parameter_that_a_table_holds_is_refused_by_its_name(worker: Worker) -
     module = nn.Sequential(nn.Conv1d(4, 4, 1), nn.PReLU(), nn.Conv1d(4, 2, 1)).eval()
     recordings = [torch.randn(4, 30), torch.randn(4, 20)]
     with pytest.raises(ConversionError, match=r"the parameter '1\.weight' into"):
-        prepared(module, recordings, Streaming(), worker)
+        Work(module, recordings, Streaming(), worker).prepare()
     module[1].requires_grad_(False)
-    preparation = prepared(module, recordings, Streaming(), worker)
+    preparation = Work(module, recordings, Streaming(), worker).prepare()
     assert prove_seen(preparation, module, preparation.quantized, recordings)[0].passed
+
+
+@pytest.mark.parametrize(("lengths", "window"), [((60, 60), 60), ((60, 30), 32), ((300, 300), 150)])
+def test_long_windows_compute_what_short_ones_do(lengths: tuple[int, ...], window: int, worker: Worker) -> None:
+    named = NAMED["keyword_tcn"]
+    recordings = [named.recording(frames, seed=frames)[0].float() for frames in lengths]
+    work = Work(named.module().float(), recordings, Streaming(stages=2), worker)
+    assert work.prepare().quantized.spec.window == window
+    hold(work)

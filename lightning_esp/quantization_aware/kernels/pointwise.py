@@ -51,6 +51,8 @@ def _smooth(node: Node) -> _Function | None:
 
 def build_table(node: Node) -> Kernel:
     """Build a function of one value: its integers are those of the file's kernel, its slope that of the function."""
+    if node.operator.type == "Relu" and node.input(0).exponent == node.output.exponent:
+        return single(torch.relu)
     first = int(np.iinfo(node.input(0).dtype).min)
     table = _entries(node)
     function = _smooth(node)
