@@ -44,7 +44,7 @@ $(RECIPES): pyproject.toml constraints.txt
 	@touch $@
 
 $(INSTALLED): $(RECIPES)
-	$(PIP) '.[dev,docs,recipes,report,search,wakeword]'
+	$(PIP) '.[dev,docs,prune,recipes,report,search,wakeword]'
 	@touch $@
 
 demo: $(RECIPES) ## Train on the tiny set, quantize, verify, and write an ESP-IDF project.
