@@ -130,7 +130,7 @@ class Place:
 
 @torch.no_grad()
 def make_unlike(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Give a module parameters and statistics of which no two values of a tensor are alike, in place.
+    """Give a module parameters and statistics of which no two values of a layer are alike, in place.
 
     Returns:
         The module.
@@ -138,18 +138,24 @@ def make_unlike(module: nn.Module, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     seen = set[int]()
     for part in module.modules():
-        for name, tensor in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
-            # Any other buffer may be a mask or an index, which shapes the graph.
-            is_state = isinstance(part, _NORMS) or isinstance(tensor, nn.Parameter)
-            if not tensor.is_floating_point() or not is_state or id(tensor) in seen:
-                continue
-            seen.add(id(tensor))
-            order = torch.randperm(tensor.numel(), generator=generator).double().reshape(tensor.shape)
-            shares = (order + torch.rand((), generator=generator).double()) / max(tensor.numel(), 1)
-            peak = float(tensor.abs().max()) if tensor.numel() else 0.0
-            low, high = (0.6, 1.4) if _is_positive(part, name) else (-(peak or 0.1), peak or 0.1)
-            tensor.copy_((low + (high - low) * shares).to(tensor))
+        tensors = {name: t for name, t in _own(part) if id(t) not in seen and t.numel() > 0}
+        seen |= {id(tensor) for tensor in tensors.values()}
+        total = sum(tensor.numel() for tensor in tensors.values())
+        peak = max((float(tensor.abs().max()) for tensor in tensors.values()), default=0.0) or 0.1
+        # Without the middle of the range: a zero could be one that the export fills in.
+        shares = (torch.randperm(total, generator=generator).double() + 0.3) / max(total, 1)
+        parts = torch.split(shares, [tensor.numel() for tensor in tensors.values()])
+        for (name, tensor), share in zip(tensors.items(), parts, strict=True):
+            low, high = (0.6, 1.4) if _is_positive(part, name) else (-peak, peak)
+            tensor.copy_((low + (high - low) * share).reshape(tensor.shape).to(tensor))
     return module
+
+
+def _own(part: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a layer that training changes; any other buffer may be a mask or an index, which shapes the graph."""
+    for name, tensor in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
+        if tensor.is_floating_point() and (isinstance(part, _NORMS) or isinstance(tensor, nn.Parameter)):
+            yield name, tensor
 
 
 def _is_positive(part: nn.Module, name: str) -> bool:
@@ -229,6 +235,10 @@ def _find_places(tensor: Array, values: Array) -> Array | None:
     """The index of each value in the flat tensor, -1 for zeros; None where one is not in it."""
     flat, wanted = tensor.reshape(-1), values.reshape(-1)
     order = np.argsort(flat, kind="stable")
+    twice = flat[order][1:][np.diff(flat[order]) == 0]
+    if np.isin(wanted[wanted != 0], twice).any():
+        # More values than float32 tells apart: which one it is cannot be known.
+        return None
     found = np.searchsorted(flat[order], wanted).clip(max=len(flat) - 1)
     places = np.where(wanted == 0, -1, order[found])
     same = (flat[places] == wanted) | (wanted == 0)

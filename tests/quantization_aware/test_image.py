@@ -26,6 +26,7 @@ from lightning_esp.conversion import Recording
 from lightning_esp.errors import ConversionError
 from lightning_esp.quantization import Exponents, Worker
 from lightning_esp.quantization_aware import Preparation, QuantizedForward, prepare, prove_seen
+from lightning_esp.quantization_aware.sources import find_place, make_unlike
 from lightning_esp.simulation import QuantizedStreaming
 from tests.models.architectures import NAMED
 from tests.models.contracts import CASES
@@ -209,3 +210,28 @@ def test_long_windows_compute_what_short_ones_do(lengths: tuple[int, ...], windo
     work = Work(named.module().float(), recordings, Streaming(stages=2), worker)
     assert work.prepare().quantized.spec.window == window
     hold(work)
+
+
+class Wide(nn.Module):
+    """Of its parameters, many have neighbours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.head = nn.GRU(96, 64, batch_first=True), nn.Linear(64, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.head(self.gru(x)[0]))
+
+
+def test_of_many_parameters_each_is_found(worker: Worker) -> None:
+    torch.manual_seed(0)
+    hold(Work(Wide(), [torch.randn(20, 96), torch.randn(20, 96)], Streaming(), worker))
+
+
+def test_values_that_are_there_twice_have_no_place() -> None:
+    layer = make_unlike(nn.GRU(3, 2))
+    values = layer.weight_hh_l0.detach().clone()  # type: ignore[union-attr]
+    assert find_place(layer, values.flip(0).numpy(), (6, 2)) is not None
+    with torch.no_grad():
+        layer.bias_ih_l0[0] = values[1, 1]  # type: ignore[index,operator]
+    assert find_place(layer, values.flip(0).numpy(), (6, 2)) is None
