@@ -14,7 +14,7 @@ from lightning_esp.precision.analysis import name_worst, rank_modules
 from lightning_esp.precision.candidate import Candidate, PrecisionSearch, describe
 from lightning_esp.precision.context import OVER_BUDGET, OVER_TIME, CandidateResult, SearchContext, over_budget
 from lightning_esp.precision.output_noise import decibels, measure_outputs, prepare_reference
-from lightning_esp.quantization import QuantizedModel, quantize
+from lightning_esp.quantization import QuantizedModel, quantize, traced_once
 from lightning_esp.simulation import QuantizedStreaming
 from lightning_esp.verification import TaskResult
 
@@ -41,7 +41,8 @@ def search_precision(context: SearchContext) -> PrecisionSearch:
         ProofError: no candidate holds; the message lists them all with their figures.
         LightningEspError: the first candidate's error, where none could even be quantized.
     """
-    return _Search(context).run()
+    with traced_once(context.model):
+        return _Search(context).run()
 
 
 class _Search:
@@ -54,6 +55,7 @@ class _Search:
         self._candidates: list[Candidate] = []
         self._errors: list[LightningEspError] = []
         self._rejected: dict[tuple[bytes, ...], str] = {}
+        self._noises: dict[tuple[bytes, ...], float] = {}
         self._worst: tuple[str, ...] = ()
         self._found: PrecisionSearch | None = None
 
@@ -113,7 +115,12 @@ class _Search:
         return replace(attempt, seconds=time.monotonic() - began)
 
     def _measure(self, setting: Quantization, quantized: QuantizedModel) -> CandidateResult:
-        noise = max(measure_outputs(quantized, self._reference, self._context.worker).values())
+        # Two methods often choose the same exponents.
+        files = CandidateResult(setting, quantized).files
+        if files not in self._noises:
+            found = measure_outputs(quantized, self._reference, self._context.worker)
+            self._noises[files] = max(found.values())
+        noise = self._noises[files]
         if not math.isfinite(noise):
             return CandidateResult(setting, quantized, reason="outputs that are no finite numbers")
         return CandidateResult(setting, quantized, noise, over_budget(quantized.estimate, self._context.budget))

@@ -3,7 +3,7 @@
 from lightning_esp.quantization.executor import ExecutorStream
 from lightning_esp.quantization.job import Array, Exponents, Suspect
 from lightning_esp.quantization.noise import NoiseFigures, OperatorNoise
-from lightning_esp.quantization.onnx_graph import graph_outputs, module_path, to_onnx
+from lightning_esp.quantization.onnx_graph import graph_outputs, module_path, to_onnx, traced_once
 from lightning_esp.quantization.process import Worker
 from lightning_esp.quantization.quantized_model import (
     CacheInfo,
@@ -36,5 +36,6 @@ __all__ = [
     "quantize",
     "quantize_values",
     "to_onnx",
+    "traced_once",
     "with_modules",
 ]

@@ -256,22 +256,20 @@ def _insert_passes(quantizer: Any, job: Job, batches: Sequence[Mapping[str, torc
     pairs = [pair for stage in job.stages for pair in stage.caches]
     build = quantizer.build_quant_pipeline
 
+    def ties() -> list[Any]:
+        return [TiePass(sorted(crossing), pairs), *([FixedExponentsPass(job.exponents)] if job.exponents else [])]
+
     def build_with_ties(setting: QuantizationSetting) -> QuantizationOptimizationPipeline:
         passes: list[Any] = []
         for found in build(setting):
             if isinstance(found, QuantAlignmentPass):
                 passes.append(OperandPass())
             if isinstance(found, PassiveParameterQuantizePass):
-                passes.append(TiePass(sorted(crossing), pairs))
-                passes += [FixedExponentsPass(job.exponents)] if job.exponents else []
+                passes += ties()
             passes.append(found)
             if isinstance(found, PassiveParameterQuantizePass) and job.refinement is not None:
                 # What it changes may ask for coarser scales, so that the passes before it run once more.
-                passes += [
-                    RefinementPass(job.refinement, choose_batches(batches)),
-                    TiePass(sorted(crossing), pairs),
-                    found,
-                ]
+                passes += [RefinementPass(job.refinement, choose_batches(batches)), *ties(), found]
         assert any(isinstance(p, QuantAlignmentPass) for p in passes)
         assert any(isinstance(p, TiePass) for p in passes)
         return QuantizationOptimizationPipeline(passes)

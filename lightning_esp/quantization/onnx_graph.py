@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -78,12 +79,36 @@ class Pipeline(nn.Module):
         return tuple(values[name] for name in graph_outputs(spec))
 
 
+_TRACES: dict[int, bytes | None] = {}
+
+
+@contextmanager
+def traced_once(model: StreamingModel) -> Iterator[None]:
+    """Within it, `to_onnx` traces this model once: nobody changes its weights there.
+
+    Args:
+        model: the model that is quantized again and again.
+    """
+    _TRACES[id(model)] = None
+    try:
+        yield
+    finally:
+        del _TRACES[id(model)]
+
+
 def to_onnx(model: StreamingModel) -> bytes:
     """Trace one window of the model, in float32, into an ONNX file.
 
     Raises:
         ConversionError: torch cannot export it; the message names the module and what torch says.
     """
+    traced = _TRACES.get(id(model)) or _trace(model)
+    if id(model) in _TRACES:
+        _TRACES[id(model)] = traced
+    return traced
+
+
+def _trace(model: StreamingModel) -> bytes:
     spec = model.spec
     examples = tuple(torch.zeros(shape, dtype=torch.float32) for shape in graph_inputs(spec).values())
     # The TorchScript exporter keeps names and module paths; the newer one renames both.

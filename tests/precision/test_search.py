@@ -133,6 +133,8 @@ def test_equalization_is_enough(worker: Worker) -> None:
 def test_what_gains_nothing_is_not_taken(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     noises = iter([0.010, 0.00500, 0.00499, 0.010, 0.00498])
     monkeypatch.setattr(MODULE, "measure_outputs", lambda *_: {"output": next(noises)})
+    # Nor are its candidates the same files, as those of this network would be.
+    monkeypatch.setattr(MODULE.CandidateResult, "files", property(lambda self: (repr(self.setting).encode(),)))
     found = search_precision(stand(worker, Uneven(), Quantization("auto", tolerance=0.02)))
     assert outcomes(found)["int8, percentile"] == "chosen"
     assert found.candidates[4].name == "int8, percentile, equalized"
@@ -147,6 +149,16 @@ def test_a_refinement_is_enough(worker: Worker) -> None:
     plain = next(candidate for candidate in lower if candidate.name == last.name.removesuffix(", tqt"))
     assert (last.flash, last.ram, last.step_us) == (plain.flash, plain.ram, plain.step_us)
     assert found.verification.precision_search["candidates"][-1]["refinement"] == "tqt"
+
+
+def test_files_that_are_alike_are_measured_once(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[object] = []
+    right = MODULE.measure_outputs
+    monkeypatch.setattr(MODULE, "measure_outputs", lambda *given: measured.append(given) or right(*given))
+    found = search_precision(stand(worker, Uneven(), Quantization("auto", tolerance=1e-3)))
+    # Four methods chose the same exponents.
+    assert (len(found.candidates), len(measured)) == (5, 2)
+    assert len({candidate.noise for candidate in found.candidates[:4]}) == 1
 
 
 def test_the_worst_module_in_int16_is_enough(worker: Worker) -> None:

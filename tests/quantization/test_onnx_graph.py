@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from lightning_esp import Streaming, convert
 from lightning_esp.errors import ConversionError
-from lightning_esp.quantization.onnx_graph import graph_inputs, graph_outputs, module_path, to_onnx
+from lightning_esp.quantization import onnx_graph
+from lightning_esp.quantization.onnx_graph import graph_inputs, graph_outputs, module_path, to_onnx, traced_once
 from tests.models.contracts import CASES
 
 
@@ -64,3 +65,18 @@ def test_what_torch_cannot_export_is_refused() -> None:
     model = convert(Bessel(), torch.randn(8, 20), Streaming(time_axis=2))
     with pytest.raises(ConversionError, match=r"cannot be written as ONNX: .*bessel_j0"):
         to_onnx(model)
+
+
+def test_a_model_is_traced_once_where_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = convert(nn.Conv1d(2, 2, 1), torch.zeros(2, 8))
+    traced = to_onnx(model)
+    traces: list[object] = []
+    right = onnx_graph._trace
+    monkeypatch.setattr(onnx_graph, "_trace", lambda found: traces.append(found) or right(found))
+    with traced_once(model):
+        assert to_onnx(model) == to_onnx(model) == traced
+    assert len(traces) == 1
+    with torch.no_grad():
+        model.stages[0].get_parameter(next(name for name, _ in model.stages[0].named_parameters())).mul_(2)
+    assert to_onnx(model) != traced
+    assert len(traces) == 2
