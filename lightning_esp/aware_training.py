@@ -145,6 +145,11 @@ class EspQuantAwareTraining(Callback, UnifiedCallback):
             )
         self.options = options
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget the run before, if there was one; a checkpoint that is resumed tells its exponents after this."""
+        if stage == "fit":
+            self.exponents = self.preparation = None
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the options, and prepare once before there is something to lose.
 

@@ -42,7 +42,9 @@ class Watch(pl.Callback):
 
     def on_validation_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
         if "forward" in vars(pl_module.net):
-            info = trainer.callbacks[0].preparation.quantized.outputs["output"]
+            info = next(c for c in trainer.callbacks if hasattr(c, "preparation")).preparation.quantized.outputs[
+                "output"
+            ]
             self.steps.append(pl_module.net(torch.ones(1, 6, 12)) / 2.0**info.exponent)
 
 
@@ -123,6 +125,18 @@ def test_a_compiled_network_is_replaced_and_comes_back(tmp_path: Path) -> None:
     own = vars(module.net)["forward"]
     fit(tmp_path, EspQuantAwareTraining(start=1), export, module=module, max_epochs=2)
     assert vars(module.net)["forward"] is own
+    assert seen(export) == [0]
+
+
+def test_a_second_run_begins_anew(tmp_path: Path) -> None:
+    export, aware = make_export(tmp_path), EspQuantAwareTraining(start=1)
+    fit(tmp_path, aware, export, max_epochs=3)
+    first = aware.exponents
+    watch = Watch()
+    fit(tmp_path, aware, export, watch, module=Spotter(0.1), max_epochs=3)
+    batches = len(watch.replaced) // 3
+    assert watch.replaced == [False] * batches + [True] * 2 * batches
+    assert aware.exponents != first
     assert seen(export) == [0]
 
 
