@@ -79,12 +79,13 @@ def equalize(features: Tensor, most: float) -> Tensor:
     return equalized
 
 
-def augment_features(features: Tensor, *frames: Tensor) -> tuple[Tensor, ...]:
+def augment_features(features: Tensor, *frames: Tensor, longest: int = 15) -> tuple[Tensor, ...]:
     """Change normalised features [batch, bands, frames] as other speakers, rooms and microphones would.
 
     Args:
         features: they.
         frames: positions in them, [batch] each; negative ones are none, and stay.
+        longest: frames that a mask covers at most.
 
     Returns:
         The features, and where the positions are now.
@@ -92,6 +93,6 @@ def augment_features(features: Tensor, *frames: Tensor) -> tuple[Tensor, ...]:
     middle = (features.shape[2] - 1) / 2
     features, factor = warp(features, 0.15)
     features = equalize(features, 0.5)
-    for dim, most in ((1, 6), (1, 6), (2, 15), (2, 15)):
+    for dim, most in ((1, 6), (1, 6), (2, longest), (2, longest)):
         features = mask(features, most, dim)
     return features, *(torch.where(at < 0, at, middle + (at - middle) / factor) for at in frames)

@@ -34,9 +34,9 @@ class KeywordSpotter(Spotter):
         self,
         labels: list[str],
         bands: int = 32,
-        channels: int = 72,
+        channels: int = 84,
         kernel: int = 5,
-        dilations: Sequence[int] = (1, 2, 4, 8, 1, 2, 4, 8),
+        dilations: Sequence[int] = (1, 2, 4, 1, 2, 4),
         maps: Sequence[int] = (16, 24, 32),
         **options: Any,
     ) -> None:

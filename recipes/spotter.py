@@ -22,6 +22,8 @@ from torchmetrics.classification import MulticlassAccuracy
 from lightning_esp import EspStreamingExport
 from lightning_esp.frontend import LogMel
 
+# A mask over frames is at most so long.
+MASK_SECONDS = 0.15
 # What scores so much although training has been told for epochs that it is no keyword may be one.
 SUSPECT = 0.8
 
@@ -51,7 +53,7 @@ class Spotter(pl.LightningModule):
         labels: list[str],
         network: nn.Module,
         bands: int,
-        frame_shift: int = 10,
+        frame_shift: int = 20,
         learning_rate: float = 7e-3,
         weight_decay: float = 1e-2,
         label_smoothing: float = 0.1,
@@ -109,7 +111,8 @@ class Spotter(pl.LightningModule):
 
     def training_step(self, batch: Scenes, batch_idx: int) -> Tensor:
         start, end = (self._frame(edge) for edge in (batch.start, batch.end))
-        features, start, end = augment_features(self.frontend(batch.waveforms), start, end)
+        longest = round(MASK_SECONDS / self.frontend.frame_period)
+        features, start, end = augment_features(self.frontend(batch.waveforms), start, end, longest=longest)
         loss = frame_loss(self.network(features), batch.labels, start, end, self.rest, self.hold, self.label_smoothing)
         self.log("train_loss", loss, batch_size=len(batch.labels))
         return loss

@@ -12,10 +12,12 @@ from typing import Any, TypeAlias
 from pytorch_lightning import LightningModule, Trainer
 
 from lightning_esp.config import Calibration, Deployment, Streaming
+from lightning_esp.detection import Item
 from lightning_esp.training.copying import isolate_random
 from lightning_esp.training.recordings import Captured, capture_recordings
 from lightning_esp.training.recovery import Retry, save_material, save_weights
 from lightning_esp.training.settings import fill_deployment, fill_streaming
+from lightning_esp.training.streams import find_streams
 from lightning_esp.training.subject import Subject, make_subject
 from lightning_esp.training.weights import Choice, Weights, choose_weights
 
@@ -84,17 +86,28 @@ class Attempt:
         complete = arguments
         if self.subject is not None and self.captured is not None:
             match, network = self.captured.match, self.subject.module
-            place = path.with_name(f"{path.name}.failed.pt")
+            place, streams = path.with_name(f"{path.name}.failed.pt"), self._read_streams(arguments)
             if match is None:
-                material = save_material(network, self.captured.recordings, None, place)
+                material = save_material(network, self.captured.recordings, None, streams, place)
             else:
-                material = save_material(match.dress(network), match.waveforms, match.front_end, place)
+                material = save_material(match.dress(network), match.waveforms, match.front_end, streams, place)
             complete = _fill(arguments, self.subject, self.captured)
         retry = Retry(self.trainer, self.module, datamodule, checkpoint, material, arguments, complete, module)
         return (
             f"EspStreamingExport: the export failed. {type(error).__name__}: {error}\n\n"
             f"Nothing of the training is lost: the weights are in {checkpoint}. To export again:\n\n{retry.code()}\n"
         )
+
+    def _read_streams(self, arguments: Mapping[str, Any]) -> list[Item] | None:
+        """Validation streams, on which thresholds are chosen; None where none are needed, or where they are what failed."""
+        if self.subject is None or arguments.get("deployment", Deployment()).detector is None:
+            return None
+        try:
+            with isolate_random(arguments.get("calibration", Calibration()).seed):
+                streams = find_streams(self.subject)
+                return None if streams is None else list(streams)
+        except Exception:  # the user's own code; what it raises was told already, or is told by the next export
+            return None
 
 
 def _fill(arguments: Mapping[str, Any], subject: Subject, captured: Captured) -> dict[str, Any]:

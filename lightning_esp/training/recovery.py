@@ -15,6 +15,7 @@ from pytorch_lightning import LightningModule
 from torch import nn
 
 from lightning_esp.conversion import Recording
+from lightning_esp.detection import Item
 from lightning_esp.frontend import FrontEnd, Normalize
 from lightning_esp.training.package import package_of
 from lightning_esp.training.settings import describe_arguments
@@ -37,16 +38,21 @@ def save_weights(module: LightningModule, datamodule: Any, path: Path) -> Path:
 
 
 def save_material(
-    module: nn.Module, recordings: Sequence[Recording], front_end: FrontEnd | Normalize | None, path: Path
+    module: nn.Module,
+    recordings: Sequence[Recording],
+    front_end: FrontEnd | Normalize | None,
+    streams: Sequence[Item] | None,
+    path: Path,
 ) -> Path | None:
-    """Write the module, its recordings and what makes features of them, all that `export` needs.
+    """Write the module, its recordings, what makes features of them and validation streams, all that `export` needs.
 
     Returns:
         `path`; None where the module cannot be pickled.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.save({"module": module, "recordings": list(recordings), "front_end": front_end}, path)
+        content = {"module": module, "recordings": list(recordings), "front_end": front_end}
+        torch.save(content | ({} if streams is None else {"streams": streams}), path)
     except Exception:  # a class inside a function, a lambda: whatever pickle says, there is another way
         path.unlink(missing_ok=True)
         return None
@@ -92,7 +98,7 @@ class Retry:
             "import torch",
             *import_names(describe_arguments(self.complete), "export"),
             "",
-            f"# The network with the weights of {self.checkpoint}, its recordings, and its front end.",
+            f"# The network with the weights of {self.checkpoint}, its recordings, its front end and streams.",
             f"saved = torch.load({str(self.material)!r}, weights_only=False)",
             f"bundle = export(**saved, {describe_arguments(self.complete)})",
         ]

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_esp import Deployment, EspStreamingExport, Streaming, export
 from lightning_esp.bundle import read_model
 from lightning_esp.config import Detector
+from lightning_esp.detection import Keyword
 from lightning_esp.errors import DataError
 from lightning_esp.frontend import LogMel, as_on_chip, compute_stream_features
 from lightning_esp.simulation import integer_windows
@@ -157,6 +158,33 @@ def test_the_snippet_of_a_failed_export_makes_a_bundle_that_listens(tmp_path, mo
     assert bundle.manifest["streaming"]["frame_period"] == 0.01
     assert bundle.labels == LABELS
     check_golden_chain(bundle, module.front_end, list(make_waveforms(12)))
+
+
+def test_the_snippet_of_a_failed_export_chooses_thresholds_on_the_same_streams(tmp_path, monkeypatch, caplog):
+    def fail(*arguments, **options):
+        raise DataError("no luck")
+
+    class Judged(StreamEvaluator):
+        labels = LABELS
+
+        def validation_streams(self):
+            return [(0.1 * torch.randn(32_000), (Keyword(0.5, 1.0, LABELS[1]),))]
+
+    torch.manual_seed(0)
+    module = Judged()
+    detector = Detector(threshold="auto", max_false_accepts_per_hour=10_000)
+    options = {"deployment": Deployment(detector=detector), "dry_run": False}
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning_esp.callback.export", fail)
+        loaders = {"train_dataloaders": make_loader(), "val_dataloaders": make_loader()}
+        callback = EspStreamingExport(output_dir=tmp_path / "b", **options)
+        with pytest.raises(DataError, match="no luck"):
+            fit(tmp_path, callback, module=module, max_epochs=1, **loaders)
+    names = {}
+    exec(caplog.text.split("To export again:")[1], names)
+    evaluation = names["bundle"].manifest["targets"]["esp32s3"]["stream_evaluation"]
+    assert evaluation["streams"] == 1
+    assert evaluation["networks"]["integer"]["false_accepts"]["hours"] == pytest.approx(2 / 3600, rel=0.05)
 
 
 def test_a_network_that_sees_something_else_is_exported_without(tmp_path, caplog):
