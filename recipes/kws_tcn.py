@@ -27,6 +27,7 @@ class KeywordSpotter(Spotter):
         kernel: frames that a depthwise convolution combines.
         dilations: one block for each.
         maps: filters of the convolutions over bands and time that come first.
+        noise: how strongly training rounds, as a share of the largest value of a layer; less for larger sets.
         options: of `Spotter`.
     """
 
@@ -38,9 +39,10 @@ class KeywordSpotter(Spotter):
         kernel: int = 5,
         dilations: Sequence[int] = (1, 2, 4, 1, 2, 4),
         maps: Sequence[int] = (16, 24, 32),
+        noise: float = 1 / 32,
         **options: Any,
     ) -> None:
-        network = KeywordTcn(bands, len(labels), channels, kernel, dilations, maps)
+        network = KeywordTcn(bands, len(labels), channels, kernel, dilations, maps, noise)
         super().__init__(labels, network, bands, **options)
 
 

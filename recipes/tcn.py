@@ -26,7 +26,7 @@ class RoundingNoise(nn.Module):
     before and after quantization.
     """
 
-    def __init__(self, share: float = 1 / 32) -> None:
+    def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
 
@@ -46,12 +46,12 @@ class Block(nn.Module):
     its channels too far for one int8 scale.
     """
 
-    def __init__(self, channels: int, kernel: int, dilation: int) -> None:
+    def __init__(self, channels: int, kernel: int, dilation: int, noise: float) -> None:
         super().__init__()
         self.depthwise = CausalConv(channels, channels, kernel, dilation=dilation, groups=channels, bias=False)
         self.pointwise = nn.Conv1d(channels, channels, 1, bias=False)
         self.norm = nn.BatchNorm1d(channels)
-        self.noise = RoundingNoise()
+        self.noise = RoundingNoise(noise)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.pointwise(self.noise(self.depthwise(x))))
@@ -114,15 +114,23 @@ class KeywordTcn(nn.Module):
         kernel: frames that a depthwise convolution combines.
         dilations: one block for each.
         maps: filters of the convolutions over bands and time that come first; none: one convolution in time.
+        noise: of `RoundingNoise`, as a share of the largest value.
     """
 
     def __init__(
-        self, bands: int, classes: int, channels: int, kernel: int, dilations: Sequence[int], maps: Sequence[int] = ()
+        self,
+        bands: int,
+        classes: int,
+        channels: int,
+        kernel: int,
+        dilations: Sequence[int],
+        maps: Sequence[int] = (),
+        noise: float = 1 / 32,
     ) -> None:
         super().__init__()
         self.stem = BandStem(bands, maps, channels) if maps else CausalConv(bands, channels, 3, bias=False)
         self.norm = nn.BatchNorm1d(channels, eps=EPS)
-        self.blocks = nn.Sequential(*(Block(channels, kernel, dilation) for dilation in dilations))
+        self.blocks = nn.Sequential(*(Block(channels, kernel, dilation, noise) for dilation in dilations))
         self.head = nn.Conv1d(channels, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
