@@ -23,7 +23,7 @@ from lightning_esp import (
     quantize,
 )
 from lightning_esp.conversion import Recording
-from lightning_esp.errors import ConversionError
+from lightning_esp.errors import ConversionError, QuantizationError
 from lightning_esp.quantization import Exponents, Worker
 from lightning_esp.quantization_aware import Preparation, QuantizedForward, prepare, prove_seen
 from lightning_esp.quantization_aware.sources import find_place, make_unlike
@@ -235,3 +235,11 @@ def test_values_that_are_there_twice_have_no_place() -> None:
     with torch.no_grad():
         layer.bias_ih_l0[0] = values[1, 1]  # type: ignore[index,operator]
     assert find_place(layer, values.flip(0).numpy(), (6, 2)) is None
+
+
+def test_exponents_of_another_network_are_refused(worker: Worker) -> None:
+    recordings = [torch.randn(4, 30), torch.randn(4, 20)]
+    small, large = nn.Conv1d(4, 2, 1), nn.Sequential(nn.Conv1d(4, 4, 1), nn.ReLU(), nn.Conv1d(4, 2, 1))
+    exponents = Work(small.eval(), recordings, Streaming(), worker).prepare().exponents
+    with pytest.raises(QuantizationError, match="not the network that was trained with these exponents"):
+        Work(large.eval(), recordings, Streaming(), worker).export(exponents)
