@@ -159,8 +159,8 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     parser.add_argument("--ram", type=int)
     parser.add_argument("--target", default="esp32s3")
     parser.add_argument("--root", type=Path, help="of the data; default: the tiny set")
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--learning_rate", type=float, default=1e-3)
+    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--learning_rate", type=float, help="default: that of the checkpoint")
     parser.add_argument("--out", type=Path, default=Path("runs/pruned"))
     parser.add_argument("--batches", type=int, help="of an epoch, for a try")
     return parser.parse_args(arguments)
@@ -173,7 +173,7 @@ def main() -> None:
     if budget == Budget():
         raise ConfigurationError("prune.py needs a limit: --step_us, --flash or --ram.")
     spotter = KeywordSpotter.load_from_checkpoint(given.checkpoint, map_location="cpu")
-    spotter.learning_rate = given.learning_rate
+    spotter.learning_rate = given.learning_rate or spotter.learning_rate
     data = SpeechData(**({} if given.root is None else {"root": given.root}))
     bands = int(spotter.hparams["bands"])
     quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}

@@ -180,7 +180,7 @@ def draw_front(study: optuna.Study, metric: str, cost: str, path: Path) -> None:
     axes.step([t.values[1] for t in front], [t.values[0] for t in front], where="post", label="Pareto front")
     for trial in front:
         axes.annotate(str(trial.number), trial.values[::-1], textcoords="offset points", xytext=(4, 4))
-    axes.set(xlabel=COSTS[cost], ylabel=f"{metric} of the integer stream", xscale="log")
+    axes.set(xlabel=COSTS[cost], ylabel=f"{metric} of the integer stream")
     axes.legend()
     figure.tight_layout()
     figure.savefig(path)
