@@ -243,3 +243,14 @@ def test_exponents_of_another_network_are_refused(worker: Worker) -> None:
     exponents = Work(small.eval(), recordings, Streaming(), worker).prepare().exponents
     with pytest.raises(QuantizationError, match="not the network that was trained with these exponents"):
         Work(large.eval(), recordings, Streaming(), worker).export(exponents)
+
+
+def test_gradients_are_nearly_those_of_the_float_network(recipe: nn.Module, worker: Worker) -> None:
+    work = Work(recipe, SOUNDS, Streaming(), worker)
+    found = []
+    for function in (recipe, QuantizedForward(work.prepare().image(), recipe)):
+        recipe.zero_grad()
+        (function(SOUNDS[0][None]) - 0.5).square().mean().backward()
+        found.append([p.grad.flatten().clone() for p in recipe.parameters() if p.grad is not None])
+    likeness = [torch.cosine_similarity(first, second, 0).item() for first, second in zip(*found, strict=True)]
+    assert min(likeness) > 0.9
