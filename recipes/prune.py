@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,8 @@ from lightning_esp.cost import Estimate, check_budget
 from lightning_esp.errors import BudgetError, ConfigurationError
 from lightning_esp.quantization import Worker
 
+# Share of every limit that stays free: calibrated with recordings, the export may need more operators, around its caches say.
+RESERVE = 0.15
 # So many channels go at a time, and stay at least: the chips compute 8 or 16 at once.
 MULTIPLE = 8
 FRAMES = 98
@@ -130,6 +131,14 @@ def prune_to_budget(
     return best, cost
 
 
+def keep_reserve(budget: Budget) -> Budget:
+    """Return a budget that is a little tighter."""
+    flash, ram, step_us = (
+        None if limit is None else (1 - RESERVE) * limit for limit in (budget.flash, budget.ram, budget.step_us)
+    )
+    return Budget(None if flash is None else int(flash), None if ram is None else int(ram), step_us)
+
+
 def holds(cost: Estimate, budget: Budget) -> bool:
     """Tell whether an estimate keeps a budget."""
     try:
@@ -161,6 +170,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     parser.add_argument("--root", type=Path, help="of the data; default: the tiny set")
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--learning_rate", type=float, help="default: that of the checkpoint")
+    parser.add_argument("--tolerance", type=float, default=0.02, help="that integers may lose of the accuracy")
     parser.add_argument("--out", type=Path, default=Path("runs/pruned"))
     parser.add_argument("--batches", type=int, help="of an epoch, for a try")
     return parser.parse_args(arguments)
@@ -182,13 +192,16 @@ def main() -> None:
         before = estimate(spotter.network.eval(), bands, given.target, worker)
         lines = [describe("as it was", before, validate(spotter, data, judge))]
         spotter.network, cost = prune_to_budget(
-            spotter.network.eval(), bands, budget, lambda network: estimate(network, bands, given.target, worker)
+            spotter.network.eval(),
+            bands,
+            keep_reserve(budget),
+            lambda network: estimate(network, bands, given.target, worker),
         )
     lines.append(describe("pruned", cost, validate(spotter, data, judge)))
     export = EspStreamingExport(
         given.target,
         given.out / "bundle",
-        quantization=Quantization(tolerance=math.inf),
+        quantization=Quantization("auto", tolerance=given.tolerance),
         deployment=Deployment(budget=budget),
     )
     best = ModelCheckpoint(given.out, monitor="val_loss")

@@ -92,7 +92,7 @@ def test_a_checkpoint_is_pruned_trained_and_exported(recipe: ModuleType, tmp_pat
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, default_root_dir=tmp_path)
     trainer.strategy.connect(trained)
     trainer.save_checkpoint(tmp_path / "trained.ckpt")
-    options = ["--flash=26000", "--epochs=1", "--batches=2", "--out=pruned"]
+    options = ["--flash=27500", "--epochs=1", "--batches=2", "--out=pruned", "--tolerance=1"]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "trained.ckpt", *options],
         cwd=tmp_path,
@@ -104,9 +104,9 @@ def test_a_checkpoint_is_pruned_trained_and_exported(recipe: ModuleType, tmp_pat
     rows = {line[:28].strip(): line[28:].split() for line in done.stdout.splitlines() if "%" in line}
     assert list(rows) == ["as it was", "pruned", "and trained further", "and in integers"]
     flash = {name: int(row[-2].replace(",", "")) for name, row in rows.items()}
-    assert flash["as it was"] > 26000 >= flash["pruned"]
+    assert flash["as it was"] > 27500 >= flash["pruned"]
     manifest = json.loads((tmp_path / "pruned" / "bundle" / "manifest.json").read_text())
-    assert manifest["targets"]["esp32s3"]["estimate"]["flash"] <= 26000
+    assert manifest["targets"]["esp32s3"]["estimate"]["flash"] <= 27500
     assert float(rows["and in integers"][0]) / 100 == pytest.approx(
         manifest["metrics"]["quantized"]["esp32s3"]["val_acc"], abs=1e-3
     )
