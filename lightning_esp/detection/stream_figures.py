@@ -46,8 +46,9 @@ def evaluate_streams(
     Returns:
         `false_accepts` (count, hours, per_hour, bound: the one-sided 95 % Poisson bound per hour), `keywords`, `missed`,
         `confused` (events that took one keyword for another), `false_rejects` (a share; None without keywords),
-        `missed_by_label`, `missed_by_group` (by kind of group and name, as `Keyword.groups` tells), `latency` (mean, median and p95 in seconds), `det` (thresholds, false_accepts per hour,
-        false_rejects; None without keywords), `det_area` (from 0 to 10 false accepts per hour) and `recall` at `rate`.
+        `missed_by_label`, `missed_by_group` (by kind and name of `Keyword.groups`), `latency` (mean, median and p95 in
+        seconds), `det` (thresholds, false_accepts per hour, false_rejects; None without keywords), `det_area` (from 0 to 10
+        false accepts per hour) and `recall` at `rate`.
 
     Example:
         >>> import torch
@@ -75,18 +76,23 @@ def evaluate_streams(
         confused += len(matching.confusions)
         said += wanted
         found += [wanted[number] for number in matching.hits]
-    total, hits = len(said), len(found)
-    curve = metric.curve() if total else None
     return {
         "false_accepts": _tell_rate(accepts, metric.false_accepts().hours),
+        "confused": confused,
+        "latency": {name: round(value, 4) for name, value in detection_latency(latencies).items()},
+        **_tell_misses(said, found),
+        **_tell_curve(metric.curve() if said else None, rate),
+    }
+
+
+def _tell_misses(said: Sequence[Keyword], found: Sequence[Keyword]) -> dict[str, Any]:
+    total, hits = len(said), len(found)
+    return {
         "keywords": total,
         "missed": total - hits,
-        "confused": confused,
-        "false_rejects": None if curve is None else round(1 - hits / total, 6),
+        "false_rejects": round(1 - hits / total, 6) if total else None,
         "missed_by_label": _count_missed([k.label for k in said], [k.label for k in found]),
         "missed_by_group": _count_groups(said, found),
-        "latency": {name: round(value, 4) for name, value in detection_latency(latencies).items()},
-        **_tell_curve(curve, rate),
     }
 
 
