@@ -121,6 +121,20 @@ class Denoiser(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
+def make_trainer(epochs: int, callbacks: list[pl.Callback], **options: Any) -> pl.Trainer:
+    """Return a trainer that says nothing and keeps nothing but the bundle."""
+    return pl.Trainer(
+        max_epochs=epochs,
+        callbacks=callbacks,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
 def train(module: Denoiser, data: TensorDataset, epochs: int, folder: Path, target: str, *aware: pl.Callback) -> Bundle:
     """Train for some epochs, and export."""
     export = EspStreamingExport(
@@ -130,16 +144,7 @@ def train(module: Denoiser, data: TensorDataset, epochs: int, folder: Path, targ
         calibration=Calibration(max_recordings=64),
         quantization=Quantization(min_snr_db=float("-inf")),
     )
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        callbacks=[*aware, export],
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder.parent,
-    )
+    trainer = make_trainer(epochs, [*aware, export], default_root_dir=folder.parent)
     trainer.fit(module, DataLoader(data, 32, shuffle=True))
     assert export.bundle is not None
     return export.bundle
@@ -216,17 +221,8 @@ def compare_keywords(seed: int) -> None:
             export = EspStreamingExport(
                 output_dir=Path(name) / "bundle", dry_run=False, quantization=Quantization(tolerance=float("inf"))
             )
-            trainer = pl.Trainer(
-                max_epochs=epochs,
-                callbacks=[*callbacks, export],
-                accelerator="cpu",
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                check_val_every_n_epoch=epochs,
-                num_sanity_val_steps=0,
-            )
+            options = {"check_val_every_n_epoch": epochs, "num_sanity_val_steps": 0}
+            trainer = make_trainer(epochs, [*callbacks, export], **options)
             trainer.fit(module, datamodule=SpeechData())
             assert export.bundle is not None
             metrics = export.bundle.manifest["metrics"]

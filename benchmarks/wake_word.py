@@ -37,7 +37,7 @@ from lightning_esp.detection.whole_recordings import detector_scores
 sys.path.append(str(Path(__file__).parents[1] / "recipes"))
 from clips import SAMPLE_RATE, load
 from listen import make_stream_evaluator
-from listings import Clip, hold_out_files, read_index, read_word_folders, without_phrases
+from listings import Clip, hold_out_files, read_index, read_word_folders, spell, without_phrases
 from recordings import list_audio
 
 Scores = npt.NDArray[np.float32]
@@ -191,11 +191,6 @@ def _tell(peaks: Scores, threshold: float) -> str:
     misses = int((peaks < threshold).sum())
     low, high = bound(misses, len(peaks))
     return f"{100 * misses / len(peaks):.1f} % ({100 * low:.1f} to {100 * high:.1f})"
-
-
-def spell(word: str) -> str:
-    """A word as folders and models may both spell it."""
-    return word.lower().replace("_", " ")
 
 
 def open_peers(words: Sequence[str]) -> list[Contestant]:

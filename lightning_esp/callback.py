@@ -323,7 +323,7 @@ class EspStreamingExport(Callback, UnifiedCallback):
                 streams=streams,
                 progress=update,
                 rehearsal=rehearsal,
-                **({"prepared": prepared} if prepared else {}),
+                prepared=prepared,
             )
 
     def _listen(

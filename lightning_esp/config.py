@@ -161,9 +161,10 @@ class Quantization:
     """Quantization by esp-ppq.
 
     `"auto"` searches: int8 with every calibration method, and with equalization on top of the best; the best of them with
-    every refinement; int8 with the modules that cost most in int16, more of them step by step; int16. It stops at the first candidate where the metrics of the user's
-    own steps hold `tolerance`, the budget holds, and every other proof. Where no metric can tell, the noise at each output
-    must be at most `tolerance` of the signal (0.005: a ratio of 23 dB). The bundle keeps the figures of all candidates.
+    every refinement; int8 with the modules that cost most in int16, more of them step by step; int16. It stops at the first
+    candidate where the metrics of the user's own steps hold `tolerance`, the budget holds, and every other proof. Where no
+    metric can tell, the noise at each output must be at most `tolerance` of the signal (0.005: a ratio of 23 dB). The bundle
+    keeps the figures of all candidates.
 
     Args:
         precision: `"int8"` or `"int16"` for the whole model, or `"auto"`.

@@ -155,11 +155,9 @@ def without_phrases(clips: Sequence[Clip], phrases: Iterable[str]) -> list[Clip]
 
     One such recording among the negatives teaches that the phrase is none, and hard negatives are drawn most often.
     """
-    wanted = [f" {_spell(phrase)} " for phrase in phrases]
+    wanted = [f" {spell(phrase)} " for phrase in phrases]
     kept = [
-        clip
-        for clip in clips
-        if not any(each in f" {_spell(clip.label)} {_spell(clip.transcript)} " for each in wanted)
+        clip for clip in clips if not any(each in f" {spell(clip.label)} {spell(clip.transcript)} " for each in wanted)
     ]
     if len(kept) < len(clips):
         rank_zero_info(
@@ -168,8 +166,13 @@ def without_phrases(clips: Sequence[Clip], phrases: Iterable[str]) -> list[Clip]
     return kept
 
 
-def _spell(text: str) -> str:
-    """Words in lower case, blanks between; a label may have underscores for them."""
+def spell(text: str) -> str:
+    """Return the words of a label, a folder or a transcript in lower case, one blank between.
+
+    Example:
+        >>> spell("Hey_Robin, please!")
+        'hey robin please'
+    """
     return " ".join(re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower()))
 
 

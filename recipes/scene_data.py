@@ -158,15 +158,16 @@ class SceneData(pl.LightningDataModule):
         Returns:
             Score, recording and second of what sounds most as one.
         """
-        if self.speech is None or self._speech is None:
+        row = self._speech
+        if row is None:
             return []
-        scenes = self.speech[: len(self.speech) // self.scene * self.scene].reshape(-1, self.scene)
+        scenes = row.samples[: len(row.samples) // self.scene * self.scene].reshape(-1, self.scene)
         scores = [score(batch.float() / 2**15) for batch in torch.split(scenes, self.batch_size)]
         found = torch.cat(scores).cpu()
         self._weights = found.clamp(min=LEAST_WEIGHT)
         most = found.topk(min(HARDEST, len(found)))
         pairs = zip(most.values.tolist(), most.indices.tolist(), strict=True)
-        return [(value, *self._speech.find(int(number) * self.scene)) for value, number in pairs]
+        return [(value, *row.find(int(number) * self.scene)) for value, number in pairs]
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Training clips, shuffled."""

@@ -15,6 +15,7 @@ _AUDIO = (
     *("spotter", "streams", "tcn", "waveforms"),
 )
 _SPOKEN = (
+    *_AUDIO,
     *("engines", "espeak_library", "festival", "kws_tcn", "phrase_data", "phrases", "piper", "synthesis", "vocabulary"),
 )
 # As few clips as a test of the project needs.
@@ -52,7 +53,7 @@ _KINDS = {
     "wake_word": _Kind(
         "Wake words",
         "wake_word",
-        (*_AUDIO, *_SPOKEN),
+        _SPOKEN,
         "phrases",
         "# What to listen for.\nphrases:\n  - hey device\n",
         "recipes,report,wakeword",

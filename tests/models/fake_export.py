@@ -60,10 +60,12 @@ class FakeExport:
         streams: Any,
         progress: Any,
         rehearsal: bool = False,
+        prepared: Any = None,
     ) -> Bundle:
         torch.rand(3), np.random.rand(2)
         assert front_end is None, "the modules of these tests take features"
         assert streams is None, "nor have they validation streams"
+        assert not prepared, "nor do they train for the chip"
         call = Call(module, recordings, Path(output_dir), target, options)
         self.calls.append(call)
 
